@@ -1,0 +1,8 @@
+//! Runs a migration: executes the effects of the state machine and owns every task that talks to a cluster.
+//!
+//! Doors: orders in (`mpsc`), snapshot out (`watch`), numbered events out. Never draws, never parses arguments.
+
+pub mod gate;
+pub mod registry;
+pub mod retry;
+pub mod view;

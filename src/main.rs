@@ -1,0 +1,3 @@
+//! The `mongoferry` binary: parse arguments, choose a role, map errors to exit codes.
+
+fn main() {}

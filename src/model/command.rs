@@ -1,0 +1,67 @@
+//! Commands: everything that an operator can ask of the engine, by key or by command line.
+
+use super::{
+    plan::{Endpoint, Plan},
+    problem::Problem,
+};
+
+/// One request. Every key that changes something sends one of these, and the command line sends the same.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Look at a destination for the picker: reachable, version, members, user data. Writes nothing.
+    TestDestination(Box<Endpoint>),
+    /// Run all checks on a plan. Writes nothing but a temporary empty collection on the destination, removed at once.
+    Validate(Box<Plan>),
+    /// Run again what failed and what depends on it.
+    Revalidate,
+    /// Start the migration that was validated last.
+    Start(Consent),
+    /// Stop syncing, keep the position.
+    Pause,
+    /// Go on after a pause or after the window expired.
+    Resume,
+    /// "Extend time": add the plan's `extend_by` to the cutover deadline.
+    Extend,
+    /// "Prepare to Cutover": begin the guided cutover. Refused until the gate is open.
+    PrepareCutover,
+    /// Go on from "Stop your application". Refused until the source is quiet, unless overridden.
+    ContinueCutover {
+        /// The typed override of the quiet check. Never of the drain.
+        assume_stopped: bool,
+    },
+    /// Leave the guided cutover; syncing continues. Free until the destination was opened.
+    GoBack,
+    /// Give up the rest of the verification (typed confirmation); printed in the report.
+    SkipVerification,
+    /// Copy the documents again that verification found different, and check them once more.
+    RepairMismatches,
+    /// Try the failed steps of finalizing or cleanup again.
+    Retry,
+    /// End the migration for good (typed confirmation). The destination keeps what it has.
+    Stop,
+    /// The demo only: stop "the application" that writes to the source.
+    StopApplication,
+}
+
+/// What the operator agreed to when pressing Start Migration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// Warnings of the validation are accepted.
+    pub warnings: bool,
+    /// The destination's name was typed to agree to dropping its selected user collections.
+    pub clear_destination: bool,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not possible now; one sentence says why and what would make it possible.
+    #[error("{0}")]
+    NotNow(String),
+    /// It was tried and failed.
+    #[error("{0}")]
+    Problem(Box<Problem>),
+    /// The engine is not there any more.
+    #[error("the engine does not answer")]
+    EngineGone,
+}

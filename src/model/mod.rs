@@ -1,0 +1,24 @@
+//! The shared vocabulary: plain data that every other module may use.
+//!
+//! Owns the words of a migration (plan, phase, snapshot, check, event, command, units). Never does IO, never reads a
+//! clock, never names the driver. Everything that a screen shows is in a [`Snapshot`], which round-trips through JSON.
+
+pub mod check;
+pub mod command;
+pub mod event;
+pub mod filter;
+pub mod phase;
+pub mod plan;
+pub mod problem;
+pub mod snapshot;
+pub mod units;
+
+pub use check::{Check, CheckId, CheckState, ValidationReport};
+pub use command::{Command, Refusal};
+pub use event::{Event, Severity};
+pub use filter::NamespaceFilter;
+pub use phase::Phase;
+pub use plan::{Endpoint, Options, Plan, Tls, Verify};
+pub use problem::{Problem, Side};
+pub use snapshot::Snapshot;
+pub use units::Optime;

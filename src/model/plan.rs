@@ -1,0 +1,123 @@
+//! What the operator asked for: two endpoints and the options. `config` reads it from TOML, the wizard from its form.
+
+use super::filter::NamespaceFilter;
+use crate::secret::Secret;
+use std::time::Duration;
+
+/// A whole migration as asked for. Holds secrets, so it is never serialised; see [`crate::secret`].
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Name of the migration: letters, digits, `-`, `_`; at most 40 characters.
+    pub name: String,
+    /// The cluster that is migrated.
+    pub source: Endpoint,
+    /// The cluster that receives the data.
+    pub destination: Endpoint,
+    /// Everything else.
+    pub options: Options,
+}
+
+/// How to reach one cluster.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// `mongodb://host:port[,…]/[?replicaSet=…]` or `mongodb+srv://…`, always without user name and password.
+    pub uri: String,
+    /// `None` on a server without authentication.
+    pub username: Option<String>,
+    /// Only in memory.
+    pub password: Option<Secret>,
+    /// Database of the user; the driver's default (`admin`) when absent.
+    pub auth_source: Option<String>,
+    /// Encryption in transit.
+    pub tls: Tls,
+    /// True: never discover other members, talk to the given host alone.
+    pub direct: bool,
+}
+
+impl Endpoint {
+    /// An endpoint without login and TLS.
+    pub fn plain(uri: impl Into<String>) -> Self {
+        Self { uri: uri.into(), username: None, password: None, auth_source: None, tls: Tls::Off, direct: false }
+    }
+
+    /// The host list of the URI, as an operator would recognise it (never with credentials).
+    pub fn hosts(&self) -> &str {
+        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        rest.split(['/', '?']).next().unwrap_or(rest)
+    }
+}
+
+/// Encryption in transit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// The server does not use TLS.
+    Off,
+    /// TLS with a certificate of a public authority.
+    PublicCa,
+    /// TLS with a private authority, whose certificates are given as PEM text (LF line ends).
+    PrivateCa {
+        /// One or more `CERTIFICATE` blocks.
+        pem: String,
+    },
+}
+
+/// Verification of the copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// Every document is compared as bytes.
+    Exact,
+    /// Nothing is compared; the report says so.
+    Off,
+}
+
+/// Everything in a plan that is not an endpoint. Durations are the operator's, defaults as documented in the README.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Consent to drop the selected user collections of the destination after validation passed.
+    pub clear_destination: bool,
+    /// Which namespaces are migrated.
+    pub filter: NamespaceFilter,
+    /// How long a ready migration may wait for its cutover (120 h).
+    pub cutover_window: Duration,
+    /// What one "Extend time" adds (24 h).
+    pub extend_by: Duration,
+    /// Lag that counts as nearly in sync (10 s) …
+    pub ready_lag: Duration,
+    /// … when it lasts for this long (30 s).
+    pub ready_for: Duration,
+    /// How long the source must be without a write before the cutover goes on (60 s).
+    pub quiet_for: Duration,
+    /// Verification of the copy.
+    pub verify: Verify,
+    /// Limit on source reads during the copy in bytes per second; `None`: no limit.
+    pub throttle: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clear_destination: false,
+            filter: NamespaceFilter::default(),
+            cutover_window: Duration::from_secs(120 * 3600),
+            extend_by: Duration::from_secs(24 * 3600),
+            ready_lag: Duration::from_secs(10),
+            ready_for: Duration::from_secs(30),
+            quiet_for: Duration::from_secs(60),
+            verify: Verify::Exact,
+            throttle: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_shown_without_credentials_and_options() {
+        assert_eq!(Endpoint::plain("mongodb://a:1,b:2/?replicaSet=rs0").hosts(), "a:1,b:2");
+        assert_eq!(Endpoint::plain("mongodb+srv://x.example.net").hosts(), "x.example.net");
+        assert_eq!(Endpoint::plain("mongodb://u:p@a:1/").hosts(), "a:1");
+    }
+}

@@ -1,0 +1,47 @@
+//! What a driver error means: worth retrying, and how to say it to an operator.
+
+use super::cluster::DriverError;
+use crate::model::{Problem, Side};
+use mongodb::error::ErrorKind;
+
+/// Server codes that go away by themselves: elections, shutdowns, lost cursors, interrupted operations.
+const TRANSIENT_CODES: [i32; 22] =
+    [6, 7, 43, 50, 63, 89, 91, 112, 133, 134, 175, 189, 202, 216, 234, 262, 317, 358, 384, 9001, 10107, 11600];
+
+/// True when the same command may succeed later without a change: network errors, elections, lost cursors.
+pub fn is_transient(error: &DriverError) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
+        _ => code(error).is_some_and(|code| {
+            TRANSIENT_CODES.contains(&code) || matches!(code, 11602 | 13435 | 13436 | 290 | 279 | 237 | 13388 | 136)
+        }),
+    }
+}
+
+/// The server's error code, when the error came from a server.
+pub fn code(error: &DriverError) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        ErrorKind::Write(mongodb::error::WriteFailure::WriteError(write)) => Some(write.code),
+        _ => None,
+    }
+}
+
+/// The problem an operator sees when a command failed in the middle of a migration.
+pub fn command_problem(side: Side, what: impl Into<String>, error: &DriverError) -> Problem {
+    let retry_helps = is_transient(error);
+    let fix = match code(error) {
+        Some(13) => "Grant the missing privilege to the migration user, then resume.",
+        Some(18) => "The user or its password changed; correct it, then start again.",
+        _ if retry_helps => "Check that the cluster is reachable and has a primary, then resume.",
+        _ => "Look at the server's message; when its cause is gone, resume.",
+    };
+    Problem {
+        side,
+        what: what.into(),
+        why: error.to_string(),
+        fix: fix.into(),
+        retry_helps,
+        written: "The source is untouched; the destination keeps what was copied so far.".into(),
+    }
+}

@@ -1,0 +1,13 @@
+//! The driver's only door: everything else talks to clusters through this module.
+//!
+//! Owns connecting, TLS, topology, privileges, the catalog (databases, collections, options, indexes) and namespaces.
+//! Never decides what a migration does next.
+
+pub mod catalog;
+pub mod cluster;
+pub mod connect;
+pub mod errors;
+pub mod namespace;
+
+pub use cluster::{Cluster, LastWrite, ServerVersion};
+pub use namespace::Namespace;

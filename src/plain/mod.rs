@@ -1,0 +1,1 @@
+//! The same steps as plain lines and NDJSON.

@@ -1,0 +1,79 @@
+//! What a key leads to. Screens return actions as data; `update` carries them out.
+
+use crate::model::Command;
+
+/// The screens of the wizard, in the order of the walk-through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Screen {
+    /// 4.1 "Where should the data go?"
+    Destination,
+    /// 4.2 Before you start.
+    Prepare,
+    /// 4.3 Connection form.
+    Connect,
+    /// 4.4 Validation report.
+    Validate,
+    /// 4.5 Copy and index builds.
+    Migrating,
+    /// 4.6 Following changes, lag gauge, ready.
+    Following,
+    /// 4.7 Countdown with extend.
+    Countdown,
+    /// 4.8 Stop your application.
+    StopApplication,
+    /// 4.9 Almost done!
+    Finalising,
+    /// 4.10 Check the data.
+    CheckData,
+    /// 4.11 Connect to your new cluster.
+    ConnectNew,
+    /// 4.12 You have successfully migrated.
+    Success,
+}
+
+/// What a key leads to.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Ask the engine; a refusal is shown on the status line.
+    Send(Command),
+    /// Show another screen.
+    Open(Screen),
+    /// Ask for a typed confirmation first (4.13); on success do `then`.
+    Confirm(Confirmation),
+    /// Copy text to the clipboard by the best way this terminal has; the status line says which was used.
+    Copy(String),
+    /// Leave the alternate screen, print the text for the mouse, wait for Enter.
+    PlainView(String),
+    /// Say something on the status line until the next key.
+    Say(String),
+    /// Write the report or log to a file; the status line says where.
+    Save {
+        /// Proposed file name.
+        file_name: String,
+        /// Content.
+        text: String,
+    },
+    /// Show the help overlay.
+    Help,
+    /// Show the event log.
+    Log,
+    /// Leave the wizard.
+    Quit,
+}
+
+/// A typed confirmation (4.13): default Cancel, armed late, paste refused.
+#[derive(Debug, Clone)]
+pub struct Confirmation {
+    /// Asks: "Clear existing data on prod-new?"
+    pub title: String,
+    /// Lists the exact objects, one line each.
+    pub body: Vec<String>,
+    /// What must be typed; empty: a plain Cancel / OK question (not destructive).
+    pub expected: String,
+    /// What the expected text is: "the destination name".
+    pub expected_label: String,
+    /// Label of the button that goes on.
+    pub button: String,
+    /// What happens then.
+    pub then: Box<Action>,
+}

@@ -1,0 +1,1 @@
+//! Widgets that ratatui does not have: bars, digits, charts, tables.
