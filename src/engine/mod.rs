@@ -2,6 +2,8 @@
 //!
 //! Doors: orders in (`mpsc`), snapshot out (`watch`), numbered events out. Never draws, never parses arguments.
 
+pub mod context;
+pub mod dirty;
 pub mod gate;
 pub mod registry;
 pub mod retry;

@@ -7,3 +7,12 @@
 pub mod entry;
 
 pub use entry::{Body, Change, ChangeKind, Entry};
+
+/// How updates are written on a destination; decided once, by a probe at validation (OPLOG.md B.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    /// Major version of the destination.
+    pub major: u32,
+    /// The destination accepts `$_internalApplyOplogUpdate` from this client.
+    pub internal_stage: bool,
+}
