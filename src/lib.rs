@@ -18,6 +18,7 @@
 //! 4. A [`secret::Secret`] is in no log, report or file.
 //! 5. Every action that a key can trigger is a [`model::Command`]; a view mutates nothing.
 
+pub mod cli;
 pub mod demo;
 pub mod engine;
 pub mod machine;
