@@ -2,7 +2,7 @@
 
 use super::{
     effect::Effect,
-    gate::{Settings, after},
+    gate::{Gate, Settings, after},
     state::{CutoverState, Machine},
 };
 use crate::model::{
@@ -114,6 +114,8 @@ impl Machine {
         }
         self.left_phase = None;
         self.enter(left, now);
+        // What was measured before the halt says nothing about now.
+        self.gate = Gate::default();
         effects.append(&mut self.held);
         effects.push(Effect::Log(Severity::Info, "resumed", format!("resumed by {by}")));
         Ok(effects)

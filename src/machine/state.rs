@@ -123,7 +123,14 @@ impl Machine {
     /// Why "Prepare to Cutover" is not possible, one sentence each; empty when it is.
     pub fn cutover_blocked_by(&self, now: Timestamp) -> Vec<String> {
         match self.phase {
-            Phase::Ready | Phase::Following => self.gate.blocked_by(&self.settings, now),
+            Phase::Ready => self.gate.blocked_by(&self.settings, now),
+            Phase::Following => {
+                let mut reasons = self.gate.blocked_by(&self.settings, now);
+                if reasons.is_empty() {
+                    reasons.push("the next measurement of the lag decides".into());
+                }
+                reasons
+            }
             Phase::Idle | Phase::Validating => vec!["the migration has not been started".into()],
             Phase::Clearing | Phase::Copying | Phase::Indexing => {
                 vec!["not yet - copy and index builds come first".into()]
