@@ -26,6 +26,7 @@ pub mod model;
 pub mod mongo;
 pub mod oplog;
 pub mod plain;
+pub mod roles;
 pub mod secret;
 pub mod session;
 pub mod tui;
