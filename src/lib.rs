@@ -20,13 +20,14 @@
 
 pub mod cli;
 pub mod demo;
-pub mod engine;
+//ENGINE
 pub mod machine;
 pub mod model;
 pub mod mongo;
 pub mod oplog;
+pub mod paths;
 pub mod plain;
-pub mod roles;
+//ROLES
 pub mod secret;
 pub mod session;
 pub mod tui;
