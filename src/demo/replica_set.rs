@@ -119,8 +119,9 @@ impl ReplicaSet {
     }
 
     async fn direct(port: u16) -> anyhow::Result<mongodb::Client> {
-        let uri =
-            format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=1000&connectTimeoutMS=1000");
+        let uri = format!(
+            "mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=1000&connectTimeoutMS=1000"
+        );
         Ok(mongodb::Client::with_uri_str(uri).await?)
     }
 
@@ -139,7 +140,7 @@ impl ReplicaSet {
                         .map(|(id, port)| doc! { "_id": id, "host": format!("127.0.0.1:{port}") })
                         .collect();
                     let config = doc! { "_id": &self.name, "members": members,
-                        "settings": { "electionTimeoutMillis": 2_000, "heartbeatIntervalMillis": 500 } };
+                    "settings": { "electionTimeoutMillis": 2_000, "heartbeatIntervalMillis": 500 } };
                     match admin.run_command(doc! { "replSetInitiate": config }).await {
                         Ok(_) => {
                             initiated = true;

@@ -4,12 +4,16 @@
 //! In this version the engine lives in the process that started it: when that process ends, the migration ends.
 
 pub mod cleanup;
+pub mod clear;
 pub mod copy;
 pub mod create;
+pub mod ddl;
 pub mod context;
 pub mod dirty;
+pub mod finalize;
 pub mod gate;
 pub mod history;
+pub mod index;
 pub mod registry;
 pub mod retry;
 pub mod throttle;

@@ -95,8 +95,12 @@ pub fn number(value: RawBsonRef<'_>) -> Option<u64> {
 /// Reads the selected part of a cluster's catalog; every database exactly as it was at its `as_of`. Reads only.
 pub async fn read(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog, DriverError> {
     let started_at = cluster.last_write().await?.optime;
-    let names: Vec<String> =
-        user_databases(cluster).await?.into_iter().map(|(name, _)| name).filter(|db| filter.may_select_in(db)).collect();
+    let names: Vec<String> = user_databases(cluster)
+        .await?
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|db| filter.may_select_in(db))
+        .collect();
     let mut databases: Vec<DatabaseCatalog> = stream::iter(names)
         .map(|db| async move { read_database(cluster, filter, db).await })
         .buffer_unordered(AT_ONCE)
@@ -165,11 +169,8 @@ async fn read_entries(
             wanted.push(object);
         }
     }
-    let entries: Vec<CatalogEntry> = stream::iter(wanted)
-        .map(|object| read_entry(cluster, db, object))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
+    let entries: Vec<CatalogEntry> =
+        stream::iter(wanted).map(|object| read_entry(cluster, db, object)).buffered(AT_ONCE).try_collect().await?;
     let reply = cluster.run("admin", rawdoc! { "hello": 1 }).await?;
     let after = operation_time(&reply).unwrap_or(listed.1);
     Ok((entries, after.max(listed.1)))

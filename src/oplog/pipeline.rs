@@ -129,10 +129,7 @@ fn get(names: &mut Names, target: &str, name: &str) -> RawBson {
     }
     let is_named = op("$eq", list([text("$$e.k"), literal(RawBsonRef::String(name))]));
     let found = op("$filter", rawdoc! { "input": op("$objectToArray", text(target)), "as": "e", "cond": is_named });
-    op(
-        "$let",
-        rawdoc! { "vars": { "h": found }, "in": op("$arrayElemAt", list([text("$$h.v"), RawBson::Int32(0)])) },
-    )
+    op("$let", rawdoc! { "vars": { "h": found }, "in": op("$arrayElemAt", list([text("$$h.v"), RawBson::Int32(0)])) })
 }
 
 fn odd_sub(names: &mut Names, target: &str, name: &str, sub: &RawDocument) -> Option<RawBson> {

@@ -99,6 +99,8 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(matches!(assembler.push(Optime::new(8, 0), &part(&a, 0, true)), Ok(Assembled::Waiting)));
-        assert!(matches!(assembler.push(Optime::new(9, 0), &commit), Ok(Assembled::Committed(parts)) if parts.len() == 2));
+        assert!(
+            matches!(assembler.push(Optime::new(9, 0), &commit), Ok(Assembled::Committed(parts)) if parts.len() == 2)
+        );
     }
 }

@@ -7,6 +7,7 @@ mod reader;
 use super::{
     context::Context,
     create::{can_resize_capped, create_command},
+    index::add_index,
     registry::{Registry, Tracked},
     retry::{Halt, retry},
     throttle::Throttle,
@@ -14,16 +15,17 @@ use super::{
 };
 use crate::{
     model::{
-        Problem, Severity, Side,
+        NamespaceFilter, Problem, Severity, Side,
         snapshot::{CollectionRow, CollectionState},
         units::{show_bytes, show_count, show_duration},
     },
     mongo::{
-        catalog::{Catalog, CatalogEntry, Kind},
+        Namespace,
+        catalog::{self, Catalog, CatalogEntry, Kind, name_of},
         errors::{code, command_problem},
     },
 };
-use bson::{oid::ObjectId, rawdoc};
+use bson::{Uuid, oid::ObjectId, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use progress::Progress;
 use ranges::Range;
@@ -96,6 +98,34 @@ pub async fn copy(
         }
     }
     Ok(registry)
+}
+
+/// Copies one collection as it is now, for a rename that brought it into the filter. `None`: it is gone already, and the
+/// drop that took it is still ahead in the oplog.
+pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<Option<Tracked>, Halt> {
+    let source = &context.source;
+    let read = || async {
+        let Some(name) = name_of(source, &to.db, uuid).await? else { return Ok(None) };
+        let filter = NamespaceFilter::only(&to.db, &name);
+        let catalog = catalog::read(source, &filter).await?;
+        let mut entries = catalog.databases.into_iter().flat_map(|database| database.entries);
+        Ok(entries.find(|entry| entry.uuid == Some(uuid)))
+    };
+    let what = format!("reading the catalog of {to}");
+    let Some(mut entry) = retry(Side::Source, &what, &context.events, &context.cancel, read).await? else {
+        return Ok(None);
+    };
+    entry.namespace = to.clone();
+    refuse_old_capped(context, &[Arc::new(entry.clone())])?;
+    create(context, &entry).await?;
+    let throttle = Throttle::new(context.options.throttle);
+    reader::copy_range(context, &entry, &Range::default(), &throttle, |_, _| {}).await?;
+    fence(context, &entry).await?;
+    let mut tracked = Tracked::new(&entry);
+    for spec in &entry.indexes {
+        add_index(context, &mut tracked, spec).await?;
+    }
+    Ok(Some(tracked))
 }
 
 fn row(entry: &CatalogEntry) -> CollectionRow {
