@@ -1,0 +1,173 @@
+//! Every scene as text, and what the colours say.
+
+use super::scene::{SCENES, Scene, Shown, States, body, page, scene, text, with_view};
+use mongoferry::tui::theme::Glyphs;
+use ratatui::{buffer::Buffer, style::Color};
+
+fn snapshots(suffix: &str, glyphs: &Glyphs, width: u16, height: u16) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for (name, shown) in SCENES {
+            let page = page(&scene(name), *shown, &States::default(), glyphs, width, height);
+            insta::assert_snapshot!(format!("{name}_{suffix}"), page);
+        }
+    });
+}
+
+#[test]
+fn every_scene_at_80x24_ascii() {
+    snapshots("80x24_ascii", &Glyphs::ASCII, 80, 19);
+}
+
+#[test]
+fn every_scene_at_120x40_ascii() {
+    snapshots("120x40_ascii", &Glyphs::ASCII, 120, 35);
+}
+
+#[test]
+fn every_scene_at_80x24_unicode() {
+    snapshots("80x24_unicode", &Glyphs::UNICODE, 80, 19);
+}
+
+#[test]
+fn every_fixture_is_a_scene_and_round_trips() {
+    let folder = format!("{}/tests/fixtures/snapshots", env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<String> = std::fs::read_dir(folder)
+        .expect("fixtures")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().trim_end_matches(".json").to_string())
+        .collect();
+    let mut named: Vec<String> = SCENES.iter().map(|(name, _)| (*name).to_string()).collect();
+    files.sort();
+    named.sort();
+    assert_eq!(files, named);
+    for (name, _) in SCENES {
+        let read = scene(name);
+        let again: Scene = serde_json::from_str(&serde_json::to_string(&read).expect("write")).expect("read");
+        assert_eq!(again.snapshot, read.snapshot, "{name}");
+    }
+}
+
+#[test]
+fn status_is_one_line_that_fits() {
+    for (name, shown) in SCENES {
+        let read = scene(name);
+        let status = with_view(&read, &Glyphs::ASCII, |view| States::default().status(*shown, view));
+        assert!(!status.is_empty() && !status.contains('\n'), "{name}: {status:?}");
+        assert!(status.chars().count() <= 118, "{name}: {status:?}");
+    }
+}
+
+#[test]
+fn ascii_scenes_hold_ascii_only() {
+    for (name, shown) in SCENES {
+        for (width, height) in [(80, 19), (120, 35)] {
+            let page = page(&scene(name), *shown, &States::default(), &Glyphs::ASCII, width, height);
+            assert!(page.is_ascii(), "{name}: {page}");
+        }
+    }
+}
+
+/// Runs of text that have a foreground colour.
+fn coloured(buffer: &Buffer) -> Vec<(Color, String)> {
+    let mut runs: Vec<(Color, String)> = Vec::new();
+    for y in 0..buffer.area.height {
+        let mut last = Color::Reset;
+        for x in 0..buffer.area.width {
+            let cell = &buffer[(x, y)];
+            if cell.fg != Color::Reset
+                && cell.fg == last
+                && let Some((_, run)) = runs.last_mut()
+            {
+                run.push_str(cell.symbol());
+            } else if cell.fg != Color::Reset {
+                runs.push((cell.fg, cell.symbol().to_string()));
+            }
+            last = cell.fg;
+        }
+    }
+    runs
+}
+
+fn has(name: &str, shown: Shown, colour: Color, word: &str) {
+    let read = scene(name);
+    let runs = with_view(&read, &Glyphs::ASCII, |view| coloured(&body(shown, &States::default(), view, 80, 19)));
+    assert!(
+        runs.iter().any(|(found, run)| *found == colour && run.contains(word)),
+        "{name}: no {colour:?} {word}: {runs:?}"
+    );
+}
+
+#[test]
+fn ready_is_green_wait_is_yellow_fail_is_red() {
+    has("ready", Shown::Following, Color::Green, "READY");
+    has("ready", Shown::Following, Color::Green, "NEARLY IN SYNC");
+    has("following", Shown::Following, Color::Yellow, "WAIT");
+    has("lag_grown_again", Shown::Following, Color::Yellow, "WAIT");
+    has("lag_growing_for_long", Shown::Following, Color::Red, "FAIL");
+    has("failed", Shown::Migrating, Color::Red, "FAILED");
+    has("paused", Shown::Migrating, Color::Yellow, "PAUSED");
+    has("indexing", Shown::Migrating, Color::Red, "FAIL");
+    has("cutover_late_write", Shown::StopApplication, Color::Red, "LATE WRITE");
+    has("cutover_quiet", Shown::StopApplication, Color::Green, "THE SOURCE IS QUIET");
+    has("finalising_failed_step", Shown::Finalising, Color::Red, "FAIL");
+    has("finalising_open", Shown::Finalising, Color::Green, "ACCEPTS WRITES NOW");
+    has("verification_mismatch", Shown::CheckData, Color::Red, "crm.notes");
+    has("verification_metadata", Shown::CheckData, Color::Red, "email_unique_1");
+    has("expired", Shown::Countdown, Color::Yellow, "EXPIRED");
+    has("success", Shown::Success, Color::Green, "You have successfully migrated to prod-new");
+}
+
+#[test]
+fn only_the_sixteen_named_colours_and_no_background() {
+    for (name, shown) in SCENES {
+        let read = scene(name);
+        let buffer = with_view(&read, &Glyphs::UNICODE, |view| body(*shown, &States::default(), view, 120, 35));
+        for cell in &buffer.content {
+            assert!(!matches!(cell.fg, Color::Rgb(..) | Color::Indexed(_)), "{name}");
+            assert_eq!(cell.bg, Color::Reset, "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_size_panics_on_any_screen() {
+    for name in [
+        "copying",
+        "failed",
+        "ready",
+        "countdown",
+        "cutover_writers",
+        "finalising_failed_step",
+        "verification_mismatch",
+        "connect",
+    ] {
+        let read = scene(name);
+        with_view(&read, &Glyphs::UNICODE, |view| {
+            for width in (1..=200).step_by(7).chain([2, 3, 4, 5, 10, 20, 50, 59, 60, 79, 80, 81, 109, 110, 120]) {
+                for height in (1..=60).step_by(3).chain([2, 3, 5, 6, 11, 12, 18, 19, 20, 29, 30, 35]) {
+                    for shown in Shown::ALL {
+                        body(shown, &States::default(), view, width, height);
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn an_idle_snapshot_claims_nothing() {
+    let read = scene("copying");
+    let idle = Scene { snapshot: mongoferry::model::Snapshot::idle(read.now), events: Vec::new(), now: read.now };
+    for shown in Shown::ALL {
+        with_view(&idle, &Glyphs::ASCII, |view| {
+            let states = States::default();
+            let drawn = text(&body(shown, &states, view, 80, 19));
+            for claim in ["READY", "OK", "ACCEPTS WRITES", "You have successfully", "100"] {
+                assert!(!drawn.contains(claim), "{shown:?} claims {claim}:\n{drawn}");
+            }
+        });
+    }
+}
