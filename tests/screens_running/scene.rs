@@ -53,6 +53,7 @@ pub const SCENES: &[(&str, Shown)] = &[
     ("cutover_quiet", Shown::StopApplication),
     ("cutover_quiet_demo", Shown::StopApplication),
     ("cutover_late_write", Shown::StopApplication),
+    ("cutover_paused", Shown::StopApplication),
     ("cutover_drain", Shown::StopApplication),
     ("finalising", Shown::Finalising),
     ("finalising_failed_step", Shown::Finalising),

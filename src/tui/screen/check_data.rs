@@ -90,7 +90,12 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
             let verb = if count == 1 { "document differs" } else { "documents differ" };
             format!("{} {verb}. f copies them again from the source, which is not changed.", show_count(count))
         }
-        (_, _) if metadata > 0 => format!("{metadata} difference(s) in indexes, options or views; see the list."),
+        (_, _) if metadata > 0 => {
+            format!(
+                "{} in indexes, options or views; see the list.",
+                text::counted(metadata, "difference", "differences")
+            )
+        }
         (VerificationState::Running, _) if verification.recheck > 0 => {
             format!("Comparing; {} changed documents are read again.", show_count(verification.recheck))
         }
@@ -251,7 +256,8 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let mut lines = totals(view, columns);
     lines.extend(methods(view, columns));
     lines.push(Line::raw(""));
-    let block = differences(view, state, columns);
+    // A tall frame has room for every difference at once.
+    let block = differences(view, state, columns, state.details || height >= 30);
     // The table keeps at least four lines; the block below takes the rest.
     let room = height.saturating_sub(lines.len());
     let block_rows = block.len().min(room.saturating_sub(4));
@@ -377,7 +383,7 @@ fn collections(view: &View<'_>, state: &State, columns: usize, height: usize) ->
 }
 
 /// The differing documents of the selected collection: two of them, or all when opened.
-fn differences(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
+fn differences(view: &View<'_>, state: &State, columns: usize, all: bool) -> Vec<Line<'static>> {
     let Some(row) = selected(view, state).filter(|row| differing(row) > 0) else { return Vec::new() };
     let (theme, examples) = (view.theme, examples(view, row));
     let counts = [
@@ -392,11 +398,11 @@ fn differences(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'stat
         .collect();
     let mut lines =
         vec![Line::styled(format!(" {} {}: {}", view.glyphs.warn, row.namespace, counts.join(", ")), theme.fail)];
-    let shown = if state.details { examples.len() } else { 2 };
+    let shown = if all { examples.len() } else { 2 };
     for example in examples.iter().take(shown) {
         let paths = if example.paths.is_empty() { String::new() } else { format!(" in {}", example.paths.join(", ")) };
         let sentence = format!("_id {}  {}{paths}", example.id, kind_word(example.kind));
-        if state.details {
+        if all {
             lines.extend(text::labelled("     ", &sentence, columns.saturating_sub(1)).into_iter().map(Line::raw));
         } else {
             lines.push(Line::raw(text::cut(&format!("     {sentence}"), columns.saturating_sub(1))));

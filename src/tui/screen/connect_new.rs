@@ -137,7 +137,7 @@ fn strings(view: &View<'_>, connect: &ConnectInfo, state: &State, columns: usize
         } else {
             1
         };
-        let wrapped = text::wrap(value, room);
+        let wrapped = text::pieces(value, room);
         let shown = if wrapped.len() > most { vec![text::cut(value, room)] } else { wrapped };
         for (row, part) in shown.into_iter().enumerate() {
             let start = if row == 0 { start.clone() } else { " ".repeat(text::width(&start)) };

@@ -157,10 +157,10 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
             "The window passed and mongoferry stopped following changes. {name} keeps the data it has, but it is OUT OF DATE."
         )
     } else {
-        "After that mongoferry stops following changes. The destination keeps the data it has, but it will be OUT OF DATE.".into()
+        "After that mongoferry stops following changes. The destination keeps the data it has, but it will be OUT OF DATE and the migration may have to start again.".into()
     };
     lines.extend(text::labelled(" ", &sentence, columns.saturating_sub(1)).into_iter().map(Line::from));
-    if !roomy && lines.len() < 9 {
+    if roomy || lines.len() < 10 {
         lines.push(Line::raw(""));
     }
     lines.extend(facts(view, state, columns, if roomy { 8 } else { 1 }));
@@ -211,7 +211,10 @@ fn facts(view: &View<'_>, state: &State, columns: usize, log_rows: usize) -> Vec
         .iter()
         .rev()
         .take(log_rows)
-        .map(|one| format!("by {} on {}, new end {}", one.by, text::date(one.at), text::date(one.new_deadline)))
+        .map(|one| {
+            let who = format!("by {} on {}", one.by, text::date(one.at));
+            if log_rows > 1 { format!("{who}, new end {}", text::date(one.new_deadline)) } else { who }
+        })
         .collect();
     let first = newest.first().map_or(times.clone(), |first| {
         format!("{times}, {}{first}", if snapshot.extensions > 1 { "last " } else { "" })
@@ -252,13 +255,14 @@ fn question(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>
         Button { label: second_label(view), enabled: disabled(view).is_none() },
     ];
     let ask = match (is_expired(view), extended(view)) {
-        (true, _) => "  Resume syncing?   possible while the oplog still covers the position".to_string(),
+        (true, _) => "  Resume syncing?   works while the oplog covers the position".to_string(),
         (false, Some(end)) => format!("  {}?   new end  {}", second_label(view), text::date(end)),
         (false, None) => "  Nothing to extend yet".to_string(),
     };
     let width = columns.saturating_sub(8).clamp(20, 70);
     let mut lines = vec![Line::raw("")];
-    lines.extend(boxed::boxed(&[(ask, theme.strong), (String::new(), theme.text)], 3, width, theme.text, view.glyphs));
+    let blank = (String::new(), theme.text);
+    lines.extend(boxed::boxed(&[(ask, theme.strong), blank.clone(), blank], 3, width, theme.text, view.glyphs));
     let inside = lines.len() - 2;
     let pad = width.saturating_sub(2 + buttons::columns(&choice)) / 2;
     let mut row = buttons::row(&choice, usize::from(state.on_second), pad, theme);

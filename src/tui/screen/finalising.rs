@@ -48,6 +48,11 @@ fn retry_blocked(view: &View<'_>) -> Option<String> {
     (failed(view) == 0 && !problem).then(|| "Nothing to retry: no step has failed.".into())
 }
 
+fn resume_blocked(view: &View<'_>) -> Option<String> {
+    let phase = view.snapshot.phase;
+    phase.is_over().then(|| format!("The migration has ended ({phase})."))
+}
+
 fn connect_blocked(view: &View<'_>) -> Option<String> {
     view.snapshot.connect.is_none().then(|| "Connection strings are shown once the destination accepts writes.".into())
 }
@@ -59,11 +64,14 @@ fn done_blocked(view: &View<'_>) -> Option<String> {
 /// One sentence: what now, or why not.
 pub fn status(view: &View<'_>, _state: &State) -> String {
     let failed = failed(view);
+    if running::is_halted(view) {
+        return running::halted_status(view);
+    }
     if let Some(problem) = &view.snapshot.error {
         return format!("{} (on {}). r tries again.", problem.what, problem.side);
     }
     if failed > 0 {
-        return format!("{failed} step(s) failed; the line says why. r tries them again.");
+        return format!("{} failed; the line says why. r tries again.", text::counted(failed, "step", "steps"));
     }
     if let Some(sentence) = downtime(view) {
         return sentence;
@@ -98,6 +106,9 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
     if view.snapshot.phase == Phase::Completed {
         keys.insert(0, key("Enter", "Done", "Shows the success report"));
     }
+    if running::is_halted(view) {
+        keys.insert(0, key_unless("p", "Resume", "Goes on from the kept position", resume_blocked(view)));
+    }
     if all(view).len() > 1 {
         keys.push(key("Up/Down", "Scroll", "Moves the list"));
     }
@@ -110,6 +121,9 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
     match plain(key)? {
         KeyCode::Char('n') => Some(Action::Open(Screen::CheckData)),
         KeyCode::Char('i') => Some(connect_blocked(view).map_or(Action::Open(Screen::ConnectNew), Action::Say)),
+        KeyCode::Char('p') if running::is_halted(view) => {
+            Some(resume_blocked(view).map_or(Action::Send(Command::Resume), Action::Say))
+        }
         KeyCode::Char('r') => Some(retry_blocked(view).map_or(Action::Send(Command::Retry), Action::Say)),
         KeyCode::Enter => Some(done_blocked(view).map_or(Action::Open(Screen::Success), Action::Say)),
         KeyCode::Char('l') => Some(Action::Log),
@@ -138,7 +152,8 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         foot.extend(accepts_writes(view, columns));
         foot.push(Line::raw(""));
         foot.push(Line::raw("   n   next: check the data            i   connection strings now"));
-    } else if let Some(problem) = &view.snapshot.error {
+    }
+    if let Some(problem) = &view.snapshot.error {
         let what = format!("{}: {}", problem.what, problem.why);
         let fix = format!("{} {}", problem.fix, problem.written);
         for (label, sentence) in [(" FAIL  ", what), (" Fix   ", fix)] {

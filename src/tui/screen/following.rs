@@ -37,22 +37,15 @@ pub fn header(view: &View<'_>) -> String {
 pub fn status(view: &View<'_>, _state: &State) -> String {
     let snapshot = view.snapshot;
     let name = running::destination_name(view);
-    match (snapshot.phase, &snapshot.error) {
-        (Phase::Paused, Some(problem)) => format!("Paused: {}. p resumes when it is fixed.", problem.what),
-        (Phase::Paused, None) => "Paused by the operator; p resumes from the kept position.".into(),
-        (Phase::Failed, Some(problem)) => format!("Failed: {}.", problem.what),
-        (Phase::Failed, None) => "Failed; l shows the log.".into(),
-        (Phase::Stopped, _) => "The migration was stopped; start a new one to migrate.".into(),
-        (Phase::Expired, _) => {
-            "The cutover window passed; p resumes syncing if the oplog still covers the position.".into()
-        }
+    match snapshot.phase {
+        _ if running::is_halted(view) => running::halted_status(view),
         _ if snapshot.can_cutover => {
             format!("READY: {name} is nearly in sync. Cut over when your application can stop.")
         }
         _ if running::lag_grew_for_ten_minutes(view) => {
             "FAIL: lag has grown for 10 minutes; the destination does not keep up.".into()
         }
-        (Phase::Ready, _) => "WAIT: lag has grown again; the cutover timer keeps running.".into(),
+        Phase::Ready => "WAIT: lag has grown again; the cutover timer keeps running.".into(),
         _ => format!("WAIT: {}", blocked(view)),
     }
 }
@@ -132,11 +125,12 @@ fn lag_line(view: &View<'_>) -> Line<'static> {
     let why = match word {
         "READY" => format!("({ready_for} under {ready_lag})"),
         "FAIL" => "(growing for 10 min)".into(),
+        _ if running::is_halted(view) => "(syncing does not run)".into(),
         _ if snapshot.lag_ms.is_none() => "(not measured yet)".into(),
         _ => format!("({under} of {ready_for} under {ready_lag})"),
     };
     Line::from(vec![
-        Span::styled(format!(" Lag   {}", text::left(&text::ms(snapshot.lag_ms), 17)), view.theme.strong),
+        Span::styled(format!(" Lag   {}", text::left(&text::ms(snapshot.lag_ms), 14)), view.theme.strong),
         Span::styled(word, style),
         Span::raw(format!("  {why}")),
     ])
@@ -157,8 +151,7 @@ fn lag(view: &View<'_>, columns: usize, tall: bool) -> Vec<Line<'static>> {
     let gauge =
         bar::marked(gauge_columns, snapshot.lag_ms.map(|lag| lag as f64 / (ready * 6) as f64), 1.0 / 6.0, view.glyphs);
     let samples = &snapshot.history.lag_ms;
-    let per = chart::samples_per_column(samples.len(), columns.saturating_sub(24));
-    let span = samples.len().div_ceil(per) as u64 * per as u64 * snapshot.history.step_ms;
+    let span = chart::span_ms(samples.len(), 0, snapshot.history.step_ms);
     let since = if samples.is_empty() {
         String::new()
     } else {
@@ -211,6 +204,10 @@ fn busiest(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     table::lines(&titles, &rows, (columns.saturating_sub(1), 7), None, 0, (view.theme, " "))
 }
 
+fn times(count: u32) -> String {
+    if count == 0 { "never".into() } else { text::counted(count as usize, "time", "times") }
+}
+
 /// The right pane: the countdown, or when it starts; then the numbers of the tail.
 fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
     let (snapshot, thresholds) = (view.snapshot, &view.snapshot.thresholds);
@@ -247,11 +244,7 @@ fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
     if height > 20 {
         lines.push(Line::raw(""));
         lines.push(Line::raw(text::ends(" Fetch lag", &text::ms(snapshot.fetch_lag_ms), columns.saturating_sub(1))));
-        lines.push(Line::raw(text::ends(
-            " Extended",
-            &format!("{} times", snapshot.extensions),
-            columns.saturating_sub(1),
-        )));
+        lines.push(Line::raw(text::ends(" Extended", &times(snapshot.extensions), columns.saturating_sub(1))));
         lines.push(Line::raw(""));
         lines.push(Line::raw(" Changes waiting"));
         let samples = &snapshot.history.ops_waiting;

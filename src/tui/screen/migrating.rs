@@ -1,19 +1,21 @@
 //! 4.5 Migrating Data: the initial copy and the index builds, what waits meanwhile, and why a migration halted.
 
+mod collections;
+mod forecast;
+
+use self::collections::rows;
 use super::{KeyHint, View, running};
 use crate::{
     model::{
         Phase,
-        snapshot::{CollectionRow, CollectionState},
-        units::{show_bytes, show_count, show_count_short, show_duration},
+        units::{show_bytes, show_count, show_duration},
     },
     tui::{
         action::Action,
         widget::{
             bar,
-            chart::{self, Chart, Merge},
             keys::{key, key_unless, plain},
-            place, table, text,
+            place, text,
         },
     },
 };
@@ -24,7 +26,7 @@ use ratatui::{
     layout::Rect,
     text::{Line, Span},
 };
-use std::{cmp::Reverse, time::Duration};
+use std::time::Duration;
 
 /// Order of the collection table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,16 +92,15 @@ pub fn status(view: &View<'_>, state: &State) -> String {
         return format!("Filter: {}_   Enter keeps it, Esc shows all collections again.", state.filter);
     }
     let failed = view.snapshot.indexes.failed.len();
-    match (view.snapshot.phase, &view.snapshot.error) {
-        (Phase::Paused, Some(problem)) => format!("Paused: {}. p resumes when it is fixed.", problem.what),
-        (Phase::Paused, None) => "Paused by the operator; p resumes from the kept position.".into(),
-        (Phase::Failed, Some(problem)) => format!("Failed: {}.", problem.what),
-        (Phase::Failed, None) => "Failed; l shows the log.".into(),
-        (Phase::Stopped, _) => "The migration was stopped; start a new one to migrate.".into(),
-        (Phase::Indexing, _) if failed > 0 => {
-            format!("{failed} index(es) could not be built; Enter on the collection says why.")
+    match view.snapshot.phase {
+        _ if running::is_halted(view) => running::halted_status(view),
+        Phase::Indexing if failed > 0 => {
+            format!(
+                "{} could not be built; Enter on the collection says why.",
+                text::counted(failed, "index", "indexes")
+            )
         }
-        (Phase::Clearing, _) => "Clearing the destination: its selected collections are dropped before copying.".into(),
+        Phase::Clearing => "Clearing the destination: its selected collections are dropped before copying.".into(),
         _ => format!("Prepare to Cutover: {NO_CUTOVER}."),
     }
 }
@@ -124,12 +125,7 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         keys.push(key("Up/Down", "Select", "Moves the selection; also j and k"));
     }
     keys.extend(stop);
-    keys.push(key_unless(
-        "c",
-        "Prepare to cutover",
-        "Starts the guided cutover",
-        Some(format!("Prepare to Cutover: {NO_CUTOVER}.")),
-    ));
+    keys.push(key_unless("c", "Prepare to cutover", "Starts the guided cutover", Some(format!("{NO_CUTOVER}."))));
     keys
 }
 
@@ -179,23 +175,6 @@ fn on_filter_key(state: &mut State, code: KeyCode) {
     }
 }
 
-/// The collections in the chosen order.
-fn rows<'a>(view: &View<'a>, state: &State) -> Vec<&'a CollectionRow> {
-    let mut rows: Vec<&CollectionRow> =
-        view.snapshot.collections.iter().filter(|row| row.namespace.contains(&state.filter)).collect();
-    match state.sort {
-        Sort::Progress => rows.sort_by_key(|row| match row.state {
-            CollectionState::Copying | CollectionState::Indexing => 0,
-            CollectionState::Queued => 1,
-            CollectionState::Done => 2,
-        }),
-        Sort::Size => rows.sort_by_key(|row| Reverse(row.bytes_total)),
-        Sort::Name => rows.sort_by(|a, b| a.namespace.cmp(&b.namespace)),
-        Sort::Speed => rows.sort_by(|a, b| b.bytes_per_s.total_cmp(&a.bytes_per_s)),
-    }
-    rows
-}
-
 /// The 19 lines between rule and status line.
 pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let side_by_side = body.width >= 80;
@@ -217,7 +196,11 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         place::draw(
             frame,
             list,
-            if state.details { details(view, state, columns) } else { collections(view, state, columns, height) },
+            if state.details {
+                collections::details(view, state, columns)
+            } else {
+                collections::table(view, state, columns, height)
+            },
         );
         let area = place::below(body, upper);
         let mut lines = vec![running::heading("EVENTS", usize::from(area.width), view)];
@@ -229,7 +212,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         let rule = place::part(body, left_width, 0, 1, rows);
         place::draw(frame, rule, vec![Line::styled(view.glyphs.pipe, view.theme.dim); usize::from(rows)]);
         let right = place::part(body, left_width + 1, 0, body.width, rows);
-        place::draw(frame, right, side(view, usize::from(right.width), usize::from(right.height)));
+        place::draw(frame, right, forecast::side(view, usize::from(right.width), usize::from(right.height)));
     }
 }
 
@@ -246,6 +229,9 @@ fn progress(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
         false if copy.bytes_total > 0 => text::ratio(copy.bytes, copy.bytes_total),
         false => text::ratio(copy.collections_done, copy.collections_total),
     };
+    // The source may have grown past its measured size: the bar is full only when every collection is done.
+    let unfinished = !indexing && copy.collections_done < copy.collections_total;
+    let ratio = ratio.map(|ratio| if unfinished { ratio.min(0.999) } else { ratio });
     let title = match view.snapshot.phase {
         Phase::Clearing => "Clearing the destination",
         _ if indexing => "Building indexes",
@@ -279,14 +265,14 @@ fn sizes(view: &View<'_>) -> String {
     format!(" {done} of {total}   {}", eta(view))
 }
 
-/// `ETA 44 min (12:03 UTC)`, or why there is none.
+/// `ETA 44 min (12:03)`, the clock in UTC as everywhere; or why there is none.
 fn eta(view: &View<'_>) -> String {
     let measuring = text::between(view.snapshot.since, view.now) < Duration::from_secs(60);
     match view.snapshot.copy.eta_ms {
         _ if running::is_halted(view) => "ETA: not running".into(),
         Some(eta) => {
             let at = i64::try_from(eta).ok().and_then(|ms| view.now.checked_add(SignedDuration::from_millis(ms)).ok());
-            let clock = at.map_or_else(String::new, |at| format!(" ({} UTC)", &text::clock(at)[..5]));
+            let clock = at.map_or_else(String::new, |at| format!(" ({})", text::clock_minutes(at)));
             format!("ETA {}{clock}", show_duration(Duration::from_millis(eta)))
         }
         None if measuring => "ETA: measuring".into(),
@@ -300,8 +286,12 @@ fn growth(view: &View<'_>) -> String {
     if is_indexing(view) || copy.collections_total == 0 {
         return String::new();
     }
-    let done = format!(" {} of {} collections", show_count(copy.collections_done), show_count(copy.collections_total));
-    if grown > 0 && copy.bytes_total > 0 { format!("{done}   +{} since start", show_bytes(grown)) } else { done }
+    let (done, total) = (show_count(copy.collections_done), show_count(copy.collections_total));
+    if grown > 0 && copy.bytes_total > 0 {
+        format!(" {done}/{total} collections  +{} since start", show_bytes(grown))
+    } else {
+        format!(" {done} of {total} collections")
+    }
 }
 
 /// The sub-steps: `+Checks  +Clear  [Copy]  Indexes  Follow`.
@@ -331,201 +321,4 @@ fn steps(view: &View<'_>, wide: bool) -> Line<'static> {
         spans.push(Span::raw(if wide { "   " } else { "  " }));
     }
     Line::from(spans)
-}
-
-fn collections(view: &View<'_>, state: &State, columns: usize, height: usize) -> Vec<Line<'static>> {
-    let rows = rows(view, state);
-    if rows.is_empty() {
-        let why = if state.filter.is_empty() { "No collections yet." } else { "No collection matches the filter." };
-        return vec![Line::raw(format!(" {why}"))];
-    }
-    let indexing = is_indexing(view);
-    let titles = [
-        table::Column::left("COLLECTION", 16, 0),
-        table::Column::left(if columns > 60 { "DONE" } else { "DONE" }, if columns > 60 { 16 } else { 8 }, 0),
-        table::Column::right(if indexing { "INDEX" } else { "DOCS" }, 5, 1),
-        table::Column::right("SIZE", 10, 3),
-        table::Column::right("MB/s", 5, 2),
-    ];
-    // The short frame has no room for both; size gives way to speed there by its priority.
-    let cells: Vec<table::Row> = rows.iter().map(|row| table_row(row, indexing, columns > 60, view)).collect();
-    let selected = state.selected.min(rows.len() - 1);
-    let shown = height.saturating_sub(2);
-    let offset = table::offset_for(selected, rows.len(), shown);
-    let mut lines = table::lines(
-        &titles,
-        &cells,
-        (columns.saturating_sub(1), shown + 1),
-        Some(selected),
-        offset,
-        (view.theme, view.glyphs.pointer),
-    );
-    lines.push(rest(&rows, offset, shown, state, view));
-    lines
-}
-
-fn table_row(row: &CollectionRow, indexing: bool, wide: bool, view: &View<'_>) -> table::Row {
-    let ratio = if row.bytes_total > 0 {
-        text::ratio(row.bytes, row.bytes_total)
-    } else {
-        text::ratio(row.documents, row.documents_total)
-    };
-    let built = text::ratio(u64::from(row.indexes_built), u64::from(row.indexes_total));
-    let cells = if wide { 10 } else { 4 };
-    let progress = |ratio: Option<f64>| {
-        let number = ratio.map_or_else(|| "-".into(), |ratio| format!("{:.0}%", (ratio * 100.0).floor()));
-        format!("{}{}", bar::cells(cells, ratio, view.glyphs), text::right(&number, if wide { 6 } else { 4 }))
-    };
-    let failed = view.snapshot.indexes.failed.iter().any(|index| index.namespace == row.namespace);
-    let (done, style) = match row.state {
-        _ if indexing && failed => ("FAIL".to_string(), view.theme.fail),
-        CollectionState::Copying => (progress(ratio), view.theme.text),
-        CollectionState::Indexing => (progress(built), view.theme.text),
-        CollectionState::Queued => ("queued".to_string(), view.theme.text),
-        CollectionState::Done => ("done".to_string(), view.theme.text),
-    };
-    let copying = row.state == CollectionState::Copying;
-    let speed = if copying { text::rate(row.bytes_per_s / 1e6) } else { "-".into() };
-    let third = if indexing {
-        format!("{}/{}", row.indexes_built, row.indexes_total)
-    } else {
-        show_count_short(row.documents_total)
-    };
-    table::Row { cells: vec![row.namespace.clone(), done, third, show_bytes(row.bytes_total), speed], style }
-}
-
-fn rest(rows: &[&CollectionRow], offset: usize, shown: usize, state: &State, view: &View<'_>) -> Line<'static> {
-    let hidden: Vec<&&CollectionRow> = rows.iter().take(offset).chain(rows.iter().skip(offset + shown)).collect();
-    let in_state = |wanted: CollectionState| hidden.iter().filter(|row| row.state == wanted).count();
-    let parts = [
-        (in_state(CollectionState::Done), "done"),
-        (in_state(CollectionState::Queued), "queued"),
-        (in_state(CollectionState::Copying) + in_state(CollectionState::Indexing), "running"),
-    ];
-    let parts: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-    let filter = if state.filter.is_empty() { String::new() } else { format!(" [{}]", state.filter) };
-    let more = if hidden.is_empty() { String::new() } else { format!("{} more: {}", hidden.len(), parts.join(", ")) };
-    Line::styled(format!(" {more}{filter}"), view.theme.dim)
-}
-
-fn details(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
-    let rows = rows(view, state);
-    let Some(row) = rows.get(state.selected.min(rows.len().saturating_sub(1))) else { return Vec::new() };
-    let word = match row.state {
-        CollectionState::Copying => "copying",
-        CollectionState::Queued => "queued",
-        CollectionState::Indexing => "building indexes",
-        CollectionState::Done => "done",
-    };
-    let speed = if row.state == CollectionState::Copying {
-        format!("{}/s", show_bytes(row.bytes_per_s.max(0.0) as u64))
-    } else {
-        "-".into()
-    };
-    let mut lines = vec![
-        Line::styled(text::cut(&format!(" {}", row.namespace), columns), view.theme.strong),
-        Line::raw(format!("   state      {word}")),
-        Line::raw(format!("   documents  {} of {}", show_count(row.documents), show_count(row.documents_total))),
-        Line::raw(format!("   bytes      {} of {}", show_bytes(row.bytes), show_bytes(row.bytes_total))),
-        Line::raw(format!("   speed      {speed}")),
-        Line::raw(format!("   indexes    {} of {} built", row.indexes_built, row.indexes_total)),
-    ];
-    for index in view.snapshot.indexes.failed.iter().filter(|index| index.namespace == row.namespace) {
-        let wrapped =
-            text::labelled("   FAIL ", &format!("{}: {}", index.index, index.reason), columns.saturating_sub(1));
-        lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.fail)));
-    }
-    lines
-}
-
-/// The right pane: throughput, then what waits and how long the oplog still covers it.
-fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
-    let (snapshot, copy) = (view.snapshot, &view.snapshot.copy);
-    let chart_rows = if height > 20 { 3 } else { 2 };
-    let (title, now, samples) = if is_indexing(view) {
-        ("Changes waiting", format!("{} ops", show_count_short(snapshot.ops_waiting)), &snapshot.history.ops_waiting)
-    } else {
-        ("Throughput", format!("{} MB/s", text::rate(copy.bytes_per_s / 1e6)), &snapshot.history.bytes_per_s)
-    };
-    let mut lines =
-        vec![Line::styled(text::ends(&format!(" {title}"), &now, columns.saturating_sub(1)), view.theme.strong)];
-    lines.extend(history_chart(view, samples, chart_rows, columns.saturating_sub(1), !is_indexing(view)));
-    let documents = show_count(copy.documents_per_s.max(0.0).round() as u64);
-    let readers = if copy.readers == 0 { "-".into() } else { copy.readers.to_string() };
-    lines.push(Line::raw(if is_indexing(view) {
-        String::new()
-    } else {
-        format!(" docs/s {documents}   readers {readers}")
-    }));
-    if height > 20 {
-        lines.push(Line::raw(""));
-        lines.push(Line::styled(
-            text::ends(" Changes waiting", &running::waiting(view), columns.saturating_sub(1)),
-            view.theme.strong,
-        ));
-        lines.extend(history_chart(view, &snapshot.history.ops_waiting, 2, columns.saturating_sub(1), false));
-    }
-    lines.push(Line::raw(""));
-    lines.push(Line::styled(" Changes since start", view.theme.strong));
-    lines.push(Line::raw(format!("  buffered   {}", running::waiting(view))));
-    lines.push(Line::raw(format!("  arriving   {} ops/s", text::rate(snapshot.ops_in_per_s))));
-    let left = snapshot
-        .oplog_left_ms
-        .map_or_else(|| "not known".into(), |_| format!("{} before rollover", text::ms(snapshot.oplog_left_ms)));
-    lines.push(Line::raw(format!("  oplog left {left}")));
-    lines.push(margin(view));
-    if height > 20 {
-        lines.extend(clusters(view, columns));
-    }
-    lines
-}
-
-/// "Copy ends in / oplog rolls over in": the number that decides success.
-fn margin(view: &View<'_>) -> Line<'static> {
-    let start = Span::raw("  worst case margin ");
-    let ends_in = if is_indexing(view) { None } else { view.snapshot.copy.eta_ms };
-    match (ends_in, view.snapshot.oplog_left_ms) {
-        (Some(eta), Some(left)) if eta > 0 => {
-            let margin = left as f64 / eta as f64;
-            let (word, style) = match margin {
-                margin if margin > 2.0 => ("OK", view.theme.ok),
-                margin if margin < 1.2 => ("FAIL", view.theme.fail),
-                _ => ("WAIT", view.theme.wait),
-            };
-            let shown = if margin > 99.0 { ">99x".into() } else { format!("{margin:.1}x") };
-            Line::from(vec![start, Span::raw(format!("{shown}  ")), Span::styled(word, style)])
-        }
-        _ => Line::from(vec![start, Span::raw("not known yet")]),
-    }
-}
-
-fn history_chart(view: &View<'_>, samples: &[u64], rows: usize, columns: usize, is_rate: bool) -> Vec<Line<'static>> {
-    let max = samples.iter().copied().max().unwrap_or(0);
-    let rows = match is_rate {
-        true => chart::even_rows(max.div_ceil(1_000_000), rows, |mb| mb.to_string()),
-        false => chart::even_rows(max, rows, show_count_short),
-    };
-    let unit = if is_rate { 1_000_000 } else { 1 };
-    let rows: Vec<(u64, String)> = rows.into_iter().map(|(bound, label)| (bound * unit, label)).collect();
-    let labels = rows.iter().map(|(_, label)| text::width(label)).max().unwrap_or(0) + 2;
-    let drawn = columns.saturating_sub(labels);
-    let per = chart::samples_per_column(samples.len(), drawn);
-    let span = (per * drawn) as u64 * view.snapshot.history.step_ms;
-    let axis = if samples.is_empty() { "now".into() } else { text::ms(Some(span)) };
-    let merge = if is_rate { Merge::Mean } else { Merge::Max };
-    Chart { samples, merge, rows, ready: None, axis }.lines(columns, view.glyphs, view.theme)
-}
-
-fn clusters(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::raw("")];
-    for (name, cluster) in [("Source", &view.snapshot.source), ("Target", &view.snapshot.destination)] {
-        let version = cluster.version.clone().unwrap_or_else(|| "version not known".into());
-        let primary = cluster.primary.clone().unwrap_or_else(|| "primary not known".into());
-        lines.push(Line::raw(text::cut(
-            &format!(" {name}  {primary}  {version}  {} members", cluster.hosts.len()),
-            columns,
-        )));
-    }
-    lines
 }

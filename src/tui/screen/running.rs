@@ -93,14 +93,32 @@ fn event_line(event: &Event, columns: usize, view: &View<'_>) -> Line<'static> {
     ])
 }
 
-/// `1.9M ops (2.1 GiB)`: changes fetched and not yet applied.
+/// `1.9M ops (2.1 GiB)`: changes fetched and not yet applied, and their size on local disk when there is any.
 pub fn waiting(view: &View<'_>) -> String {
-    format!("{} ops ({})", show_count_short(view.snapshot.ops_waiting), show_bytes(view.snapshot.spool_bytes))
+    let operations = format!("{} ops", show_count_short(view.snapshot.ops_waiting));
+    match view.snapshot.spool_bytes {
+        0 => operations,
+        bytes => format!("{operations} ({})", show_bytes(bytes)),
+    }
 }
 
 /// True when syncing does not go on by itself.
 pub fn is_halted(view: &View<'_>) -> bool {
     matches!(view.snapshot.phase, Phase::Paused | Phase::Failed | Phase::Stopped | Phase::Expired)
+}
+
+/// One sentence about a migration that does not go on by itself.
+pub fn halted_status(view: &View<'_>) -> String {
+    match (view.snapshot.phase, &view.snapshot.error) {
+        (Phase::Paused, Some(problem)) => format!("Paused: {}. p resumes when it is fixed.", problem.what),
+        (Phase::Paused, None) => "Paused by the operator; p resumes from the kept position.".into(),
+        (Phase::Expired, _) => {
+            "The cutover window passed; p resumes syncing if the oplog still covers the position.".into()
+        }
+        (Phase::Stopped, _) => "The migration was stopped; start a new one to migrate.".into(),
+        (_, Some(problem)) => format!("Failed: {}.", problem.what),
+        (_, None) => "Failed; l shows the log.".into(),
+    }
 }
 
 /// What halted the migration, in full: state, what, why, fix, what has been written, whether retrying helps.

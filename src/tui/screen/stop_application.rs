@@ -24,6 +24,9 @@ use ratatui::{
     text::{Line, Span},
 };
 
+/// From here on the source is called silent and the seconds are counted; below, writes are still arriving.
+const SILENT_MS: u64 = 10_000;
+
 /// The selected writer and the focused button.
 #[derive(Debug, Default)]
 pub struct State {
@@ -63,7 +66,9 @@ fn continue_blocked(view: &View<'_>) -> Option<String> {
     match (snapshot.source_quiet_ms, active(view)) {
         (Some(quiet), _) if quiet >= quiet_for => None,
         (None, _) => Some("Continue is disabled: how long the source is quiet is not known yet.".into()),
-        (Some(quiet), 0) => Some(format!("Continue is disabled: quiet for {} of {needed}.", seconds(quiet))),
+        (Some(quiet), count) if count == 0 || quiet >= SILENT_MS => {
+            Some(format!("Continue is disabled: quiet for {} of {needed}.", seconds(quiet)))
+        }
         (Some(_), 1) => Some(format!("Continue is disabled: 1 namespace was written in the last {needed}.")),
         (Some(_), count) => {
             Some(format!("Continue is disabled: {count} namespaces were written in the last {needed}."))
@@ -100,6 +105,9 @@ fn demo_blocked(view: &View<'_>) -> Option<String> {
 
 /// One sentence: what now, or why not.
 pub fn status(view: &View<'_>, _state: &State) -> String {
+    if running::is_halted(view) {
+        return running::halted_status(view);
+    }
     let Some(cutover) = &view.snapshot.cutover else {
         return continue_blocked(view).unwrap_or_default();
     };
@@ -124,6 +132,9 @@ fn operations(view: &View<'_>) -> String {
 
 /// The keys, most important first.
 pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
+    if running::is_halted(view) {
+        return running::keys(view);
+    }
     let mut keys = Vec::new();
     if view.snapshot.application.is_some() {
         keys.push(key_unless(
@@ -171,6 +182,7 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
     };
     let last = view.snapshot.writers.len().saturating_sub(1);
     match plain(key)? {
+        code if running::is_halted(view) => return running::on_key(code, view),
         KeyCode::Left | KeyCode::BackTab => state.on_go_back = false,
         KeyCode::Right => state.on_go_back = true,
         KeyCode::Tab => state.on_go_back = !state.on_go_back,
@@ -244,6 +256,11 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let columns = usize::from(body.width);
     let step = view.snapshot.cutover.as_ref().map(|cutover| cutover.step);
     let mut lines = steps(view, step);
+    if running::is_halted(view) {
+        lines.extend(running::halted(view, columns));
+        place::draw(frame, body, lines);
+        return;
+    }
     match &view.snapshot.cutover {
         Some(cutover) if step != Some(CutoverStep::StopApplication) => {
             lines.extend(drain(view, cutover, columns));
@@ -253,6 +270,9 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         _ => {}
     }
     lines.extend(arriving(view, columns));
+    if !view.snapshot.writers.is_empty() {
+        lines.push(Line::raw(""));
+    }
     let foot = foot(view, state, columns);
     let room = usize::from(body.height).saturating_sub(lines.len() + foot.len());
     lines.extend(writers(view, state, columns, room));
@@ -310,12 +330,14 @@ fn arriving(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     let is_quiet = ratio == Some(1.0);
     let (title, style) = match (is_quiet, active(view)) {
         (true, _) => (" THE SOURCE IS QUIET", view.theme.ok),
-        (false, 0) => (" WAITING FOR QUIET ON THE SOURCE", view.theme.wait),
+        (false, count) if count == 0 || snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= SILENT_MS) => {
+            (" WAITING FOR QUIET ON THE SOURCE", view.theme.wait)
+        }
         _ => (" WRITES STILL ARRIVING ON THE SOURCE", view.theme.wait),
     };
     let mut lines = vec![
         Line::styled(text::ends(title, &format!("quiet for {quiet} of {needed}"), columns.saturating_sub(1)), style),
-        Line::raw(format!(" {}", bar::bar(columns.saturating_sub(2).min(100), ratio, view.glyphs))),
+        Line::raw(format!(" {}", bar::bar(columns.saturating_sub(2), ratio, view.glyphs))),
     ];
     if let Some(late) = snapshot.cutover.as_ref().and_then(|cutover| cutover.late_write.as_ref()) {
         let wrapped = text::labelled(" LATE WRITE  ", late, columns.saturating_sub(1));

@@ -35,7 +35,10 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
     match (view.snapshot.phase, failed) {
         (Phase::Completed, 0) => "Everything mongoferry created has been removed.".into(),
         (Phase::Completed, count) => {
-            format!("{count} thing(s) that mongoferry created are left for you; see the list.")
+            format!(
+                "{} of mongoferry's own could not be removed; see the list.",
+                text::counted(count, "thing", "things")
+            )
         }
         (phase, _) => format!("Not finished yet: {phase}."),
     }
@@ -106,8 +109,12 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
     {
         downtime.push_str(&format!("; quiet check overridden by {by}"));
     }
-    let removed: Vec<&str> =
-        snapshot.cleanup.iter().filter(|line| line.state == StepState::Ok).map(|line| line.label.as_str()).collect();
+    let removed: Vec<&str> = snapshot
+        .cleanup
+        .iter()
+        .filter(|line| line.state == StepState::Ok)
+        .map(|line| line.label.trim_start_matches("remove "))
+        .collect();
     let incidents = match snapshot.incidents.as_slice() {
         [] => "none".into(),
         list => list.join("; "),
@@ -189,12 +196,17 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) 
     lines.push(Line::styled(" Left for you", theme.strong));
     let left = left_for_you(view);
     let room = height.saturating_sub(lines.len()).max(1);
-    let shown = if left.len() > room { room.saturating_sub(1) } else { left.len() };
-    lines.extend(
-        left.iter().take(shown).map(|line| Line::raw(text::cut(&format!("   [ ] {line}"), columns.saturating_sub(1)))),
-    );
-    if left.len() > shown {
-        lines.push(Line::raw(format!("   {} more: y copies all, w saves all", left.len() - shown)));
+    let whole: Vec<String> =
+        left.iter().flat_map(|line| text::labelled("   [ ] ", line, columns.saturating_sub(1))).collect();
+    if whole.len() <= room {
+        lines.extend(whole.into_iter().map(Line::raw));
+    } else {
+        let shown = if left.len() > room { room.saturating_sub(1) } else { left.len() };
+        let cut = |line: &String| Line::raw(text::cut(&format!("   [ ] {line}"), columns.saturating_sub(1)));
+        lines.extend(left.iter().take(shown).map(cut));
+        if left.len() > shown {
+            lines.push(Line::raw(format!("   {} more: y copies all, w saves all", left.len() - shown)));
+        }
     }
     if height.saturating_sub(lines.len()) >= 9 {
         lines.extend(closing_picture(view, columns));

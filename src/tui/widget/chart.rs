@@ -28,9 +28,9 @@ pub struct Chart<'a> {
     pub axis: String,
 }
 
-/// How many samples one column holds so that all of `samples` fit into `columns`.
-pub fn samples_per_column(samples: usize, columns: usize) -> usize {
-    samples.div_ceil(columns.max(1)).max(1)
+/// How much time a chart of `columns` shows, ms: all samples, or more while there are fewer samples than columns.
+pub fn span_ms(samples: usize, columns: usize, step_ms: u64) -> u64 {
+    (samples.max(columns) as u64).saturating_mul(step_ms)
 }
 
 /// Rows of equal height up to a round bound above `max`, labelled by `label`; bottom row first.
@@ -45,9 +45,9 @@ fn round_up(value: u64) -> u64 {
     while magnitude.saturating_mul(10) <= value {
         magnitude *= 10;
     }
-    [1, 2, 3, 5, 8, 10]
+    [10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100]
         .iter()
-        .map(|factor| magnitude.saturating_mul(*factor))
+        .map(|tenths| magnitude.saturating_mul(*tenths).div_ceil(10))
         .find(|bound| *bound >= value)
         .unwrap_or(value)
 }
@@ -95,20 +95,18 @@ impl Chart<'_> {
         lines
     }
 
+    /// A value per column; fewer than `columns` while there are fewer samples.
     fn columns(&self, columns: usize) -> Vec<u64> {
-        let per = samples_per_column(self.samples.len(), columns);
-        // From the newest sample backwards, so that the newest column is always complete.
-        let mut values: Vec<u64> = self
-            .samples
-            .rchunks(per)
-            .take(columns)
-            .map(|chunk| match self.merge {
-                Merge::Mean => chunk.iter().sum::<u64>() / chunk.len() as u64,
+        let count = self.samples.len();
+        let columns = columns.min(count);
+        let merged = |column: usize| {
+            let chunk = &self.samples[column * count / columns..(column + 1) * count / columns];
+            match self.merge {
+                Merge::Mean => chunk.iter().sum::<u64>() / chunk.len().max(1) as u64,
                 Merge::Max => chunk.iter().copied().max().unwrap_or(0),
-            })
-            .collect();
-        values.reverse();
-        values
+            }
+        };
+        (0..columns).map(merged).collect()
     }
 }
 
@@ -155,10 +153,7 @@ mod tests {
             ready: Some((0, "<- ready")),
             axis: "now".into(),
         };
-        assert_eq!(
-            drawn(&chart, 19),
-            [" 60s| |    ", " 30s| ||.  ", " 10s| |||:- <- ready", "   0+-- now"].map(|line| line.to_string())
-        );
+        assert_eq!(drawn(&chart, 19), [" 60s||    ", " 30s|||.  ", " 10s||||:- <- ready", "   0+- now"]);
     }
 
     #[test]
@@ -171,7 +166,7 @@ mod tests {
             ready: None,
             axis: "now".into(),
         };
-        assert_eq!(drawn(&chart, 15)[0], " 100|.....:::|||"[..15].to_string());
+        assert_eq!(drawn(&chart, 15)[0], " 100|...:::||||");
         let empty = Chart { samples: &[], ..chart };
         assert!(drawn(&empty, 30)[0].contains("no samples yet"));
     }

@@ -71,6 +71,24 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// `text` in pieces of at most `columns`, broken anywhere: for lines that are copied as a whole, such as a URI.
+pub fn pieces(text: &str, columns: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for character in text.chars() {
+        let added = width(character.encode_utf8(&mut [0; 4]));
+        match pieces.last_mut() {
+            Some(last) if last.is_empty() || width(last) + added <= columns => last.push(character),
+            _ => pieces.push(character.to_string()),
+        }
+    }
+    pieces
+}
+
+/// `1 step`, `3 steps`.
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// `label` in front of wrapped `text`; following lines are indented under it.
 pub fn labelled(label: &str, text: &str, columns: usize) -> Vec<String> {
     let indent = width(label);
@@ -85,6 +103,11 @@ pub fn labelled(label: &str, text: &str, columns: usize) -> Vec<String> {
 /// `13:08:40`, UTC.
 pub fn clock(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S").to_string()
+}
+
+/// `13:08`, UTC.
+pub fn clock_minutes(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%H:%M").to_string()
 }
 
 /// `Sat 28 Nov 13:08 UTC`.
@@ -154,6 +177,7 @@ mod tests {
     fn wrapping_loses_nothing() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(pieces("a bcdef", 3), ["a b", "cde", "f"]);
         assert_eq!(labelled("Why  ", "one two three", 12), ["Why  one two", "     three"]);
     }
 
