@@ -2,8 +2,19 @@
 
 use super::scene::{SCENES, Scene, Shown, States, body, page, scene, text, with_view};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use jiff::SignedDuration;
 use mongoferry::tui::theme::Glyphs;
-use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, layout::Rect, style::Color};
+use ratatui::{
+    Terminal, TerminalOptions, Viewport,
+    backend::{CrosstermBackend, TestBackend},
+    buffer::Buffer,
+    layout::Rect,
+    style::Color,
+};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+};
 
 fn snapshots(suffix: &str, glyphs: &Glyphs, width: u16, height: u16) {
     let mut settings = insta::Settings::clone_current();
@@ -57,7 +68,7 @@ fn status_is_one_line_that_fits() {
         let read = scene(name);
         let status = with_view(&read, &Glyphs::ASCII, |view| States::default().status(*shown, view));
         assert!(!status.is_empty() && !status.contains('\n'), "{name}: {status:?}");
-        assert!(status.chars().count() <= 118, "{name}: {status:?}");
+        assert!(status.chars().count() <= 79, "{name}: {status:?}");
     }
 }
 
@@ -148,6 +159,54 @@ fn no_size_panics_on_any_screen() {
             }
         });
     }
+}
+
+/// Keeps what a terminal would be sent.
+#[derive(Debug, Clone, Default)]
+struct Sent(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sent {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_busy_frame_is_at_most_two_kilobytes() {
+    let before = scene("copying");
+    let mut after = scene("copying");
+    after.now += SignedDuration::from_millis(500);
+    after.snapshot.copy.bytes += 31_000_000_000;
+    after.snapshot.copy.bytes_per_s = 71.3e6;
+    after.snapshot.copy.documents_per_s = 39_017.0;
+    after.snapshot.copy.eta_ms = Some(2_011_000);
+    after.snapshot.ops_waiting += 731_113;
+    after.snapshot.history.bytes_per_s.rotate_left(7);
+    for row in &mut after.snapshot.collections {
+        row.bytes += row.bytes_total / 9;
+        row.bytes_per_s *= 1.13;
+    }
+    let sent = Sent::default();
+    let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, 80, 19)) };
+    let mut terminal = Terminal::with_options(CrosstermBackend::new(sent.clone()), options).expect("terminal");
+    let mut bytes_of = |read: &Scene| {
+        sent.0.lock().expect("lock").clear();
+        with_view(read, &Glyphs::ASCII, |view| {
+            terminal
+                .draw(|frame| States::default().draw(Shown::Migrating, frame, Rect::new(0, 0, 80, 19), view))
+                .expect("draw");
+        });
+        sent.0.lock().expect("lock").len()
+    };
+    let (first, busy, same) = (bytes_of(&before), bytes_of(&after), bytes_of(&after));
+    assert!(first > busy && busy > 100, "first frame {first} bytes, busy frame {busy} bytes");
+    assert!(busy <= 2_000, "busy frame {busy} bytes");
+    assert!(same <= 40, "unchanged frame {same} bytes");
 }
 
 #[test]

@@ -288,7 +288,8 @@ fn totals(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
         VerificationState::Running => String::new(),
         _ => format!("{}    ", state_word(verification)),
     };
-    let right = format!("{word}ok {ok}    running {busy}    differs {bad}   of {}", rows.len());
+    let unfinished = if verification.state == VerificationState::Running { "running" } else { "unfinished" };
+    let right = format!("{word}ok {ok}    {unfinished} {busy}    differs {bad}   of {}", rows.len());
     let ratio = match verification.state {
         VerificationState::Off | VerificationState::Waiting => None,
         _ => text::ratio(verification.documents, verification.documents_total),
@@ -310,6 +311,7 @@ fn methods(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     let verdict = |bad: usize, what: String| match (ran, bad, verification.state) {
         (false, ..) => ("-".to_string(), theme.text),
         (true, 0, VerificationState::Done) => (format!("{what}  OK"), theme.ok),
+        (true, 0, VerificationState::Skipped) => (format!("{what}  not finished"), theme.wait),
         (true, 0, _) => (format!("{what}  ..."), theme.text),
         (true, bad, _) => (format!("{bad} differ  FAIL"), theme.fail),
     };

@@ -87,7 +87,7 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         return why;
     }
     if is_expired(view) {
-        return "The cutover window passed: changes are not followed. Resume continues from the kept position.".into();
+        return "EXPIRED: changes are not followed; Resume goes on from the kept position.".into();
     }
     let left = view.snapshot.cutover_deadline.map(|deadline| text::between(view.now, deadline)).unwrap_or_default();
     let bells = "A bell rings at 24 h, 12 h, 1 h and 10 min.";
@@ -111,7 +111,12 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
     vec![
         key("Left/Right", "Choose", "Moves between the buttons"),
         key("Enter", "Press", "Presses the chosen button"),
-        key_unless("e", "Choose extend", "Moves to the second button; Enter presses it", disabled(view)),
+        key_unless(
+            "e",
+            if is_expired(view) { "Choose resume" } else { "Choose extend" },
+            "Moves to the second button; Enter presses it",
+            disabled(view),
+        ),
         key("Esc", "Cancel", "Back; nothing is changed"),
         key("l", "Log", "Everything that happened, numbered"),
     ]

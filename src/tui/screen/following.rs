@@ -204,6 +204,14 @@ fn busiest(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     table::lines(&titles, &rows, (columns.saturating_sub(1), 7), None, 0, (view.theme, " "))
 }
 
+/// Rates of the tail; a rate from before a halt would look like work going on.
+fn rates(view: &View<'_>) -> String {
+    if running::is_halted(view) {
+        return "-".into();
+    }
+    format!("in {}/s  out {}/s", text::rate(view.snapshot.ops_in_per_s), text::rate(view.snapshot.ops_out_per_s))
+}
+
 fn times(count: u32) -> String {
     if count == 0 { "never".into() } else { text::counted(count as usize, "time", "times") }
 }
@@ -233,7 +241,7 @@ fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
     let last = snapshot.last_source_write.map_or_else(|| "-".into(), |at| text::ago(at, view.now));
     let numbers = [
         ("Applied", format!("{} ops", show_count(snapshot.ops_applied))),
-        ("Rate", format!("in {}/s  out {}/s", text::rate(snapshot.ops_in_per_s), text::rate(snapshot.ops_out_per_s))),
+        ("Rate", rates(view)),
         ("Oplog left", text::ms(snapshot.oplog_left_ms)),
         ("Last change", last),
         ("Waiting", running::waiting(view)),

@@ -103,6 +103,15 @@ fn demo_blocked(view: &View<'_>) -> Option<String> {
         .map(|_| "The demo's application has stopped already.".into())
 }
 
+/// `quiet for 2 of 60 s`.
+fn quiet_so_far(view: &View<'_>) -> String {
+    let needed = text::threshold(view.snapshot.thresholds.quiet_for_ms);
+    view.snapshot.source_quiet_ms.map_or_else(
+        || "how long the source is quiet is not known".into(),
+        |quiet| format!("quiet for {} of {needed}", seconds(quiet)),
+    )
+}
+
 /// One sentence: what now, or why not.
 pub fn status(view: &View<'_>, _state: &State) -> String {
     if running::is_halted(view) {
@@ -113,7 +122,7 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
     };
     match cutover.step {
         CutoverStep::StopApplication => match (&cutover.late_write, continue_blocked(view)) {
-            (Some(_), Some(why)) => format!("A late write reopened this step. {why}"),
+            (Some(_), Some(_)) => format!("A late write reopened this step: {}.", quiet_so_far(view)),
             (_, Some(why)) => why,
             (_, None) => "The source is quiet: Enter continues. Keep the application stopped.".into(),
         },

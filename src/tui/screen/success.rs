@@ -31,8 +31,12 @@ pub fn header(view: &View<'_>) -> String {
 
 /// One sentence: what now, or why not.
 pub fn status(view: &View<'_>, _state: &State) -> String {
-    let failed = view.snapshot.cleanup.iter().filter(|line| line.state == StepState::Failed).count();
+    let failed = view.snapshot.cleanup.iter().filter(|line| line.state != StepState::Ok).count();
+    let differ = view.snapshot.verification.mismatches;
     match (view.snapshot.phase, failed) {
+        (Phase::Completed, _) if differ > 0 => {
+            format!("{} documents differ from the source; the list of them is in the report.", show_count(differ))
+        }
         (Phase::Completed, 0) => "Everything mongoferry created has been removed.".into(),
         (Phase::Completed, count) => {
             format!(
@@ -139,10 +143,20 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Completed, everything compared, nothing differs: the only state in which the title is green.
+fn is_clean(view: &View<'_>) -> bool {
+    let (snapshot, verification) = (view.snapshot, &view.snapshot.verification);
+    snapshot.phase == Phase::Completed
+        && verification.state == VerificationState::Done
+        && verification.mismatches == 0
+        && verification.metadata_differences.is_empty()
+        && snapshot.indexes.failed.is_empty()
+}
+
 /// What only the operator can do, one line each.
 fn left_for_you(view: &View<'_>) -> Vec<String> {
     let snapshot = view.snapshot;
-    let failed = snapshot.cleanup.iter().filter(|line| line.state == StepState::Failed);
+    let failed = snapshot.cleanup.iter().filter(|line| line.state != StepState::Ok);
     let mut lines: Vec<String> = failed.map(|line| format!("{}: {}", line.label, line.detail)).collect();
     lines.extend(
         snapshot
@@ -177,10 +191,9 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) 
     let columns = usize::from(body.width);
     let height = usize::from(body.height);
     let theme = view.theme;
-    let done = view.snapshot.phase == Phase::Completed;
     let mut lines = vec![
         Line::raw(""),
-        Line::styled(format!(" {}", title(view)), if done { theme.ok } else { theme.wait }),
+        Line::styled(format!(" {}", title(view)), if is_clean(view) { theme.ok } else { theme.wait }),
         Line::raw(""),
     ];
     let most = if height >= 30 { 4 } else { 2 };

@@ -46,7 +46,7 @@ pub(super) fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'
     lines.push(Line::raw(""));
     lines.push(Line::styled(" Changes since start", view.theme.strong));
     lines.push(Line::raw(format!("  buffered   {}", running::waiting(view))));
-    lines.push(Line::raw(format!("  arriving   {} ops/s", text::rate(snapshot.ops_in_per_s))));
+    lines.push(Line::raw(format!("  arriving   {}", rate(snapshot.ops_in_per_s, " ops/s"))));
     let left = snapshot
         .oplog_left_ms
         .map_or_else(|| "not known".into(), |_| format!("{} before rollover", text::ms(snapshot.oplog_left_ms)));
