@@ -210,6 +210,22 @@ fn a_busy_frame_is_at_most_two_kilobytes() {
 }
 
 #[test]
+fn a_short_frame_keeps_the_buttons_and_the_message() {
+    for (name, shown, word) in [
+        ("countdown", Shown::Countdown, "[ Extend by 24 h ]"),
+        ("cutover_writers", Shown::StopApplication, "[ Go back ]"),
+        ("connect", Shown::ConnectNew, "[ Done ]"),
+        ("finalising_open", Shown::Finalising, "ACCEPTS WRITES NOW"),
+        ("ready", Shown::Following, "READY"),
+        ("copying", Shown::Migrating, "ETA 44 min"),
+    ] {
+        let read = scene(name);
+        let drawn = with_view(&read, &Glyphs::ASCII, |view| text(&body(shown, &States::default(), view, 60, 14)));
+        assert!(drawn.contains(word), "{name} lost {word}:\n{drawn}");
+    }
+}
+
+#[test]
 fn a_body_inside_a_larger_frame_is_not_left() {
     for (name, shown) in SCENES {
         let read = scene(name);

@@ -154,7 +154,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let columns = usize::from(body.width);
     let roomy = body.height >= 30 && columns >= 90;
     let mut lines = vec![Line::raw("")];
-    lines.extend(big_clock(view, columns, if roomy { 2 } else { 1 }));
+    lines.extend(big_clock(view, columns, if roomy { 2 } else { usize::from(body.height >= 18) }));
     lines.push(Line::raw(""));
     let name = running::destination_name(view);
     let sentence = if is_expired(view) {
@@ -165,7 +165,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         "After that mongoferry stops following changes. The destination keeps the data it has, but it will be OUT OF DATE and the migration may have to start again.".into()
     };
     lines.extend(text::labelled(" ", &sentence, columns.saturating_sub(1)).into_iter().map(Line::from));
-    if roomy || lines.len() < 10 {
+    if roomy || (lines.len() < 10 && body.height >= 19) {
         lines.push(Line::raw(""));
     }
     lines.extend(facts(view, state, columns, if roomy { 8 } else { 1 }));
@@ -173,6 +173,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     place::draw(frame, body, lines);
 }
 
+/// The clock as digits of `scale`, or as text when it is 0 or the terminal is narrow.
 fn big_clock(view: &View<'_>, columns: usize, scale: usize) -> Vec<Line<'static>> {
     let left = match (is_expired(view), view.snapshot.cutover_deadline) {
         (true, _) => Some(show_clock(Duration::ZERO)),
@@ -184,7 +185,7 @@ fn big_clock(view: &View<'_>, columns: usize, scale: usize) -> Vec<Line<'static>
     };
     let after = if is_expired(view) { "EXPIRED" } else { "left to cut over" };
     let style = if is_expired(view) { view.theme.wait } else { view.theme.strong };
-    if columns < 60 {
+    if columns < 60 || scale == 0 {
         return vec![Line::styled(format!("  {left}  {after}"), style)];
     }
     let mut rows = digits::big(&left, scale, view.glyphs);

@@ -189,9 +189,10 @@ fn accepts_writes(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     } else {
         "  Do not delete the source until this screen says Done.".to_string()
     };
-    let rows = [
-        (format!("  {name} ACCEPTS WRITES NOW. You may start your application on it."), theme.ok),
-        (again, theme.text),
-    ];
-    boxed::boxed(&rows, 1, columns.saturating_sub(2).min(100), theme.ok, view.glyphs)
+    let width = columns.saturating_sub(2).min(100);
+    let now = format!("{name} ACCEPTS WRITES NOW. You may start your application on it.");
+    let mut rows: Vec<_> =
+        text::labelled("  ", &now, width.saturating_sub(3)).into_iter().map(|row| (row, theme.ok)).collect();
+    rows.push((again, theme.text));
+    boxed::boxed(&rows, 1, width, theme.ok, view.glyphs)
 }

@@ -187,28 +187,24 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let upper = body.height.saturating_sub(event_rows);
     let left = place::part(body, 0, 0, left_width, upper);
     place::draw(frame, left, progress(view, usize::from(left.width)));
-    if running::is_halted(view) {
+    // What halted the migration, and the reason of a failed index, are worth the whole width.
+    let is_block = running::is_halted(view) || state.details;
+    if is_block {
         let block = place::below(body, 6);
-        place::draw(frame, block, running::halted(view, usize::from(block.width)));
+        let columns = usize::from(block.width);
+        let lines =
+            if state.details { collections::details(view, state, columns) } else { running::halted(view, columns) };
+        place::draw(frame, block, lines);
     } else {
         let list = place::part(body, 0, 6, left_width, upper.saturating_sub(6));
-        let (columns, height) = (usize::from(list.width), usize::from(list.height));
-        place::draw(
-            frame,
-            list,
-            if state.details {
-                collections::details(view, state, columns)
-            } else {
-                collections::table(view, state, columns, height)
-            },
-        );
+        place::draw(frame, list, collections::table(view, state, usize::from(list.width), usize::from(list.height)));
         let area = place::below(body, upper);
         let mut lines = vec![running::heading("EVENTS", usize::from(area.width), view)];
         lines.extend(running::events(view, usize::from(area.width), usize::from(event_rows.saturating_sub(1))));
         place::draw(frame, area, lines);
     }
     if side_by_side {
-        let rows = if running::is_halted(view) { upper.min(5) } else { upper };
+        let rows = if is_block { upper.min(5) } else { upper };
         let rule = place::part(body, left_width, 0, 1, rows);
         place::draw(frame, rule, vec![Line::styled(view.glyphs.pipe, view.theme.dim); usize::from(rows)]);
         let right = place::part(body, left_width + 1, 0, body.width, rows);

@@ -265,6 +265,10 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let columns = usize::from(body.width);
     let step = view.snapshot.cutover.as_ref().map(|cutover| cutover.step);
     let mut lines = steps(view, step);
+    if body.height < 18 {
+        // A short frame keeps the heading, the writers and the buttons.
+        lines.truncate(1);
+    }
     if running::is_halted(view) {
         lines.extend(running::halted(view, columns));
         place::draw(frame, body, lines);
