@@ -5,17 +5,25 @@
 
 pub mod cleanup;
 pub mod clear;
+pub mod context;
 pub mod copy;
 pub mod create;
 pub mod ddl;
-pub mod context;
 pub mod dirty;
+pub mod fetch;
 pub mod finalize;
+pub mod follow;
 pub mod gate;
 pub mod history;
 pub mod index;
+pub mod lag;
+pub mod lane;
 pub mod registry;
+pub mod repair;
 pub mod retry;
+pub mod spool;
 pub mod throttle;
 pub mod view;
+pub mod watermark;
+pub mod writers;
 

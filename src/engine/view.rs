@@ -54,6 +54,8 @@ pub struct WriterView {
 pub struct ApplyView {
     /// Everything up to here is applied with majority write concern on the destination.
     pub applied_ts: Optime,
+    /// Wall time of about that position, ms; never later than the truth.
+    pub applied_wall_ms: i64,
     /// Wall time of the oldest change that is fetched or dispatched but not yet applied, ms; `None` when none is waiting.
     pub oldest_waiting_wall_ms: Option<i64>,
     /// Changes applied.

@@ -13,7 +13,8 @@ pub fn is_transient(error: &DriverError) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
         _ => code(error).is_some_and(|code| {
-            TRANSIENT_CODES.contains(&code) || matches!(code, 11602 | 13435 | 13436 | 290 | 279 | 237 | 13388 | 136)
+            TRANSIENT_CODES.contains(&code)
+                || matches!(code, 11601 | 11602 | 13435 | 13436 | 290 | 279 | 237 | 13388 | 136)
         }),
     }
 }

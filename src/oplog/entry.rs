@@ -188,7 +188,7 @@ fn id_in<'a>(document: &'a RawDocument, raw: &RawDocument) -> Result<RawBsonRef<
 }
 
 /// Reads one operation: a whole entry, or an element of `applyOps`, which has the same fields.
-fn operation(raw: &RawDocument) -> Result<Inner<'_>, OplogError> {
+pub fn operation(raw: &RawDocument) -> Result<Inner<'_>, OplogError> {
     let malformed = |what| OplogError::malformed(what, raw);
     let op = raw.get_str("op").map_err(|_| malformed("operation without op"))?;
     let ns = raw.get_str("ns").map_err(|_| malformed("operation without ns"))?;

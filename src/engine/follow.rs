@@ -1,0 +1,363 @@
+//! Follows the spool: distributes changes to lanes, replays commands between them, and knows up to where all is applied.
+
+use super::{
+    context::Context,
+    ddl,
+    dirty::DirtySet,
+    fetch::is_selected,
+    lane::{self, Board, Item, oplog_problem},
+    registry::Registry,
+    retry::{Halt, retry},
+    spool::SpoolReader,
+    view::ApplyView,
+    watermark::Watermark,
+};
+use crate::{
+    model::{Optime, Problem, Side, snapshot::FailedIndex},
+    mongo::Namespace,
+    oplog::{
+        Assembler, Body, Change, DocumentId, Entry, Inner,
+        entry::operations,
+        shortened,
+        transactions::Assembled,
+    },
+};
+use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use std::sync::Arc;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// Changes that wait for one lane; a full lane holds the dispatcher, which holds nothing but the spool.
+const LANE_CAPACITY: usize = 2_048;
+
+/// Parallel appliers.
+fn lanes() -> usize {
+    std::thread::available_parallelism().map_or(4, |cores| (cores.get() * 2).clamp(2, 16))
+}
+
+/// Owns the registry, the reading end of the spool and open transactions while the oplog is applied.
+#[derive(Debug)]
+pub struct Follower {
+    context: Context,
+    registry: Registry,
+    reader: SpoolReader,
+    transactions: Assembler,
+    /// Changes before this position are in the copy; only parts of transactions are taken from there.
+    apply_from: Optime,
+    /// Everything up to here was dispatched.
+    dispatched: Optime,
+    view: watch::Sender<ApplyView>,
+    dirty: Option<Arc<DirtySet>>,
+}
+
+impl Follower {
+    /// A follower that applies what stands after `apply_from` (the entry there is part of the copy).
+    pub fn new(
+        context: Context,
+        registry: Registry,
+        reader: SpoolReader,
+        apply_from: Optime,
+        view: watch::Sender<ApplyView>,
+        dirty: Option<Arc<DirtySet>>,
+    ) -> Self {
+        let transactions = Assembler::default();
+        Self { context, registry, reader, transactions, apply_from, dispatched: apply_from, view, dirty }
+    }
+
+    /// Where each collection lives and what finalizing owes it.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The same, for finalizing.
+    pub fn registry_mut(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
+    /// Applies without end. Once `until` is set, returns when everything up to and including it is applied with majority
+    /// and nothing after it was touched. May be called again.
+    pub async fn run(&mut self, mut until: watch::Receiver<Option<Optime>>) -> Result<(), Halt> {
+        let mut lanes = Lanes::start(self);
+        let outcome = tokio::select! {
+            outcome = self.dispatch(&mut lanes.senders, &lanes.board, &mut until) => outcome,
+            halt = first_failure(&mut lanes.tasks) => Err(halt),
+        };
+        lanes.senders.clear();
+        while let Some(ended) = lanes.tasks.join_next().await {
+            // A lane that failed after the dispatcher ended has not applied what it was given.
+            if let (Ok(()), Ok(Err(halt))) = (&outcome, ended) {
+                return Err(halt);
+            }
+        }
+        outcome
+    }
+
+    async fn dispatch(
+        &mut self,
+        senders: &mut [mpsc::Sender<Item>],
+        board: &Arc<Board>,
+        until: &mut watch::Receiver<Option<Optime>>,
+    ) -> Result<(), Halt> {
+        loop {
+            self.context.gate.pass(&self.context.cancel).await?;
+            let target = *until.borrow_and_update();
+            if target.is_some_and(|target| self.dispatched >= target) {
+                return drained(board, &self.context).await;
+            }
+            let entry = tokio::select! {
+                () = self.context.cancel.cancelled() => return Err(Halt::Cancelled),
+                _ = until.changed() => continue,
+                entry = self.reader.peek() => match entry? {
+                    Some(entry) => entry.to_owned(),
+                    // The fetcher is gone; it said why.
+                    None => return Err(Halt::Cancelled),
+                },
+            };
+            let parsed = Entry::parse(&entry).map_err(|error| oplog_problem(&error))?;
+            if target.is_some_and(|target| parsed.ts > target) {
+                return drained(board, &self.context).await;
+            }
+            let (ts, wall_ms) = (parsed.ts, parsed.wall_ms);
+            board.note(|watermark| watermark.holds(wall_ms));
+            let mut dispatcher = Dispatcher { follower: self, senders, board, ts, wall_ms };
+            dispatcher.entry(&entry, &parsed).await?;
+            self.reader.consume();
+            self.dispatched = ts;
+            board.update(0, |watermark| watermark.dispatched(ts, wall_ms));
+        }
+    }
+}
+
+/// The lanes of one run.
+struct Lanes {
+    senders: Vec<mpsc::Sender<Item>>,
+    tasks: JoinSet<Result<(), Halt>>,
+    board: Arc<Board>,
+}
+
+impl Lanes {
+    fn start(follower: &Follower) -> Self {
+        let count = lanes();
+        let board = Arc::new(Board::new(Watermark::new(count, follower.dispatched), follower.view.clone()));
+        let (mut senders, mut tasks) = (Vec::new(), JoinSet::new());
+        for number in 0..count {
+            let (sender, items) = mpsc::channel(LANE_CAPACITY);
+            senders.push(sender);
+            tasks.spawn(lane::run(follower.context.clone(), number, items, board.clone(), follower.dirty.clone()));
+        }
+        Self { senders, tasks, board }
+    }
+}
+
+/// Resolves when a lane fails; lanes that end well keep it waiting.
+async fn first_failure(tasks: &mut JoinSet<Result<(), Halt>>) -> Halt {
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(halt)) => return halt,
+            Err(error) => return lane_broke(&error.to_string()),
+        }
+    }
+    std::future::pending().await
+}
+
+fn lane_broke(why: &str) -> Halt {
+    Problem {
+        side: Side::Bug,
+        what: "an applier ended unexpectedly".into(),
+        why: why.into(),
+        fix: "Please report this with the log.".into(),
+        retry_helps: false,
+        written: "The source is untouched; the destination keeps what was applied so far.".into(),
+    }
+    .into()
+}
+
+/// Waits until every lane is idle.
+async fn drained(board: &Board, context: &Context) -> Result<(), Halt> {
+    let mut view = board.view.subscribe();
+    while !board.is_idle() {
+        tokio::select! {
+            () = context.cancel.cancelled() => return Err(Halt::Cancelled),
+            changed = view.changed() => if changed.is_err() { return Err(Halt::Cancelled) },
+        }
+    }
+    Ok(())
+}
+
+/// Distributes one entry.
+struct Dispatcher<'a> {
+    follower: &'a mut Follower,
+    senders: &'a mut [mpsc::Sender<Item>],
+    board: &'a Arc<Board>,
+    ts: Optime,
+    wall_ms: i64,
+}
+
+impl Dispatcher<'_> {
+    async fn entry(&mut self, raw: &RawDocumentBuf, entry: &Entry<'_>) -> Result<(), Halt> {
+        let in_copy = entry.ts <= self.follower.apply_from;
+        match &entry.body {
+            Body::Noop | Body::System => Ok(()),
+            Body::Transaction(part) => {
+                let assembled = self.follower.transactions.push(entry.ts, part);
+                match assembled.map_err(|error| oplog_problem(&error))? {
+                    Assembled::Waiting => Ok(()),
+                    Assembled::NeedsEarlier(_) if in_copy => Ok(()),
+                    Assembled::NeedsEarlier(at) => self.earlier_parts(at, raw).await,
+                    Assembled::Committed(_) if in_copy => Ok(()),
+                    Assembled::Committed(parts) => self.committed(&parts).await,
+                }
+            }
+            _ if in_copy => Ok(()),
+            Body::Change(change) => self.change(change, raw).await,
+            Body::Command(command) => self.command(&Inner::Command(command.clone())).await,
+            Body::ApplyOps(operations) => self.operations(operations).await,
+        }
+    }
+
+    async fn committed(&mut self, parts: &[RawArrayBuf]) -> Result<(), Halt> {
+        for part in parts {
+            self.operations(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn operations(&mut self, array: &bson::RawArray) -> Result<(), Halt> {
+        let raws = array.into_iter().filter_map(|element| element.ok().and_then(RawBsonRef::as_document));
+        for (inner, raw) in operations(array).zip(raws) {
+            match inner.map_err(|error| oplog_problem(&error))? {
+                Inner::Nothing => {}
+                Inner::Change(change) => self.change(&change, raw).await?,
+                command @ Inner::Command(_) => self.command(&command).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything before a command is applied before it; it changes what collections are called and what they are.
+    async fn command(&mut self, inner: &Inner<'_>) -> Result<(), Halt> {
+        let Inner::Command(command) = inner else { return Ok(()) };
+        drained(self.board, &self.follower.context).await?;
+        ddl::apply(&self.follower.context, &mut self.follower.registry, self.ts, command).await?;
+        let failed = failed_indexes(&self.follower.registry);
+        self.board.view.send_modify(|view| view.failed_indexes = failed);
+        Ok(())
+    }
+
+    async fn change(&mut self, change: &Change<'_>, raw: &RawDocument) -> Result<(), Halt> {
+        let follower = &mut *self.follower;
+        let Some(namespace) = Namespace::parse(change.ns) else {
+            return Err(unknown_collection(change, raw));
+        };
+        if namespace.coll == "system.views" {
+            drained(self.board, &follower.context).await?;
+            return ddl::apply_view_change(&follower.context, &follower.registry, self.ts, change).await;
+        }
+        let selected = is_selected(&follower.context.options.filter, change.ns);
+        let Some((uuid, tracked)) = change.uuid.and_then(|uuid| Some((uuid, follower.registry.collections.get(&uuid)?)))
+        else {
+            // Not selected, or of a collection that was dropped before the catalog was read.
+            if !selected || self.ts <= follower.registry.ddl_reflected_until(&namespace.db) {
+                self.board.update(u64::from(selected), |_| {});
+                return Ok(());
+            }
+            return Err(unknown_collection(change, raw));
+        };
+        let lane = if tracked.is_serial() {
+            DocumentId::new(RawBsonRef::Null).lane(uuid, self.senders.len())
+        } else {
+            let id = change.id().map_err(|error| oplog_problem(&error))?;
+            DocumentId::new(id).lane(uuid, self.senders.len())
+        };
+        let item = Item {
+            ts: self.ts,
+            wall_ms: self.wall_ms,
+            uuid,
+            namespace: Arc::new(tracked.namespace.clone()),
+            operation: raw.to_owned(),
+        };
+        let (ts, wall_ms) = (self.ts, self.wall_ms);
+        self.board.note(|watermark| watermark.sent(lane, ts, wall_ms));
+        match self.senders.get(lane) {
+            Some(sender) => sender.send(item).await.map_err(|_| Halt::Cancelled),
+            None => Ok(()),
+        }
+    }
+
+    /// The beginning of a transaction lies before the position where fetching began: read it from the source, part by
+    /// part along `prevOpTime`, then take the commit again.
+    async fn earlier_parts(&mut self, newest: Optime, commit: &RawDocumentBuf) -> Result<(), Halt> {
+        let mut chain: Vec<RawDocumentBuf> = Vec::new();
+        let mut at = newest;
+        while at != Optime::default() {
+            let part = self.read_entry(at).await?;
+            at = match Entry::parse(&part).map_err(|error| oplog_problem(&error))?.body {
+                Body::Transaction(transaction) => transaction.previous,
+                _ => return Err(lane_broke("a transaction's chain leads to another kind of entry")),
+            };
+            chain.push(part);
+        }
+        chain.reverse();
+        chain.push(commit.clone());
+        for raw in &chain {
+            let entry = Entry::parse(raw).map_err(|error| oplog_problem(&error))?;
+            let Body::Transaction(part) = &entry.body else { continue };
+            match self.follower.transactions.push(entry.ts, part).map_err(|error| oplog_problem(&error))? {
+                Assembled::Committed(parts) => self.committed(&parts).await?,
+                Assembled::Waiting => {}
+                Assembled::NeedsEarlier(at) => {
+                    return Err(lane_broke(&format!("a transaction's part at {at} does not fit its chain")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_entry(&self, at: Optime) -> Result<RawDocumentBuf, Halt> {
+        let context = &self.follower.context;
+        let read = || async {
+            let oplog = context.source.client.database("local").collection::<RawDocumentBuf>("oplog.rs");
+            oplog.find_one(doc! { "ts": Timestamp { time: at.t, increment: at.i } }).await
+        };
+        let what = "reading the beginning of a transaction";
+        retry(Side::Source, what, &context.events, &context.cancel, read).await?.ok_or_else(|| {
+            Problem {
+                side: Side::Source,
+                what: "the beginning of a transaction is no longer in the source's oplog".into(),
+                why: format!("its part at {at} rolled over before it was read"),
+                fix: "Enlarge the source's oplog (replSetResizeOplog) and start again.".into(),
+                retry_helps: false,
+                written: "The source is untouched; the destination keeps what was applied so far.".into(),
+            }
+            .into()
+        })
+    }
+}
+
+fn unknown_collection(change: &Change<'_>, raw: &RawDocument) -> Halt {
+    Problem {
+        side: Side::Bug,
+        what: format!("a change of {} belongs to a collection that mongoferry does not know", change.ns),
+        why: shortened(raw),
+        fix: "Please report the text above.".into(),
+        retry_helps: false,
+        written: "The source is untouched; the destination keeps what was applied before this entry.".into(),
+    }
+    .into()
+}
+
+fn failed_indexes(registry: &Registry) -> Vec<FailedIndex> {
+    let mut failed = Vec::new();
+    for tracked in registry.collections.values() {
+        for (name, index) in &tracked.indexes {
+            if let Some(reason) = &index.failed {
+                let namespace = tracked.namespace.to_string();
+                failed.push(FailedIndex { namespace, index: name.clone(), reason: reason.clone() });
+            }
+        }
+    }
+    failed
+}
