@@ -5,6 +5,8 @@
 pub mod context;
 pub mod dirty;
 pub mod gate;
+pub mod metadata;
 pub mod registry;
 pub mod retry;
+pub mod verify;
 pub mod view;
