@@ -27,5 +27,6 @@ pub mod oplog;
 pub mod plain;
 pub mod secret;
 pub mod session;
+pub mod telemetry;
 pub mod tui;
 pub mod validate;

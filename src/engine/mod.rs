@@ -2,6 +2,7 @@
 //!
 //! Doors: orders in (`mpsc`), snapshot out (`watch`), numbered events out. Never draws, never parses arguments.
 
+pub mod connect_info;
 pub mod context;
 pub mod dirty;
 pub mod gate;
