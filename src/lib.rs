@@ -25,6 +25,7 @@ pub mod model;
 pub mod mongo;
 pub mod oplog;
 pub mod plain;
+pub mod report;
 pub mod secret;
 pub mod session;
 pub mod telemetry;

@@ -198,7 +198,7 @@ fn same_option(name: &str, left: Option<&Bson>, right: Option<&Bson>) -> bool {
             | "changeStreamPreAndPostImages"
             | "storageEngine"
             | "indexOptionDefaults" => unordered(left) == unordered(right),
-            _ => number(left) == number(right),
+            _ => ordered(left, right),
         },
         // What the server prints when the default was spelled out.
         (Some(Bson::Boolean(false)), None) | (None, Some(Bson::Boolean(false))) => true,
@@ -237,17 +237,30 @@ fn index_differences(
 
 fn same_index_field(field: &str, left: Option<&Bson>, right: Option<&Bson>) -> bool {
     match (left, right) {
-        (Some(Bson::Document(left)), Some(Bson::Document(right))) if field == "key" => {
+        (Some(left), Some(right)) if field == "key" => {
             // The order of the key is the index.
-            left.len() == right.len() && left.iter().zip(right).all(|((a, x), (b, y))| a == b && number(x) == number(y))
+            ordered(left, right)
         }
         (Some(left), Some(right)) if field == "collation" => {
             without(left, &["version"]) == without(right, &["version"])
         }
-        (Some(left), Some(right)) if field == "partialFilterExpression" => left == right,
+        (Some(left), Some(right)) if field == "partialFilterExpression" => ordered(left, right),
         (Some(left), Some(right)) => unordered(left) == unordered(right),
         (Some(Bson::Boolean(false)), None) | (None, Some(Bson::Boolean(false))) => true,
         (left, right) => left == right,
+    }
+}
+
+/// Equal with the order of fields, which `Document` does not compare; numbers of any type are one.
+fn ordered(left: &Bson, right: &Bson) -> bool {
+    match (left, right) {
+        (Bson::Document(left), Bson::Document(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|((a, x), (b, y))| a == b && ordered(x, y))
+        }
+        (Bson::Array(left), Bson::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(x, y)| ordered(x, y))
+        }
+        (left, right) => number(left) == number(right),
     }
 }
 
