@@ -77,7 +77,7 @@ impl<'a> Id<'a> {
     pub fn show(self) -> String {
         let document = self.document();
         let value = bson::Document::try_from(&document).ok().and_then(|mut document| document.remove("_id"));
-        let text = value.and_then(|value| serde_json::to_string(&value).ok());
+        let text = value.as_ref().map(extended_json);
         let text = text.unwrap_or_else(|| {
             let hex: String = self.value.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
             format!("BSON type {} {hex}", self.kind)
@@ -86,6 +86,24 @@ impl<'a> Id<'a> {
             return text;
         }
         text.chars().take(SHOWN).chain("...".chars()).collect()
+    }
+}
+
+/// Relaxed extended JSON that keeps the order of fields (serde_json's own values sort them) and can tell NaN.
+fn extended_json(value: &bson::Bson) -> String {
+    let list = |items: Vec<String>| items.join(",");
+    match value {
+        bson::Bson::Double(value) if value.is_nan() => r#"{"$numberDouble":"NaN"}"#.into(),
+        bson::Bson::Double(value) if value.is_infinite() => {
+            let sign = if *value < 0.0 { "-" } else { "" };
+            format!(r#"{{"$numberDouble":"{sign}Infinity"}}"#)
+        }
+        bson::Bson::Document(document) => {
+            let field = |(name, value): (&String, _)| format!("{}:{}", serde_json::json!(name), extended_json(value));
+            format!("{{{}}}", list(document.iter().map(field).collect()))
+        }
+        bson::Bson::Array(array) => format!("[{}]", list(array.iter().map(extended_json).collect())),
+        other => serde_json::to_string(other).unwrap_or_else(|_| other.to_string()),
     }
 }
 
@@ -242,7 +260,13 @@ impl Number {
             _ => {
                 let text = id.value.try_into().map(|bytes| bson::Decimal128::from_bytes(bytes).to_string());
                 let text = text.unwrap_or_default();
-                text.parse::<i64>().map_or_else(|_| Number::Float(text.parse().unwrap_or(f64::NAN)), Number::Integer)
+                if let Ok(integer) = text.parse() {
+                    return Number::Integer(integer);
+                }
+                let float: f64 = text.parse().unwrap_or(f64::NAN);
+                // A decimal beyond the range of a double is still less than infinity.
+                let overflowed = float.is_infinite() && text.contains(|digit: char| digit.is_ascii_digit());
+                Number::Float(if overflowed { f64::MAX.copysign(float) } else { float })
             }
         }
     }

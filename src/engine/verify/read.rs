@@ -15,13 +15,16 @@ use crate::{
     mongo::{
         Cluster, Namespace,
         cluster::DriverError,
-        errors::{command_problem, is_transient},
+        errors::{code, command_problem, is_transient},
     },
 };
 use bson::{raw::cstr, rawdoc};
 use futures_util::StreamExt;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use sha2::{Digest, Sha256};
+
+/// An operator or a session's end interrupted the read (killOp, killAllSessions). Reading on is safe.
+const INTERRUPTED: i32 = 11601;
 
 /// How a collection can be read in order and taken up again after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +179,7 @@ impl<'a> Reader<'a> {
 
     async fn take_up(&mut self, error: DriverError) -> Result<(), Interrupted> {
         let side = self.cluster.side;
-        if !is_transient(&error) {
+        if !is_transient(&error) && code(&error) != Some(INTERRUPTED) {
             let what = format!("reading {} for verification failed", self.namespace);
             return Err(Halt::from(command_problem(side, what, &error)).into());
         }

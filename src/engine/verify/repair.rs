@@ -11,7 +11,11 @@ use crate::{
     mongo::{cluster::DriverError, errors::command_problem},
 };
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::HashSet;
+
+/// Documents that are copied again at the same time; each is in memory twice (at most 16 MiB each).
+const CONCURRENT: usize = 8;
 
 impl Verifier {
     /// Copies the mismatches of the last final pass again and compares them once more. The result is the new verdict.
@@ -48,19 +52,24 @@ impl Verifier {
     /// Makes these documents on the destination what they are on the source. A write that the server refuses is an event
     /// and leaves the document as it is; the judgement after it says so.
     pub(super) async fn copy_again(&self, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {
-        for key in keys {
-            let Some(id) = Id::from_key(key) else { continue };
-            self.context.gate.pass(&self.context.cancel).await?;
-            let context = &self.context;
-            let wanted = find_one(context, &context.source, &target.namespace, id).await?;
-            let refused = match &wanted {
-                None => self.write(target, delete(target, id)).await?,
-                Some(document) => self.put(target, id, document).await?,
-            };
-            if let Some(refused) = refused {
-                let text = format!("{} {}: the destination refused the repair: {refused}", target.namespace, id.show());
-                context.events.record(Severity::Warn, "repair", text);
-            }
+        stream::iter(keys.iter().filter_map(|key| Id::from_key(key)))
+            .map(|id| self.copy_one_again(target, id))
+            .buffer_unordered(CONCURRENT)
+            .try_for_each(|()| std::future::ready(Ok(())))
+            .await
+    }
+
+    async fn copy_one_again(&self, target: &Target, id: Id<'_>) -> Result<(), Halt> {
+        let context = &self.context;
+        context.gate.pass(&context.cancel).await?;
+        let wanted = find_one(context, &context.source, &target.namespace, id).await?;
+        let refused = match &wanted {
+            None => self.write(target, delete(target, id)).await?,
+            Some(document) => self.put(target, id, document).await?,
+        };
+        if let Some(refused) = refused {
+            let text = format!("{} {}: the destination refused the repair: {refused}", target.namespace, id.show());
+            context.events.record(Severity::Warn, "repair", text);
         }
         Ok(())
     }
