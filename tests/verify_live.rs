@@ -289,5 +289,113 @@ async fn killed_cursors_are_taken_up_without_missing_or_doubling_a_document() {
     let (_, verdict) = check(&pair, &Arc::default(), true).await;
     assert!(began.elapsed() > std::time::Duration::from_millis(900), "40 MB at 40 MB/s took {:?}", began.elapsed());
     killing.await.expect("killing");
-    assert_eq!((verdict.mismatches, verdict.documents), (0, 4_000), "{:#?}", pair.context.events.since(0));
+    let events = pair.context.events.since(0);
+    assert_eq!((verdict.mismatches, verdict.documents), (0, 4_000), "{events:#?}");
+    let taken_up = events.iter().filter(|event| event.text.contains("was interrupted and goes on")).count();
+    assert!(taken_up > 0, "no cursor was killed in time: {events:#?}");
+}
+
+/// Changes reach the destination late, as they do while following, and are touched when they are applied.
+async fn write_and_follow(
+    pair: &Pair,
+    dirty: &DirtySet,
+    uuid: bson::Uuid,
+    seed: u64,
+    until: std::time::Instant,
+) -> u32 {
+    let (mut random, mut writes) = (seed, 0);
+    while std::time::Instant::now() < until {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Writers share no document, so that the order of two writes to one document is never in question.
+        let id = i32::try_from((random >> 33) % 700).expect("small") * 2 + i32::try_from(seed % 2).expect("small");
+        let command = if random >> 60 < 4 {
+            rawdoc! { "delete": "c", "deletes": [{ "q": { "_id": id }, "limit": 1 }] }
+        } else {
+            let change = rawdoc! { "$set": { "x": (random >> 40) as i32 } };
+            rawdoc! { "update": "c", "updates": [{ "q": { "_id": id }, "u": change, "upsert": true }] }
+        };
+        pair.context.source.run("shop", command.clone()).await.expect("written");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        dirty.touch(uuid, &key(id));
+        pair.context.destination.run("shop", command).await.expect("applied");
+        writes += 1;
+    }
+    writes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_writes_never_make_a_false_mismatch_and_fresh_checks_leave_little() {
+    let pair = Pair::start().await;
+    pair.both("shop", many(1_000, 2_000)).await;
+    let registry = pair.registry().await;
+    let uuid = pair.uuid(&registry, "shop.c");
+    let dirty: Arc<DirtySet> = Arc::default();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(4);
+    let view = watch::Sender::new(Verification::default());
+    let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), view.clone());
+    let targets = Target::all(&registry, |_| 1_000);
+    let (one, two, compared) = tokio::join!(
+        write_and_follow(&pair, &dirty, uuid, 1, until),
+        write_and_follow(&pair, &dirty, uuid, 2, until),
+        async {
+            // Again and again while changes are in flight.
+            while std::time::Instant::now() < until {
+                verifier.base_pass(targets.clone()).await.expect("base pass");
+            }
+        },
+    );
+    assert!(one + two > 100, "only {one} + {two} writes");
+    let () = compared;
+
+    let few = i32::try_from(dirty.count()).expect("few");
+    dirty.touch(uuid, &key(1));
+    assert!(dirty.count() > 0);
+    let stop = verifier.stopper();
+    let stopping = tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        stop.cancel();
+    });
+    verifier.keep_fresh(targets).await.expect("kept fresh");
+    stopping.await.expect("stopped");
+    assert_eq!(dirty.count(), 0, "{few} documents were compared again and were equal");
+
+    let verdict = verifier.final_pass(&registry).await.expect("final pass");
+    assert_eq!(verdict.mismatches, 0, "{:#?}", verdict.examples);
+    assert!(verdict.documents > 500, "{} documents", verdict.documents);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_ends_the_base_pass_and_the_final_pass_compares_the_rest() {
+    let pair = Pair::start().await;
+    pair.both("shop", many(50, 10)).await;
+    pair.context.source.run("shop", rawdoc! { "insert": "c", "documents": [{ "_id": -1 }] }).await.expect("inserted");
+    let registry = pair.registry().await;
+    let view = watch::Sender::new(Verification::default());
+    let mut verifier = Verifier::new(pair.context.clone(), Arc::default(), view.clone());
+    verifier.stopper().cancel();
+    verifier.base_pass(Target::all(&registry, |_| 51)).await.expect("stopped");
+    assert!(view.borrow().collections.iter().all(|row| !row.done), "nothing was finished");
+    let verdict = verifier.final_pass(&registry).await.expect("final pass");
+    assert_eq!(named(&verdict), [("-1".into(), MismatchKind::Missing, Vec::new())]);
+
+    pair.context.cancel.cancel();
+    assert_eq!(verifier.final_pass(&registry).await, Err(mongoferry::engine::retry::Halt::Cancelled));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connect_page_shows_who_is_there() {
+    let pair = Pair::start().await;
+    let uri = format!("mongodb://{}/?replicaSet=rsB&appName=checkout-api", pair.context.destination.hosts[0]);
+    let application = mongodb::Client::with_uri_str(&uri).await.expect("client");
+    application.list_database_names().await.expect("connected");
+    let endpoint = mongoferry::model::Endpoint::plain("mongodb://ignored:1");
+    let info = mongoferry::engine::connect_info::connect_info(&pair.context, &endpoint).await;
+    let seen: Vec<_> = info.applications.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(seen.iter().filter(|name| **name == "checkout-api").count(), 1, "{seen:?}");
+    assert!(!seen.contains(&"mongoferry"), "{seen:?}");
+    let host = &pair.context.destination.hosts[0];
+    assert_eq!(info.driver_uri, format!("mongodb://{host}/?replicaSet=rsB"));
+    assert_eq!(info.env_line, format!("MONGODB_URI={}", info.driver_uri));
+    assert!(info.stragglers.iter().all(|one| !one.starts_with("checkout-api")), "{:?}", info.stragglers);
+    assert!(mongoferry::engine::connect_info::likely_clients(&pair.context.source).await.is_empty());
 }

@@ -11,7 +11,7 @@ use crate::{
         context::Context,
         retry::{Halt, retry},
     },
-    model::Side,
+    model::{Severity, Side},
     mongo::{
         Cluster, Namespace,
         cluster::DriverError,
@@ -186,6 +186,8 @@ impl<'a> Reader<'a> {
         if self.access == Access::Natural {
             return Err(Interrupted::StartOver(side, error));
         }
+        let text = format!("{side}: reading {} for verification was interrupted and goes on: {error}", self.namespace);
+        self.context.events.record(Severity::Warn, "retry", text);
         self.batch = Batch::default();
         self.cursor = open(self.context, self.cluster, &self.namespace, self.access, self.last.as_deref()).await?;
         Ok(())
