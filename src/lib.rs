@@ -18,14 +18,17 @@
 //! 4. A [`secret::Secret`] is in no log, report or file.
 //! 5. Every action that a key can trigger is a [`model::Command`]; a view mutates nothing.
 
+pub mod cli;
 pub mod demo;
 pub mod engine;
 pub mod machine;
 pub mod model;
 pub mod mongo;
 pub mod oplog;
+pub mod paths;
 pub mod plain;
 pub mod report;
+//ROLES
 pub mod secret;
 pub mod session;
 pub mod telemetry;

@@ -1,3 +1,2 @@
-//! The `mongoferry` binary: parse arguments, choose a role, map errors to exit codes.
-
+//! The `mongoferry` binary.
 fn main() {}

@@ -4,15 +4,18 @@
 
 use crate::{
     model::Optime,
-    mongo::{Namespace, catalog::Kind},
+    mongo::{
+        Namespace,
+        catalog::{CatalogEntry, Kind},
+    },
 };
-use bson::{RawDocumentBuf, Uuid};
+use bson::{RawDocument, RawDocumentBuf, Uuid};
 use std::collections::{BTreeMap, HashMap};
 
 /// One collection that is migrated.
 #[derive(Debug, Clone)]
 pub struct Tracked {
-    /// Its name on the destination: the source's name at `catalog_as_of`, moved along by replayed renames.
+    /// Its name on the destination: the source's name at the catalog's position, moved along by replayed renames.
     pub namespace: Namespace,
     /// Collection or Buckets (views and time-series names carry no data and are not tracked here).
     pub kind: Kind,
@@ -20,10 +23,6 @@ pub struct Tracked {
     pub options: RawDocumentBuf,
     /// Secondary indexes by name, as they are on the source (kept current by replayed DDL).
     pub indexes: BTreeMap<String, TrackedIndex>,
-    /// Capped collections are one lane and are copied in natural order.
-    pub capped: bool,
-    /// A default collation other than simple: `_id` lookups need care (OPLOG.md B.7).
-    pub collated: bool,
 }
 
 /// One secondary index.
@@ -33,6 +32,47 @@ pub struct TrackedIndex {
     pub spec: RawDocumentBuf,
     /// Why it is not on the destination, when it could not be built.
     pub failed: Option<String>,
+}
+
+impl Tracked {
+    /// From what the catalog says.
+    pub fn new(entry: &CatalogEntry) -> Self {
+        let named = |spec: &RawDocumentBuf| {
+            let name = spec.get_str("name").unwrap_or_default().to_string();
+            (name, TrackedIndex { spec: spec.clone(), failed: None })
+        };
+        Self {
+            namespace: entry.namespace.clone(),
+            kind: entry.kind,
+            options: entry.options.clone(),
+            indexes: entry.indexes.iter().map(named).collect(),
+        }
+    }
+
+    /// Capped collections are one lane and are copied in natural order.
+    pub fn is_capped(&self) -> bool {
+        is_set(&self.options, "capped")
+    }
+
+    /// A default collation: ids that are equal under it have other bytes (OPLOG.md B.7).
+    pub fn is_collated(&self) -> bool {
+        self.options.get_document("collation").is_ok()
+    }
+
+    /// Documents are stored in the order of `_id`; there is no `_id` index.
+    pub fn is_clustered(&self) -> bool {
+        matches!(self.options.get("clusteredIndex"), Ok(Some(_)))
+    }
+
+    /// All its changes must be applied in the order of the oplog.
+    pub fn is_serial(&self) -> bool {
+        self.is_capped() || self.is_collated()
+    }
+}
+
+/// True when the option is there and true.
+pub fn is_set(options: &RawDocument, name: &str) -> bool {
+    options.get_bool(name).unwrap_or(false)
 }
 
 /// All collections, and up to where each database's catalog already reflects DDL.

@@ -54,6 +54,11 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 impl NamespaceFilter {
+    /// Exactly one collection.
+    pub fn only(database: &str, collection: &str) -> Self {
+        Self { include: vec![Pattern(format!("{database}.{collection}"))], exclude: Vec::new() }
+    }
+
     /// True when the collection `database.collection` is migrated. A time-series bucket collection follows its
     /// time-series collection: `system.buckets.x` is asked as `x`. The system databases are never selected.
     pub fn selects(&self, database: &str, collection: &str) -> bool {

@@ -87,7 +87,7 @@ pub fn show_duration(duration: Duration) -> String {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 2.0 * 3600.0 => format!("{:.0} min", s / 60.0),
         s if s < 10.0 * 3600.0 => format!("{:.1} h", s / 3600.0),
-        s if s < 96.0 * 3600.0 => format!("{:.0} h", s / 3600.0),
+        s if s < 240.0 * 3600.0 => format!("{:.0} h", s / 3600.0),
         s => format!("{:.0} d", s / 86400.0),
     }
 }

@@ -1,8 +1,19 @@
 //! The catalog of a cluster: databases, collections with options and UUIDs, views, indexes.
 
-use super::namespace::Namespace;
-use crate::model::Optime;
-use bson::{RawDocumentBuf, Uuid};
+use super::{
+    cluster::{Cluster, DriverError, operation_time},
+    errors::code,
+    namespace::Namespace,
+};
+use crate::model::{NamespaceFilter, Optime};
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::time::Duration;
+
+/// Databases and collections that are read at the same time.
+const AT_ONCE: usize = 8;
+/// How often a database that changes under the reading is read again before it is taken as the error it is.
+const ATTEMPTS: u32 = 60;
 
 /// What kind of object a catalog entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,4 +57,203 @@ pub struct DatabaseCatalog {
     pub as_of: Optime,
     /// Its selected objects.
     pub entries: Vec<CatalogEntry>,
+}
+
+/// Everything that is migrated.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// A position before the database list was read.
+    pub started_at: Optime,
+    /// One per database that holds something selected.
+    pub databases: Vec<DatabaseCatalog>,
+}
+
+/// Names of the user databases of a cluster with their size on disk in bytes.
+pub async fn user_databases(cluster: &Cluster) -> Result<Vec<(String, u64)>, DriverError> {
+    let reply = cluster.run("admin", rawdoc! { "listDatabases": 1 }).await?;
+    let mut databases = Vec::new();
+    for database in reply.get_array("databases")? {
+        let Some(database) = database?.as_document() else { continue };
+        let name = database.get_str("name")?;
+        if !matches!(name, "admin" | "local" | "config") {
+            databases.push((name.to_string(), database.get("sizeOnDisk")?.and_then(number).unwrap_or(0)));
+        }
+    }
+    Ok(databases)
+}
+
+/// A non-negative number of any numeric type.
+pub fn number(value: RawBsonRef<'_>) -> Option<u64> {
+    match value {
+        RawBsonRef::Int32(value) => u64::try_from(value).ok(),
+        RawBsonRef::Int64(value) => u64::try_from(value).ok(),
+        RawBsonRef::Double(value) if value >= 0.0 => Some(value as u64),
+        _ => None,
+    }
+}
+
+/// Reads the selected part of a cluster's catalog; every database exactly as it was at its `as_of`. Reads only.
+pub async fn read(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog, DriverError> {
+    let started_at = cluster.last_write().await?.optime;
+    let names: Vec<String> = user_databases(cluster)
+        .await?
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|db| filter.may_select_in(db))
+        .collect();
+    let mut databases: Vec<DatabaseCatalog> = stream::iter(names)
+        .map(|db| async move { read_database(cluster, filter, db).await })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    databases.retain(|database| !database.entries.is_empty());
+    databases.sort_by(|a, b| a.db.cmp(&b.db));
+    Ok(Catalog { started_at, databases })
+}
+
+/// Reads one database until no command of it fell between the beginning and the end of the reading.
+async fn read_database(
+    cluster: &Cluster,
+    filter: &NamespaceFilter,
+    db: String,
+) -> Result<DatabaseCatalog, DriverError> {
+    let mut attempt = 0;
+    loop {
+        let before = cluster.last_write().await?.optime;
+        match read_entries(cluster, filter, &db).await {
+            Ok((entries, after)) => {
+                let as_of = after.max(before);
+                if !changed_between(cluster, &db, before, as_of).await? {
+                    return Ok(DatabaseCatalog { db, as_of, entries });
+                }
+            }
+            // Something was dropped or renamed between listing and looking at it.
+            Err(error) if code(&error) == Some(26) && attempt < ATTEMPTS => {}
+            Err(error) => return Err(error),
+        }
+        attempt += 1;
+        if attempt > ATTEMPTS {
+            let message = format!("the catalog of {db} changed during each of {ATTEMPTS} readings");
+            return Err(DriverError::custom(message));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// True when the oplog holds a command on `db` in `(before, until]`. Commands inside transactions and changes of
+/// `system.views` count; any transaction is taken for one that may hold a command.
+async fn changed_between(cluster: &Cluster, db: &str, before: Optime, until: Optime) -> Result<bool, DriverError> {
+    let stamp = |optime: Optime| Timestamp { time: optime.t, increment: optime.i };
+    let oplog = cluster.client.database("local").collection::<Document>("oplog.rs");
+    let filter = doc! {
+        "ts": { "$gt": stamp(before), "$lte": stamp(until) },
+        "$or": [
+            { "op": "c", "ns": { "$in": [format!("{db}.$cmd"), "admin.$cmd"] } },
+            { "ns": format!("{db}.system.views") },
+        ],
+    };
+    Ok(oplog.find_one(filter).await?.is_some())
+}
+
+async fn read_entries(
+    cluster: &Cluster,
+    filter: &NamespaceFilter,
+    db: &str,
+) -> Result<(Vec<CatalogEntry>, Optime), DriverError> {
+    let listed = list_all(cluster, db, rawdoc! { "listCollections": 1, "cursor": { "batchSize": 1_000_000 } }).await?;
+    let mut wanted = Vec::new();
+    for object in &listed.0 {
+        let name = object.get_str("name")?;
+        let hidden = name == "system.views" || name == "system.profile";
+        if !hidden && filter.selects(db, name) {
+            wanted.push(object);
+        }
+    }
+    let entries: Vec<CatalogEntry> =
+        stream::iter(wanted).map(|object| read_entry(cluster, db, object)).buffered(AT_ONCE).try_collect().await?;
+    let reply = cluster.run("admin", rawdoc! { "hello": 1 }).await?;
+    let after = operation_time(&reply).unwrap_or(listed.1);
+    Ok((entries, after.max(listed.1)))
+}
+
+async fn read_entry(cluster: &Cluster, db: &str, object: &RawDocument) -> Result<CatalogEntry, DriverError> {
+    let name = object.get_str("name")?;
+    let kind = match object.get_str("type")? {
+        "view" => Kind::View,
+        "timeseries" => Kind::Timeseries,
+        _ if name.starts_with("system.buckets.") => Kind::Buckets,
+        _ => Kind::Collection,
+    };
+    let uuid = object.get_document("info").ok().and_then(|info| info.get_binary("uuid").ok());
+    let uuid = uuid.and_then(|binary| binary.bytes.try_into().ok()).map(Uuid::from_bytes);
+    let mut entry = CatalogEntry {
+        namespace: Namespace::new(db, name),
+        kind,
+        uuid,
+        options: object.get_document("options").map(ToOwned::to_owned).unwrap_or_default(),
+        indexes: Vec::new(),
+        documents: 0,
+        bytes: 0,
+    };
+    if matches!(kind, Kind::Collection | Kind::Buckets) {
+        entry.indexes = read_indexes(cluster, &entry.namespace).await?;
+        (entry.documents, entry.bytes) = read_size(cluster, &entry.namespace).await?;
+    }
+    Ok(entry)
+}
+
+/// The finished secondary indexes of a collection.
+pub async fn read_indexes(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<RawDocumentBuf>, DriverError> {
+    let coll = namespace.coll.as_str();
+    let command = rawdoc! { "listIndexes": coll, "includeBuildUUIDs": true, "cursor": { "batchSize": 1_000 } };
+    let mut indexes = Vec::new();
+    for index in list_all(cluster, &namespace.db, command).await?.0 {
+        let building = index.get("buildUUID")?.is_some();
+        // A finished index may be wrapped as { spec: … } when builds are reported.
+        let spec = index.get_document("spec").map(ToOwned::to_owned).unwrap_or(index);
+        let clustered = spec.get_bool("clustered").unwrap_or(false);
+        if !building && !clustered && spec.get_str("name")? != "_id_" {
+            indexes.push(spec);
+        }
+    }
+    Ok(indexes)
+}
+
+async fn read_size(cluster: &Cluster, namespace: &Namespace) -> Result<(u64, u64), DriverError> {
+    let stats = cluster.run(&namespace.db, rawdoc! { "collStats": namespace.coll.as_str() }).await?;
+    let field = |name: &str| stats.get(name).ok().flatten().and_then(number);
+    // For a bucket collection the server leaves `count` out and counts buckets.
+    let buckets = || {
+        let timeseries = stats.get_document("timeseries").ok()?;
+        timeseries.get("bucketCount").ok().flatten().and_then(number)
+    };
+    Ok((field("count").or_else(buckets).unwrap_or(0), field("size").unwrap_or(0)))
+}
+
+/// Everything that a listing command returns, and the operation time of its last batch.
+async fn list_all(
+    cluster: &Cluster,
+    db: &str,
+    command: RawDocumentBuf,
+) -> Result<(Vec<RawDocumentBuf>, Optime), DriverError> {
+    let mut cursor = cluster.client.database(db).run_raw_cursor_command(command).batch().await?;
+    let (mut objects, mut at) = (Vec::new(), Optime::default());
+    while let Some(batch) = cursor.next().await {
+        let batch = batch?;
+        at = operation_time(batch.as_raw_document()).unwrap_or(at);
+        for object in batch.doc_slices()? {
+            if let Some(object) = object?.as_document() {
+                objects.push(object.to_owned());
+            }
+        }
+    }
+    Ok((objects, at))
+}
+
+/// The present name of the collection with this UUID in `db`; `None` when it was dropped or moved away.
+pub async fn name_of(cluster: &Cluster, db: &str, uuid: Uuid) -> Result<Option<String>, DriverError> {
+    let uuid = Bson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() });
+    let command = doc! { "listCollections": 1, "filter": { "info.uuid": uuid }, "nameOnly": false };
+    let (objects, _) = list_all(cluster, db, RawDocumentBuf::try_from(&command)?).await?;
+    objects.first().map(|object| Ok(object.get_str("name")?.to_string())).transpose()
 }

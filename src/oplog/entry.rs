@@ -1,7 +1,8 @@
 //! One oplog entry, borrowed from its raw bytes.
 
+use super::OplogError;
 use crate::model::Optime;
-use bson::{RawBsonRef, RawDocument, Uuid};
+use bson::{RawArray, RawBsonRef, RawDocument, Uuid};
 
 /// An entry of `local.oplog.rs` (OPLOG.md A.1).
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct Entry<'a> {
 /// What an entry says.
 #[derive(Debug, Clone)]
 pub enum Body<'a> {
-    /// `n`: periodic no-op, new primary, notes, findAndModify images.
+    /// `n`: periodic no-op, new primary, notes, findAndModify images; and dbCheck.
     Noop,
     /// A change in `admin`, `config` or `local`, or server bookkeeping: never migrated.
     System,
@@ -30,7 +31,7 @@ pub enum Body<'a> {
     /// Part of a transaction: `applyOps` with `lsid` and `txnNumber` (OPLOG.md A.3).
     Transaction(TransactionPart<'a>),
     /// A user's own `applyOps` command: its operations, applied in place.
-    ApplyOps(&'a RawDocument),
+    ApplyOps(&'a RawArray),
 }
 
 /// One insert, update or delete.
@@ -84,6 +85,140 @@ pub struct TransactionPart<'a> {
     pub previous: Optime,
     /// More parts follow.
     pub partial: bool,
-    /// The `applyOps` array's document (`o`).
-    pub o: &'a RawDocument,
+    /// The operations of this part.
+    pub operations: &'a RawArray,
+}
+
+/// One operation inside an `applyOps`.
+#[derive(Debug, Clone)]
+pub enum Inner<'a> {
+    /// A change of a user document.
+    Change(Change<'a>),
+    /// A command on a user database.
+    Command(DdlEntry<'a>),
+    /// A no-op or a change of a system database.
+    Nothing,
+}
+
+impl Change<'_> {
+    /// The `_id` of the document. An insert without one cannot be in an oplog.
+    pub fn id(&self) -> Result<RawBsonRef<'_>, OplogError> {
+        match &self.kind {
+            ChangeKind::Insert(document) => {
+                document.get("_id").ok().flatten().ok_or_else(|| OplogError::malformed("insert without _id", document))
+            }
+            ChangeKind::Update { id, .. } | ChangeKind::Delete(id) => Ok(*id),
+        }
+    }
+}
+
+/// True for namespaces that are never migrated (OPLOG.md section 0, rule 3).
+fn is_system(ns: &str) -> bool {
+    let db = ns.split('.').next().unwrap_or_default();
+    matches!(db, "local" | "config" | "admin" | "") || ns.ends_with(".system.profile")
+}
+
+fn optime(document: &RawDocument, field: &str) -> Option<Optime> {
+    let stamp = document.get_timestamp(field).ok()?;
+    Some(Optime::new(stamp.time, stamp.increment))
+}
+
+fn uuid(document: &RawDocument, field: &str) -> Option<Uuid> {
+    let binary = document.get_binary(field).ok()?;
+    Some(Uuid::from_bytes(binary.bytes.try_into().ok()?))
+}
+
+impl<'a> Entry<'a> {
+    /// Reads an entry. What is not known, or cannot be migrated, is an error that carries the entry's text.
+    pub fn parse(raw: &'a RawDocument) -> Result<Self, OplogError> {
+        let malformed = |what| OplogError::malformed(what, raw);
+        let ts = optime(raw, "ts").ok_or_else(|| malformed("entry without ts"))?;
+        let wall_ms = raw.get_datetime("wall").map_err(|_| malformed("entry without wall"))?.timestamp_millis();
+        Ok(Self { ts, term: raw.get_i64("t").unwrap_or(-1), wall_ms, body: body(raw)? })
+    }
+}
+
+fn body(raw: &RawDocument) -> Result<Body<'_>, OplogError> {
+    let malformed = |what| OplogError::malformed(what, raw);
+    let op = raw.get_str("op").map_err(|_| malformed("entry without op"))?;
+    if op == "n" {
+        return Ok(Body::Noop);
+    }
+    let ns = raw.get_str("ns").map_err(|_| malformed("entry without ns"))?;
+    if op == "c" {
+        let o = raw.get_document("o").map_err(|_| malformed("command without o"))?;
+        for refused in ["prepare", "commitTransaction", "abortTransaction"] {
+            if o.get(refused).ok().flatten().is_some() {
+                return Err(OplogError::unsupported("a prepared transaction (sharded clusters only)", raw));
+            }
+        }
+        if let Ok(operations) = o.get_array("applyOps") {
+            return applied(raw, o, operations);
+        }
+        if o.get("dbCheck").ok().flatten().is_some() {
+            return Ok(Body::Noop);
+        }
+    }
+    if is_system(ns) {
+        return Ok(Body::System);
+    }
+    Ok(match operation(raw)? {
+        Inner::Change(change) => Body::Change(change),
+        Inner::Command(command) => Body::Command(command),
+        Inner::Nothing => Body::Noop,
+    })
+}
+
+fn applied<'a>(raw: &'a RawDocument, o: &'a RawDocument, operations: &'a RawArray) -> Result<Body<'a>, OplogError> {
+    let Ok(number) = raw.get_i64("txnNumber") else { return Ok(Body::ApplyOps(operations)) };
+    let malformed = |what| OplogError::malformed(what, raw);
+    let session = raw.get_document("lsid").ok().and_then(|lsid| uuid(lsid, "id"));
+    let session = session.ok_or_else(|| malformed("transaction without lsid"))?;
+    let previous = raw.get_document("prevOpTime").ok().and_then(|previous| optime(previous, "ts"));
+    Ok(Body::Transaction(TransactionPart {
+        key: (session, number),
+        previous: previous.ok_or_else(|| malformed("transaction without prevOpTime"))?,
+        partial: o.get_bool("partialTxn").unwrap_or(false),
+        operations,
+    }))
+}
+
+fn id_in<'a>(document: &'a RawDocument, raw: &RawDocument) -> Result<RawBsonRef<'a>, OplogError> {
+    document.get("_id").ok().flatten().ok_or_else(|| OplogError::malformed("operation without _id", raw))
+}
+
+/// Reads one operation: a whole entry, or an element of `applyOps`, which has the same fields.
+fn operation(raw: &RawDocument) -> Result<Inner<'_>, OplogError> {
+    let malformed = |what| OplogError::malformed(what, raw);
+    let op = raw.get_str("op").map_err(|_| malformed("operation without op"))?;
+    let ns = raw.get_str("ns").map_err(|_| malformed("operation without ns"))?;
+    if op == "n" || is_system(ns) {
+        return Ok(Inner::Nothing);
+    }
+    let o = raw.get_document("o").map_err(|_| malformed("operation without o"))?;
+    let uuid = uuid(raw, "ui");
+    let kind = match op {
+        "i" => ChangeKind::Insert(o),
+        "u" => {
+            let o2 = raw.get_document("o2").map_err(|_| malformed("update without o2"))?;
+            ChangeKind::Update { id: id_in(o2, raw)?, update: o }
+        }
+        "d" => ChangeKind::Delete(id_in(o, raw)?),
+        "c" => {
+            let db = ns.strip_suffix(".$cmd").ok_or_else(|| malformed("command outside $cmd"))?;
+            let first = o.iter().next().and_then(Result::ok).ok_or_else(|| malformed("empty command"))?;
+            let (name, o2) = (first.0.as_str(), raw.get_document("o2").ok());
+            return Ok(Inner::Command(DdlEntry { db, uuid, name, o, o2 }));
+        }
+        _ => return Err(OplogError::unsupported("an unknown operation", raw)),
+    };
+    Ok(Inner::Change(Change { ns, uuid, kind }))
+}
+
+/// The operations of an `applyOps` array, in order.
+pub fn operations(array: &RawArray) -> impl Iterator<Item = Result<Inner<'_>, OplogError>> {
+    array.into_iter().map(|element| {
+        let document = element.ok().and_then(RawBsonRef::as_document);
+        operation(document.ok_or(OplogError::Corrupt)?)
+    })
 }

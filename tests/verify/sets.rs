@@ -140,8 +140,6 @@ impl Pair {
                     kind,
                     options: RawDocumentBuf::try_from(options).expect("options"),
                     indexes: BTreeMap::<String, TrackedIndex>::new(),
-                    capped: options.get_bool("capped").unwrap_or(false),
-                    collated: options.contains_key("collation"),
                 };
                 registry.collections.insert(Uuid::from_bytes(uuid.bytes.try_into().expect("16 bytes")), tracked);
             }

@@ -17,7 +17,6 @@ mod progress;
 pub mod read;
 mod repair;
 mod scan;
-pub mod throttle;
 
 use super::{
     context::Context,
@@ -25,6 +24,7 @@ use super::{
     metadata,
     registry::{Registry, Tracked},
     retry::Halt,
+    throttle::Throttle,
 };
 use crate::{
     model::{Severity, Side, snapshot::Verification},
@@ -40,7 +40,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use throttle::Throttle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -65,9 +64,9 @@ pub struct Shape {
 impl Shape {
     /// The shape of a collection that is migrated.
     pub fn of(tracked: &Tracked) -> Self {
-        let clustered = tracked.kind == Kind::Buckets || matches!(tracked.options.get("clusteredIndex"), Ok(Some(_)));
+        let clustered = tracked.kind == Kind::Buckets || tracked.is_clustered();
         let access = if clustered { Access::Natural } else { Access::Index };
-        Self { access, collated: tracked.collated, capped: tracked.capped }
+        Self { access, collated: tracked.is_collated(), capped: tracked.is_capped() }
     }
 }
 
@@ -107,7 +106,7 @@ impl Target {
 pub struct Verifier {
     context: Context,
     dirty: Arc<DirtySet>,
-    throttle: Option<Throttle>,
+    throttle: Throttle,
     progress: Progress,
     /// Collections whose base pass finished.
     compared: Mutex<HashSet<Uuid>>,
@@ -117,7 +116,7 @@ pub struct Verifier {
 impl Verifier {
     /// A verifier that has compared nothing yet.
     pub fn new(context: Context, dirty: Arc<DirtySet>, view: watch::Sender<Verification>) -> Self {
-        let throttle = context.options.throttle.map(Throttle::new);
+        let throttle = Throttle::new(context.options.throttle);
         let stop = context.cancel.child_token();
         Self { context, dirty, throttle, progress: Progress::new(view), compared: Mutex::default(), stop }
     }

@@ -2,14 +2,12 @@
 //!
 //! Every read has read concern majority and goes to the primary. Never writes, never decides what is equal.
 
-use super::{
-    id::{Id, in_filter},
-    throttle::Throttle,
-};
+use super::id::{Id, in_filter};
 use crate::{
     engine::{
         context::Context,
         retry::{Halt, retry},
+        throttle::Throttle,
     },
     model::{Severity, Side},
     mongo::{
@@ -151,7 +149,10 @@ impl<'a> Reader<'a> {
                 None => self.ended = true,
                 Some(Ok(batch)) => {
                     if let Some(throttle) = self.throttle {
-                        throttle.spend(batch.size(), &self.context.cancel).await?;
+                        tokio::select! {
+                            () = self.context.cancel.cancelled() => return Err(Halt::Cancelled.into()),
+                            () = throttle.take(batch.size()) => {}
+                        }
                     }
                     self.batch = batch;
                     self.skip_what_was_handed_out();

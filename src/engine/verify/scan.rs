@@ -59,7 +59,7 @@ impl Verifier {
         let context = &self.context;
         let (namespace, access) = (&target.namespace, target.shape.access);
         let (source, destination) = tokio::join!(
-            Reader::open(context, &context.source, self.throttle.as_ref(), namespace, access),
+            Reader::open(context, &context.source, Some(&self.throttle), namespace, access),
             Reader::open(context, &context.destination, None, namespace, access),
         );
         let (mut source, mut destination) = (source?, destination?);

@@ -32,3 +32,13 @@ pub struct KeyHint {
     /// Why it does nothing now; `None` when it works.
     pub disabled: Option<String>,
 }
+
+pub mod check_data;
+pub mod connect_new;
+pub mod countdown;
+pub mod finalising;
+pub mod following;
+pub mod migrating;
+pub mod running;
+pub mod stop_application;
+pub mod success;

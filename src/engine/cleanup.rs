@@ -1,0 +1,75 @@
+//! Removes what mongoferry created: temporary check databases on the destination and the spool on this host. Each item
+//! is idempotent; what could not be removed is left to the operator as a command.
+
+use super::{context::Context, retry::retry, view::StepsView};
+use crate::model::{
+    Side,
+    snapshot::{StepLine, StepState},
+};
+use bson::rawdoc;
+use std::path::Path;
+use tokio::sync::watch;
+
+/// Prefix of every database that mongoferry creates for a moment on a destination.
+pub const TEMPORARY_PREFIX: &str = "mongoferry_check_";
+
+/// Cleans up, one line per item in `view`. Never fails as a whole: a line that failed says what is left to do.
+pub async fn clean_up(context: &Context, spool: &Path, view: &watch::Sender<StepsView>) {
+    let mut lines = vec![
+        line("temporary databases on the destination", StepState::Running, String::new()),
+        line("spool files on this host", StepState::Waiting, String::new()),
+    ];
+    view.send_replace(StepsView { lines: lines.clone() });
+    lines[0] = temporary_databases(context).await;
+    lines[1].state = StepState::Running;
+    view.send_replace(StepsView { lines: lines.clone() });
+    lines[1] = spool_files(spool).await;
+    view.send_replace(StepsView { lines });
+}
+
+fn line(label: &str, state: StepState, detail: String) -> StepLine {
+    StepLine { label: label.into(), state, detail }
+}
+
+async fn temporary_databases(context: &Context) -> StepLine {
+    let label = "temporary databases on the destination";
+    let destination = &context.destination;
+    let listed = retry(Side::Destination, "listing databases", &context.events, &context.cancel, || async {
+        let reply = destination.run("admin", rawdoc! { "listDatabases": 1, "nameOnly": true }).await?;
+        let mut names = Vec::new();
+        for database in reply.get_array("databases")?.into_iter().flatten() {
+            if let Some(name) = database.as_document().and_then(|database| database.get_str("name").ok())
+                && name.starts_with(TEMPORARY_PREFIX)
+            {
+                names.push(name.to_string());
+            }
+        }
+        Ok(names)
+    })
+    .await;
+    let names = match listed {
+        Ok(names) => names,
+        Err(halt) => return line(label, StepState::Failed, format!("{halt}; look for databases {TEMPORARY_PREFIX}*")),
+    };
+    for name in &names {
+        let dropped = retry(Side::Destination, "dropping a database", &context.events, &context.cancel, || {
+            destination.run(name, rawdoc! { "dropDatabase": 1 })
+        })
+        .await;
+        if let Err(halt) = dropped {
+            let command = format!("db.getSiblingDB('{name}').dropDatabase()");
+            return line(label, StepState::Failed, format!("left for you: {command} ({halt})"));
+        }
+    }
+    let detail = if names.is_empty() { "none left".into() } else { format!("removed {}", names.join(", ")) };
+    line(label, StepState::Ok, detail)
+}
+
+async fn spool_files(spool: &Path) -> StepLine {
+    let label = "spool files on this host";
+    match tokio::fs::remove_dir_all(spool).await {
+        Ok(()) => line(label, StepState::Ok, "removed".into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => line(label, StepState::Ok, "none left".into()),
+        Err(error) => line(label, StepState::Failed, format!("left for you: rm -r {} ({error})", spool.display())),
+    }
+}

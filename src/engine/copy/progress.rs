@@ -1,0 +1,126 @@
+//! Counts what is copied and keeps the initial sync's view current, a few times a second.
+
+use crate::{
+    engine::{history::Rate, view::InitialSyncView},
+    model::snapshot::{CollectionRow, CollectionState},
+};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+
+/// Distance between two updates of the view.
+const PACE: Duration = Duration::from_millis(100);
+/// No ETA before this much time (UX rule 3).
+const ETA_AFTER: Duration = Duration::from_secs(60);
+
+/// Shared by the readers; the lock is held for a few additions.
+#[derive(Debug)]
+pub struct Progress {
+    view: watch::Sender<InitialSyncView>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    shown: Option<Instant>,
+    current: InitialSyncView,
+    bytes: Rate,
+    documents: Rate,
+    rows: Vec<Rate>,
+}
+
+impl Progress {
+    /// Begins with one queued row per collection.
+    pub fn new(view: watch::Sender<InitialSyncView>, rows: Vec<CollectionRow>) -> Self {
+        let mut current = InitialSyncView::default();
+        current.copy.collections_total = rows.len() as u64;
+        current.copy.documents_total = rows.iter().map(|row| row.documents_total).sum();
+        current.copy.bytes_total = rows.iter().map(|row| row.bytes_total).sum();
+        current.indexes.total = rows.iter().map(|row| u64::from(row.indexes_total)).sum();
+        let rates = rows.iter().map(|_| Rate::default()).collect();
+        current.rows = rows;
+        view.send_replace(current.clone());
+        let (bytes, documents) = (Rate::default(), Rate::default());
+        let inner = Inner { began: Instant::now(), shown: None, current, bytes, documents, rows: rates };
+        Self { view, inner: Mutex::new(inner) }
+    }
+
+    /// A reader works on this row.
+    pub fn begin(&self, row: usize) {
+        self.change(true, |inner| {
+            inner.current.copy.readers += 1;
+            if let Some(row) = inner.current.rows.get_mut(row) {
+                row.state = CollectionState::Copying;
+            }
+        });
+    }
+
+    /// A reader left.
+    pub fn end(&self) {
+        self.change(false, |inner| inner.current.copy.readers = inner.current.copy.readers.saturating_sub(1));
+    }
+
+    /// A batch arrived on the destination.
+    pub fn add(&self, row: usize, documents: u64, bytes: u64) {
+        self.change(false, |inner| {
+            inner.current.copy.documents += documents;
+            inner.current.copy.bytes += bytes;
+            if let Some(row) = inner.current.rows.get_mut(row) {
+                row.documents += documents;
+                row.bytes += bytes;
+            }
+        });
+    }
+
+    /// Every range of this row is copied.
+    pub fn copied(&self, row: usize) {
+        self.change(true, |inner| {
+            inner.current.copy.collections_done += 1;
+            if let Some(row) = inner.current.rows.get_mut(row) {
+                row.state = CollectionState::Done;
+                row.bytes_per_s = 0.0;
+            }
+        });
+    }
+
+    fn change(&self, now_visible: bool, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut inner);
+        let now = Instant::now();
+        if !now_visible && inner.shown.is_some_and(|shown| now.duration_since(shown) < PACE) {
+            return;
+        }
+        inner.shown = Some(now);
+        inner.rates(now);
+        self.view.send_replace(inner.current.clone());
+    }
+
+    /// Shows the final numbers.
+    pub fn finish(&self) {
+        self.change(true, |inner| {
+            inner.current.copy.readers = 0;
+            inner.current.copy.eta_ms = Some(0);
+        });
+    }
+}
+
+impl Inner {
+    fn rates(&mut self, now: Instant) {
+        let copy = &mut self.current.copy;
+        copy.bytes_per_s = self.bytes.observe(now, copy.bytes);
+        copy.documents_per_s = self.documents.observe(now, copy.documents);
+        for (row, rate) in self.current.rows.iter_mut().zip(&mut self.rows) {
+            if row.state == CollectionState::Copying {
+                row.bytes_per_s = rate.observe(now, row.bytes);
+            }
+        }
+        let elapsed = now.duration_since(self.began);
+        let mean = copy.bytes as f64 / elapsed.as_secs_f64().max(0.001);
+        let steady = copy.bytes_per_s > mean / 3.0 && copy.bytes_per_s < mean * 3.0;
+        let left = copy.bytes_total.saturating_sub(copy.bytes) as f64;
+        copy.eta_ms = (elapsed >= ETA_AFTER && steady).then(|| (left / copy.bytes_per_s * 1_000.0) as u64);
+    }
+}

@@ -1,0 +1,87 @@
+//! Splits a large collection into `_id` ranges. Bounds go into `min`/`max` with a hint, which order every BSON type; a
+//! `$gt` filter compares inside one type only and would lose documents.
+
+use crate::mongo::{Cluster, Namespace, cluster::DriverError};
+use bson::{RawDocumentBuf, doc, rawdoc};
+use futures_util::TryStreamExt;
+
+/// Aim for ranges of this many bytes.
+const RANGE_BYTES: u64 = 64 << 20;
+/// At most this many ranges per collection.
+const RANGES: u64 = 256;
+/// Sampled ids per range.
+const SAMPLES: u64 = 10;
+
+/// One range: `from` inclusive, `until` exclusive, each `{ "_id": value }`; `None` is open.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Range {
+    /// Lower bound.
+    pub from: Option<RawDocumentBuf>,
+    /// Upper bound.
+    pub until: Option<RawDocumentBuf>,
+}
+
+/// How many ranges a collection of `bytes` gets.
+pub fn count(bytes: u64) -> u64 {
+    bytes.div_ceil(RANGE_BYTES).clamp(1, RANGES)
+}
+
+/// The ranges of a collection, by sampling. They cover every possible `_id`, sampled or not.
+pub async fn split(source: &Cluster, namespace: &Namespace, bytes: u64) -> Result<Vec<Range>, DriverError> {
+    let wanted = count(bytes);
+    if wanted == 1 {
+        return Ok(vec![Range::default()]);
+    }
+    let size = i64::try_from(wanted * SAMPLES).unwrap_or(i64::MAX);
+    let pipeline =
+        [doc! { "$sample": { "size": size } }, doc! { "$project": { "_id": 1 } }, doc! { "$sort": { "_id": 1 } }];
+    let collection = source.client.database(&namespace.db).collection::<RawDocumentBuf>(&namespace.coll);
+    let sampled: Vec<RawDocumentBuf> =
+        collection.aggregate(pipeline).allow_disk_use(true).with_type::<RawDocumentBuf>().await?.try_collect().await?;
+    Ok(between(&sampled, usize::try_from(wanted).unwrap_or(1)))
+}
+
+/// Evenly spaced bounds out of sorted samples.
+fn between(sampled: &[RawDocumentBuf], wanted: usize) -> Vec<Range> {
+    let mut bounds: Vec<RawDocumentBuf> = Vec::new();
+    for index in 1..wanted {
+        let sample = sampled.get(index * sampled.len() / wanted).and_then(|sample| sample.get("_id").ok().flatten());
+        if let Some(id) = sample {
+            let bound = rawdoc! { "_id": bson::RawBson::from(id) };
+            if bounds.last() != Some(&bound) {
+                bounds.push(bound);
+            }
+        }
+    }
+    let mut ranges = Vec::new();
+    let mut from = None;
+    for bound in bounds {
+        ranges.push(Range { from: from.replace(bound.clone()), until: Some(bound) });
+    }
+    ranges.push(Range { from, until: None });
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_meet_and_are_open_at_both_ends() {
+        let sampled: Vec<RawDocumentBuf> = (0..100).map(|id| rawdoc! { "_id": id }).collect();
+        let ranges = between(&sampled, 4);
+        assert_eq!(ranges.len(), 4);
+        assert_eq!((&ranges[0].from, &ranges[3].until), (&None, &None));
+        for pair in ranges.windows(2) {
+            assert_eq!(pair[0].until, pair[1].from);
+        }
+    }
+
+    #[test]
+    fn few_or_equal_samples_give_fewer_ranges() {
+        assert_eq!(between(&[], 4), [Range::default()]);
+        let same: Vec<RawDocumentBuf> = (0..40).map(|_| rawdoc! { "_id": "x" }).collect();
+        assert_eq!(between(&same, 4).len(), 2);
+        assert_eq!((count(0), count(64 << 20), count((64 << 20) + 1)), (1, 1, 2));
+    }
+}

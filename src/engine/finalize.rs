@@ -1,0 +1,214 @@
+//! Finalizing: TTL values, unique indexes and capped sizes get the source's final form. Idempotent, so that Retry works;
+//! a failure is named and does not stop the others.
+
+use super::{
+    context::Context,
+    create::can_resize_capped,
+    index::{needs_stand_in, stand_in_name},
+    registry::{Registry, Tracked},
+    retry::{Halt, retry},
+    view::StepsView,
+};
+use crate::{
+    model::{
+        Side,
+        snapshot::{FailedIndex, StepLine, StepState},
+        units::show_count,
+    },
+    mongo::{
+        Namespace,
+        catalog::Kind,
+        cluster::DriverError,
+        errors::{code, is_transient},
+    },
+};
+use bson::{RawBson, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
+
+/// Collections finalized at the same time.
+const AT_ONCE: usize = 8;
+/// The index does not exist (any more): an earlier attempt dropped it.
+const INDEX_NOT_FOUND: i32 = 27;
+
+/// What finalizing restores, in the order of its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kindred {
+    Unique,
+    Ttl,
+    Capped,
+}
+
+impl Kindred {
+    const ALL: [Kindred; 3] = [Kindred::Unique, Kindred::Ttl, Kindred::Capped];
+
+    fn label(self) -> &'static str {
+        match self {
+            Kindred::Unique => "deferred unique indexes",
+            Kindred::Ttl => "TTL values",
+            Kindred::Capped => "capped sizes",
+        }
+    }
+}
+
+/// One thing to restore.
+#[derive(Debug, Clone)]
+struct Step {
+    kindred: Kindred,
+    namespace: Namespace,
+    /// Index name, or the option's name.
+    name: String,
+    /// Commands in order.
+    commands: Vec<RawDocumentBuf>,
+}
+
+/// Restores everything; returns what failed.
+pub async fn finalize(
+    context: &Context,
+    registry: &mut Registry,
+    view: &watch::Sender<StepsView>,
+) -> Result<Vec<FailedIndex>, Halt> {
+    let version = context.destination.version;
+    let mut steps = Vec::new();
+    for tracked in registry.collections.values() {
+        steps.extend(index_steps(tracked, needs_stand_in(version), version.major >= 6));
+        steps.extend(option_steps(tracked, can_resize_capped(version)));
+    }
+    let mut lines: Vec<StepLine> = Kindred::ALL.map(|kindred| line(kindred, &steps, 0, &[])).to_vec();
+    view.send_replace(StepsView { lines: lines.clone() });
+    let mut failed: Vec<(Kindred, FailedIndex)> = Vec::new();
+    let mut done = [0_usize; 3];
+    let mut running = stream::iter(steps.clone())
+        .map(|step| async move { (run(context, &step).await, step) })
+        .buffer_unordered(AT_ONCE);
+    while let Some((outcome, step)) = running.next().await {
+        match outcome? {
+            Ok(()) => done[step.kindred as usize] += 1,
+            Err(error) => failed.push((
+                step.kindred,
+                FailedIndex { namespace: step.namespace.to_string(), index: step.name, reason: error.to_string() },
+            )),
+        }
+        for (kindred, line_now) in Kindred::ALL.iter().zip(&mut lines) {
+            let of_kind: Vec<_> = failed.iter().filter(|(k, _)| k == kindred).map(|(_, failed)| failed).collect();
+            *line_now = line(*kindred, &steps, done[*kindred as usize], &of_kind);
+        }
+        view.send_replace(StepsView { lines: lines.clone() });
+    }
+    Ok(failed.into_iter().map(|(_, failed)| failed).collect())
+}
+
+fn line(kindred: Kindred, steps: &[Step], done: usize, failed: &[&FailedIndex]) -> StepLine {
+    let total = steps.iter().filter(|step| step.kindred == kindred).count();
+    let counts = format!("{} of {} restored", show_count(done as u64), show_count(total as u64));
+    let (state, detail) = match (failed.first(), done + failed.len() == total) {
+        (Some(first), true) => {
+            let what = format!("{} / {} / {}", first.namespace, first.index, first.reason);
+            (StepState::Failed, format!("{counts}; {what}"))
+        }
+        (_, true) if total == 0 => (StepState::Ok, "none".into()),
+        (_, true) => (StepState::Ok, counts),
+        (_, false) => (StepState::Running, counts),
+    };
+    StepLine { label: kindred.label().into(), state, detail }
+}
+
+fn coll_mod_index(namespace: &Namespace, name: &str, change: &str, value: RawBson) -> RawDocumentBuf {
+    let mut index = rawdoc! { "name": name };
+    if let Ok(change) = bson::raw::CString::try_from(change) {
+        index.append(change, value);
+    }
+    rawdoc! { "collMod": namespace.coll.as_str(), "index": index }
+}
+
+/// OPLOG.md E.1, E.2.
+fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let namespace = &tracked.namespace;
+    let built = tracked.indexes.iter().filter(|(_, index)| index.failed.is_none() && tracked.kind == Kind::Collection);
+    for (name, index) in built {
+        let step = |kindred, commands| Step { kindred, namespace: namespace.clone(), name: name.clone(), commands };
+        let prepared = index.spec.get_bool("prepareUnique").unwrap_or(false);
+        if index.spec.get_bool("unique").unwrap_or(false) {
+            let commands = if convertible {
+                vec![
+                    coll_mod_index(namespace, name, "prepareUnique", RawBson::Boolean(true)),
+                    coll_mod_index(namespace, name, "unique", RawBson::Boolean(true)),
+                ]
+            } else {
+                let mut rebuild = RawDocumentBuf::new();
+                rebuild.append(cstr!("createIndexes"), namespace.coll.as_str());
+                rebuild.append(cstr!("indexes"), indexes_of(&index.spec));
+                let old = if stand_in { stand_in_name(name) } else { name.clone() };
+                let drop = rawdoc! { "dropIndexes": namespace.coll.as_str(), "index": old };
+                if stand_in { vec![rebuild, drop] } else { vec![drop, rebuild] }
+            };
+            // A rebuilt index has its TTL already.
+            steps.push(step(Kindred::Unique, commands));
+            if !convertible {
+                continue;
+            }
+        } else if prepared {
+            let command = coll_mod_index(namespace, name, "prepareUnique", RawBson::Boolean(true));
+            steps.push(step(Kindred::Unique, vec![command]));
+        }
+        if let Ok(Some(ttl)) = index.spec.get("expireAfterSeconds") {
+            let command = coll_mod_index(namespace, name, "expireAfterSeconds", RawBson::from(ttl));
+            steps.push(step(Kindred::Ttl, vec![command]));
+        }
+    }
+    steps
+}
+
+fn indexes_of(spec: &RawDocument) -> bson::RawArrayBuf {
+    let mut indexes = bson::RawArrayBuf::new();
+    indexes.push(spec);
+    indexes
+}
+
+fn option_steps(tracked: &Tracked, resizable: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let user_name = tracked.namespace.coll.strip_prefix("system.buckets.").unwrap_or(&tracked.namespace.coll);
+    let step = |kindred, name: &str, command| Step {
+        kindred,
+        namespace: tracked.namespace.clone(),
+        name: name.into(),
+        commands: vec![command],
+    };
+    if let Ok(Some(ttl)) = tracked.options.get("expireAfterSeconds") {
+        let mut command = rawdoc! { "collMod": user_name };
+        command.append(cstr!("expireAfterSeconds"), ttl);
+        steps.push(step(Kindred::Ttl, "expireAfterSeconds", command));
+    }
+    if tracked.is_capped() && resizable {
+        let mut command = rawdoc! { "collMod": tracked.namespace.coll.as_str() };
+        for (option, change) in [("size", cstr!("cappedSize")), ("max", cstr!("cappedMax"))] {
+            if let Ok(Some(value)) = tracked.options.get(option) {
+                command.append(change, value);
+            }
+        }
+        steps.push(step(Kindred::Capped, "capped", command));
+    }
+    steps
+}
+
+async fn run(context: &Context, step: &Step) -> Result<Result<(), DriverError>, Halt> {
+    let destination = &context.destination;
+    let what = format!("finalizing {} / {}", step.namespace, step.name);
+    for command in &step.commands {
+        let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
+            match destination.run(&step.namespace.db, command.clone()).await {
+                Err(error) if code(&error) == Some(INDEX_NOT_FOUND) && command.get("dropIndexes")?.is_some() => {
+                    Ok(Ok(()))
+                }
+                Err(error) if !is_transient(&error) => Ok(Err(error)),
+                outcome => outcome.map(|_| Ok(())),
+            }
+        })
+        .await?;
+        if outcome.is_err() {
+            return Ok(outcome);
+        }
+    }
+    Ok(Ok(()))
+}

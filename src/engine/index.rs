@@ -1,0 +1,241 @@
+//! Secondary indexes: neutral while data is inconsistent, built after a collection's data, several collections at once.
+
+use super::{
+    context::Context,
+    registry::{Registry, Tracked, TrackedIndex},
+    retry::{Halt, retry},
+    view::InitialSyncView,
+};
+use crate::{
+    model::{
+        Severity, Side,
+        snapshot::{CollectionState, FailedIndex},
+        units::{show_count, show_duration},
+    },
+    mongo::{
+        Namespace, ServerVersion,
+        catalog::Kind,
+        cluster::DriverError,
+        errors::{code, is_transient},
+    },
+};
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr};
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// Collections whose indexes are built at the same time.
+const AT_ONCE: usize = 3;
+/// Index exists with other options; index exists under another name.
+const CONFLICTS: [i32; 2] = [85, 86];
+/// The largest TTL that 6.0 accepts at creation, and every version in collMod (OPLOG.md E.2).
+const LONGEST_TTL: i64 = i32::MAX as i64;
+
+/// The name of the non-unique stand-in where the final name must stay free (5.0, OPLOG.md E.1).
+pub fn stand_in_name(name: &str) -> String {
+    format!("{name}_mongoferry")
+}
+
+/// True when a unique index is built beside its non-unique stand-in at finalizing (5.x only).
+pub fn needs_stand_in(version: ServerVersion) -> bool {
+    version.major == 5
+}
+
+/// The TTL that never expires anything before finalizing.
+pub fn held_ttl(version: ServerVersion, now_s: i64) -> i64 {
+    // 4.4 and 5.0 refuse at creation what reaches back before 1970.
+    if version.major >= 6 { LONGEST_TTL } else { (now_s - 3_600).clamp(0, LONGEST_TTL) }
+}
+
+/// The spec as it is built while data is inconsistent: not unique, TTL held.
+pub fn neutral_spec(spec: &RawDocument, version: ServerVersion, now_s: i64) -> RawDocumentBuf {
+    let unique = spec.get_bool("unique").unwrap_or(false);
+    let mut neutral = RawDocumentBuf::new();
+    for (name, value) in spec.iter().filter_map(Result::ok) {
+        match name.as_str() {
+            "unique" | "prepareUnique" | "dropDups" | "ns" | "originalSpec" => {}
+            "expireAfterSeconds" => neutral.append(name, held_ttl(version, now_s)),
+            "name" if unique && needs_stand_in(version) => {
+                neutral.append(name, stand_in_name(value.as_str().unwrap_or_default()));
+            }
+            _ => neutral.append(name, value),
+        }
+    }
+    neutral
+}
+
+/// `createIndexes` for a collection; time-series indexes that only the user's name can express go there.
+pub fn create_indexes_command(
+    namespace: &Namespace,
+    kind: Kind,
+    specs: &[RawDocumentBuf],
+) -> Vec<(String, RawDocumentBuf)> {
+    let (mut plain, mut original) = (RawArrayBuf::new(), RawArrayBuf::new());
+    for spec in specs {
+        match spec.get_document("originalSpec") {
+            Ok(spec) if kind == Kind::Buckets => original.push(spec),
+            _ => plain.push(spec.as_ref()),
+        }
+    }
+    let user_name = namespace.coll.strip_prefix("system.buckets.").unwrap_or(&namespace.coll);
+    let mut commands = Vec::new();
+    for (coll, indexes) in [(namespace.coll.as_str(), plain), (user_name, original)] {
+        if !indexes.is_empty() {
+            let mut command = RawDocumentBuf::new();
+            command.append(cstr!("createIndexes"), coll);
+            command.append(cstr!("indexes"), indexes);
+            commands.push((namespace.db.clone(), command));
+        }
+    }
+    commands
+}
+
+fn neutral(spec: &RawDocument, kind: Kind, version: ServerVersion) -> RawDocumentBuf {
+    // Bucket indexes are never unique or TTL; their original spec has to survive.
+    if kind == Kind::Buckets {
+        return spec.to_owned();
+    }
+    neutral_spec(spec, version, Timestamp::now().as_second())
+}
+
+async fn create(
+    context: &Context,
+    tracked: &Tracked,
+    specs: &[&RawDocumentBuf],
+) -> Result<Result<(), DriverError>, Halt> {
+    let destination = &context.destination;
+    let specs: Vec<_> = specs.iter().map(|spec| neutral(spec, tracked.kind, destination.version)).collect();
+    let what = format!("building indexes of {}", tracked.namespace);
+    for (db, command) in create_indexes_command(&tracked.namespace, tracked.kind, &specs) {
+        let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
+            match destination.run(&db, command.clone()).await {
+                Err(error) if !is_transient(&error) => Ok(Err(error)),
+                outcome => outcome.map(|_| Ok(())),
+            }
+        })
+        .await?;
+        if outcome.is_err() {
+            return Ok(outcome);
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Builds one index of a tracked collection and notes it in `tracked`; a failure is noted by its reason, not returned.
+pub async fn add_index(context: &Context, tracked: &mut Tracked, spec: &RawDocument) -> Result<Option<String>, Halt> {
+    let spec = spec.to_owned();
+    let name = spec.get_str("name").unwrap_or_default().to_string();
+    let failed = create(context, tracked, &[&spec]).await?.err().map(|error| reason(&error));
+    tracked.indexes.insert(name, TrackedIndex { spec, failed: failed.clone() });
+    Ok(failed)
+}
+
+fn reason(error: &DriverError) -> String {
+    match code(error) {
+        Some(code) if CONFLICTS.contains(&code) => format!("conflicts with another index: {error}"),
+        _ => error.to_string(),
+    }
+}
+
+/// Builds all indexes of one collection at once; if that fails, one by one, so that one bad spec takes no other down.
+async fn build(context: &Context, mut tracked: Tracked) -> Result<Tracked, Halt> {
+    let specs: Vec<RawDocumentBuf> = tracked.indexes.values().map(|index| index.spec.clone()).collect();
+    if create(context, &tracked, &specs.iter().collect::<Vec<_>>()).await?.is_ok() {
+        return Ok(tracked);
+    }
+    for spec in specs {
+        add_index(context, &mut tracked, &spec).await?;
+    }
+    Ok(tracked)
+}
+
+/// Builds the secondary indexes of every collection.
+pub async fn build_indexes(
+    context: &Context,
+    registry: &mut Registry,
+    view: &watch::Sender<InitialSyncView>,
+) -> Result<(), Halt> {
+    let began = Instant::now();
+    let with_indexes: Vec<_> = registry.collections.iter().filter(|(_, tracked)| !tracked.indexes.is_empty()).collect();
+    let mut builds = stream::iter(with_indexes.into_iter().map(|(uuid, tracked)| (*uuid, tracked.clone())))
+        .map(|(uuid, tracked)| async move {
+            show(view, &tracked, CollectionState::Indexing);
+            build(context, tracked).await.map(|tracked| (uuid, tracked))
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut built = Vec::new();
+    while let Some(outcome) = builds.next().await {
+        let (uuid, tracked) = outcome?;
+        show(view, &tracked, CollectionState::Done);
+        for (name, index) in &tracked.indexes {
+            if let Some(reason) = &index.failed {
+                let text = format!("{} / {name} / {reason}", tracked.namespace);
+                context.events.record(Severity::Error, "index-failed", text);
+            }
+        }
+        built.push((uuid, tracked));
+    }
+    drop(builds);
+    registry.collections.extend(built);
+    let indexes = view.borrow().indexes.clone();
+    let took = show_duration(began.elapsed());
+    let (done, total, failed) = (show_count(indexes.built), show_count(indexes.total), indexes.failed.len());
+    context.events.record(Severity::Info, "indexes", format!("{done} of {total} built, {failed} failed, in {took}"));
+    Ok(())
+}
+
+fn show(view: &watch::Sender<InitialSyncView>, tracked: &Tracked, state: CollectionState) {
+    view.send_modify(|view| {
+        let namespace = tracked.namespace.to_string();
+        let failed: Vec<FailedIndex> = tracked
+            .indexes
+            .iter()
+            .filter_map(|(index, tracked)| {
+                let reason = tracked.failed.clone()?;
+                Some(FailedIndex { namespace: namespace.clone(), index: index.clone(), reason })
+            })
+            .collect();
+        let built = tracked.indexes.len() - failed.len();
+        if let Some(row) = view.rows.iter_mut().find(|row| row.namespace == namespace) {
+            row.state = state;
+            if state == CollectionState::Done {
+                row.indexes_built = u32::try_from(built).unwrap_or(u32::MAX);
+            }
+        }
+        if state == CollectionState::Done {
+            view.indexes.built += built as u64;
+            view.indexes.failed.extend(failed);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::rawdoc;
+
+    const fn version(major: u32) -> ServerVersion {
+        ServerVersion { major, minor: 0, patch: 0 }
+    }
+
+    #[test]
+    fn unique_and_ttl_are_held_until_finalizing() {
+        let spec = rawdoc! { "v": 2, "key": { "a": 1 }, "name": "a_1", "unique": true, "expireAfterSeconds": 60 };
+        let held = rawdoc! { "v": 2, "key": { "a": 1 }, "name": "a_1", "expireAfterSeconds": 2_147_483_647_i64 };
+        assert_eq!(neutral_spec(&spec, version(6), 1_795_000_000), held);
+        let older = rawdoc! {
+            "v": 2, "key": { "a": 1 }, "name": "a_1_mongoferry", "expireAfterSeconds": 1_794_996_400_i64
+        };
+        assert_eq!(neutral_spec(&spec, version(5), 1_795_000_000), older);
+    }
+
+    #[test]
+    fn everything_else_is_kept_in_order() {
+        let spec = rawdoc! {
+            "v": 2, "key": { "a": "text" }, "name": "t", "weights": { "a": 3 }, "sparse": true, "hidden": true,
+            "collation": { "locale": "de" }, "partialFilterExpression": { "b": { "$gt": 1 } }
+        };
+        assert_eq!(neutral_spec(&spec, version(6), 0), spec);
+    }
+}

@@ -1,0 +1,227 @@
+//! Composes the snapshot from the machine's state and the tasks' views. Never decides anything.
+
+use super::{
+    ApplicationLink,
+    history::{Rate, Recorder},
+    run::Run,
+    runner::Desk,
+};
+use crate::{
+    machine::Machine,
+    model::{
+        Phase, Severity, Snapshot,
+        snapshot::{Application, ClusterView, Cutover, CutoverStep, StepLine, StepState, VerificationState, Writer},
+    },
+    mongo::Cluster,
+    session::EventLog,
+};
+use jiff::Timestamp;
+use std::{path::Path, sync::Arc};
+use tokio::{sync::watch, time::Instant};
+
+/// Publishes snapshots.
+#[derive(Debug)]
+pub struct Publisher {
+    publish: watch::Sender<Arc<Snapshot>>,
+    application: Option<ApplicationLink>,
+    recorder: Recorder,
+    rate_in: Rate,
+    rate_out: Rate,
+    report: Option<String>,
+    idle_since: Timestamp,
+}
+
+impl Publisher {
+    /// A publisher that has published nothing but the idle snapshot.
+    pub fn new(publish: watch::Sender<Arc<Snapshot>>, application: Option<ApplicationLink>, now: Timestamp) -> Self {
+        Self {
+            publish,
+            application,
+            recorder: Recorder::default(),
+            rate_in: Rate::default(),
+            rate_out: Rate::default(),
+            report: None,
+            idle_since: now,
+        }
+    }
+
+    /// The newest snapshot.
+    pub fn latest(&self) -> Arc<Snapshot> {
+        self.publish.borrow().clone()
+    }
+
+    /// The report is there.
+    pub fn report_written(&mut self, path: &Path) {
+        self.report = Some(path.display().to_string());
+    }
+
+    /// Composes and publishes; clients are woken only when something differs.
+    pub fn publish(&mut self, machine: &Machine, desk: &Desk, run: Option<&Run>, events: &EventLog) {
+        let snapshot = self.compose(machine, desk, run, events);
+        self.publish.send_if_modified(|published| {
+            let changed = **published != snapshot;
+            if changed {
+                *published = Arc::new(snapshot);
+            }
+            changed
+        });
+    }
+
+    fn compose(&mut self, machine: &Machine, desk: &Desk, run: Option<&Run>, events: &EventLog) -> Snapshot {
+        let now = Timestamp::now();
+        let mut snapshot = Snapshot::idle(self.idle_since);
+        snapshot.phase = machine.phase;
+        snapshot.left_phase = machine.left_phase;
+        snapshot.since = machine.since;
+        snapshot.started = machine.started;
+        snapshot.finished = machine.finished;
+        snapshot.destination_test = desk.destination_test.borrow().clone();
+        snapshot.validation = desk.report.borrow().clone();
+        if let Some(plan) = &desk.plan {
+            snapshot.name = plan.name.clone();
+            snapshot.source.label = plan.source.hosts().to_string();
+            snapshot.destination.label = plan.destination.hosts().to_string();
+        }
+        if let Some(report) = &snapshot.validation {
+            snapshot.left_behind = report.left_behind.clone();
+        }
+        snapshot.thresholds = machine.settings.thresholds();
+        snapshot.under_ready_lag_ms = u64::try_from(machine.gate.under_for(now).as_millis()).unwrap_or(u64::MAX);
+        snapshot.can_cutover = machine.can_cutover(now);
+        snapshot.cutover_blocked_by = machine.cutover_blocked_by(now);
+        snapshot.cutover_deadline = machine.deadline;
+        snapshot.extensions = u32::try_from(machine.extensions.len()).unwrap_or(u32::MAX);
+        snapshot.extension_log = machine.extensions.clone();
+        snapshot.error = machine.error.clone();
+        snapshot.can_write = matches!(machine.phase, Phase::Cleanup | Phase::Completed);
+        snapshot.report = self.report.clone();
+        snapshot.application = self
+            .application
+            .as_ref()
+            .map(|link| Application { running: *link.running.borrow(), writes: *link.writes.borrow() });
+        if let Some(run) = run {
+            self.add_run(&mut snapshot, machine, run);
+        }
+        let worrying = |event: &crate::model::Event| {
+            event.severity >= Severity::Warn && matches!(event.kind.as_str(), "retry" | "repair" | "reconnect")
+        };
+        snapshot.incidents =
+            events.since(0).iter().filter(|event| worrying(event)).map(|event| event.text.clone()).collect();
+        snapshot
+    }
+
+    fn add_run(&mut self, snapshot: &mut Snapshot, machine: &Machine, run: &Run) {
+        let tick = Instant::now();
+        snapshot.source = cluster_view(&run.context.source, &snapshot.source.label);
+        snapshot.destination = cluster_view(&run.context.destination, &snapshot.destination.label);
+        let sync = run.sync.borrow().clone();
+        snapshot.copy = sync.copy;
+        snapshot.collections = sync.rows;
+        snapshot.indexes = sync.indexes;
+        let (fetch, apply) = (run.fetch.borrow().clone(), run.apply.borrow().clone());
+        for failed in apply.failed_indexes {
+            if !snapshot.indexes.failed.contains(&failed) {
+                snapshot.indexes.failed.push(failed);
+            }
+        }
+        if let Some(reading) = run.lag.borrow().as_ref() {
+            snapshot.lag_ms = reading.lag_ms;
+            snapshot.fetch_lag_ms = reading.fetch_lag_ms;
+            snapshot.source_quiet_ms = reading.source_quiet_ms;
+        }
+        snapshot.applied_ts = (apply.applied_ts != crate::model::Optime::default()).then_some(apply.applied_ts);
+        snapshot.ops_applied = apply.ops_applied;
+        snapshot.ops_waiting = fetch.ops_fetched.saturating_sub(apply.ops_applied);
+        snapshot.ops_in_per_s = self.rate_in.observe(tick, fetch.ops_fetched);
+        snapshot.ops_out_per_s = self.rate_out.observe(tick, apply.ops_applied);
+        snapshot.last_source_write = fetch.last_user_write.and_then(|(_, wall_ms)| timestamp(wall_ms));
+        snapshot.spool_bytes = fetch.spool_bytes;
+        snapshot.oplog_window_ms = fetch.oplog_window_ms;
+        snapshot.oplog_left_ms = fetch.oplog_left_ms;
+        let clients = run.likely_clients.borrow();
+        snapshot.writers = fetch
+            .writers
+            .iter()
+            .filter_map(|writer| {
+                Some(Writer {
+                    namespace: writer.namespace.clone(),
+                    ops_per_s: writer.ops_per_s,
+                    last_write: timestamp(writer.last_write_ms)?,
+                    likely_client: clients.get(&writer.namespace).cloned(),
+                })
+            })
+            .collect();
+        drop(clients);
+        snapshot.verification = run.verification.borrow().clone();
+        if machine.verification_skipped_by.is_some() && snapshot.verification.state != VerificationState::Done {
+            snapshot.verification.state = VerificationState::Skipped;
+        }
+        snapshot.cutover = cutover_view(machine, run, snapshot.last_source_write);
+        snapshot.cleanup = run.cleanup.borrow().lines.clone();
+        snapshot.connect = run.connect.borrow().clone();
+        self.recorder.sample(tick, snapshot.lag_ms, snapshot.copy.bytes_per_s, snapshot.ops_waiting);
+        snapshot.history = self.recorder.history().clone();
+    }
+}
+
+fn timestamp(wall_ms: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(wall_ms).ok()
+}
+
+fn cluster_view(cluster: &Cluster, label: &str) -> ClusterView {
+    ClusterView {
+        label: label.into(),
+        set: Some(cluster.set.clone()),
+        version: Some(cluster.version.to_string()),
+        hosts: cluster.hosts.clone(),
+        primary: cluster.primary.clone(),
+    }
+}
+
+/// The guided cutover with its lines: what is proven so far, then what finalizing does.
+fn cutover_view(machine: &Machine, run: &Run, last_source_write: Option<Timestamp>) -> Option<Cutover> {
+    let cutover = machine.cutover.as_ref()?;
+    let state = |step: CutoverStep| match cutover.step.cmp(&step) {
+        std::cmp::Ordering::Less => StepState::Waiting,
+        std::cmp::Ordering::Equal => StepState::Running,
+        std::cmp::Ordering::Greater => StepState::Ok,
+    };
+    let mut lines = vec![
+        StepLine {
+            label: "source quiet".into(),
+            state: state(CutoverStep::StopApplication),
+            detail: match &cutover.assumed_stopped_by {
+                Some(by) => format!("assumed by {by}"),
+                None => machine.quiet_sentence(),
+            },
+        },
+        StepLine {
+            label: "last change applied".into(),
+            state: state(CutoverStep::Drain),
+            detail: cutover.cutover_ts.map_or(String::new(), |ts| format!("up to ts {ts}")),
+        },
+    ];
+    if machine.settings.verify {
+        let detail = match (&machine.verification_skipped_by, cutover.mismatches) {
+            (Some(by), _) => format!("skipped by {by}"),
+            (None, Some(count)) => format!("{count} documents differ"),
+            (None, None) => String::new(),
+        };
+        lines.push(StepLine { label: "data checked".into(), state: state(CutoverStep::CheckData), detail });
+    }
+    if cutover.step >= CutoverStep::Finalize {
+        lines.extend(run.finalizing.borrow().lines.iter().cloned());
+    }
+    Some(Cutover {
+        step: cutover.step,
+        started: cutover.started,
+        cutover_ts: cutover.cutover_ts,
+        last_source_write,
+        assumed_stopped: cutover.assumed_stopped_by.is_some(),
+        assumed_by: cutover.assumed_stopped_by.clone(),
+        late_write: cutover.late_write.clone(),
+        opened: cutover.opened,
+        downtime_ms: machine.downtime_ms(last_source_write),
+        lines,
+    })
+}

@@ -1,0 +1,425 @@
+//! The engine's loop: orders and outcomes in, effects out. The only owner of the state machine.
+
+use super::{
+    EngineSettings,
+    context::Context,
+    gate::Gate,
+    publish::Publisher,
+    retry::Halt,
+    run::{Outcome, Run},
+};
+use crate::{
+    machine::{Effect, Event, Machine, Measurement, Settings},
+    model::{
+        Command, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
+        check::CheckState,
+        snapshot::{CutoverStep, DestinationTest},
+    },
+    report::Report,
+    session::{EventLog, Order},
+    validate::{self, Validated},
+};
+use jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How often following is measured and a snapshot is published while nothing else happens.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Owns the machine, the validation desk and the run.
+#[derive(Debug)]
+pub struct Runner {
+    settings: EngineSettings,
+    machine: Machine,
+    publisher: Publisher,
+    events: EventLog,
+    cancel: CancellationToken,
+    desk: Desk,
+    run: Option<Run>,
+    run_cancel: CancellationToken,
+    outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
+    copied: Option<Box<super::run::Copied>>,
+    indexed: Option<super::registry::Registry>,
+    ended: bool,
+}
+
+/// What happens before the start: tests of destinations, validation.
+#[derive(Debug)]
+pub struct Desk {
+    /// The last look at a destination.
+    pub destination_test: watch::Sender<Option<DestinationTest>>,
+    /// The checks of the last validation.
+    pub report: watch::Sender<Option<ValidationReport>>,
+    /// The plan that was validated last.
+    pub plan: Option<Plan>,
+    finished: (mpsc::Sender<Validated>, mpsc::Receiver<Validated>),
+    validated: Option<Validated>,
+    cancel: CancellationToken,
+}
+
+impl Runner {
+    /// A runner without a migration.
+    pub fn new(
+        settings: EngineSettings,
+        publish: watch::Sender<Arc<Snapshot>>,
+        events: EventLog,
+        cancel: CancellationToken,
+    ) -> Self {
+        let now = Timestamp::now();
+        Self {
+            publisher: Publisher::new(publish, settings.application.clone(), now),
+            machine: Machine::new(Settings::from(&Options::default()), now),
+            settings,
+            events,
+            run_cancel: cancel.child_token(),
+            desk: Desk {
+                destination_test: watch::Sender::default(),
+                report: watch::Sender::default(),
+                plan: None,
+                finished: mpsc::channel(4),
+                validated: None,
+                cancel: cancel.child_token(),
+            },
+            cancel,
+            run: None,
+            outcomes: mpsc::channel(16),
+            copied: None,
+            indexed: None,
+            ended: false,
+        }
+    }
+
+    /// The loop. Returns when the engine is cancelled or every client is gone.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => break,
+                order = orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => break,
+                },
+                Some(outcome) = self.outcomes.1.recv() => self.take(outcome),
+                Some(validated) = self.desk.finished.1.recv() => self.validation_finished(validated),
+                _ = tick.tick() => self.measure(),
+            }
+            self.publish();
+        }
+        self.run_cancel.cancel();
+        self.desk.cancel.cancel();
+    }
+
+    fn publish(&mut self) {
+        self.publisher.publish(&self.machine, &self.desk, self.run.as_ref(), &self.events);
+    }
+
+    fn obey(&mut self, order: Order) {
+        let Order { command, by, reply } = order;
+        let answer = match command {
+            Command::TestDestination(endpoint) => {
+                let test = self.desk.destination_test.clone();
+                tokio::spawn(async move {
+                    let uri = endpoint.uri.clone();
+                    let at = Timestamp::now();
+                    let running = DestinationTest {
+                        uri,
+                        running: true,
+                        cluster: None,
+                        databases: Vec::new(),
+                        problem: None,
+                        at,
+                    };
+                    test.send_replace(Some(running));
+                    test.send_replace(Some(validate::test_destination(&endpoint).await));
+                });
+                Ok(())
+            }
+            Command::Revalidate => match self.desk.plan.clone() {
+                Some(plan) => self.command(Command::Validate(Box::new(plan)), &by),
+                None => Err(Refusal::NotNow("nothing has been validated yet".into())),
+            },
+            Command::StopApplication => match &self.settings.application {
+                Some(application) => {
+                    application.running.send_replace(false);
+                    self.events.record(Severity::Info, "application", format!("the demo's application stopped by {by}"));
+                    Ok(())
+                }
+                None => Err(Refusal::NotNow("only the demo has an application that mongoferry can stop".into())),
+            },
+            command => self.command(command, &by),
+        };
+        // The client may have gone without waiting for the answer.
+        let _ = reply.send(answer);
+    }
+
+    fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
+        let start = matches!(command, Command::Start(_));
+        let before = self.machine.clone();
+        let effects = self.machine.command(command, by, Timestamp::now())?;
+        if start && let Err(problem) = self.prepare_run() {
+            self.machine = before;
+            return Err(Refusal::Problem(Box::new(problem)));
+        }
+        self.carry_out(effects);
+        Ok(())
+    }
+
+    fn prepare_run(&mut self) -> Result<(), Problem> {
+        let bug = || {
+            Problem::before_writing(Side::Bug, "the validated plan is gone", "start without a plan", "Validate again.")
+        };
+        let plan = self.desk.plan.clone().ok_or_else(bug)?;
+        let validated = self.desk.validated.take().ok_or_else(bug)?;
+        let (source, destination) = validated.clusters.ok_or_else(bug)?;
+        let dialect = validated.dialect.ok_or_else(bug)?;
+        self.run_cancel = self.cancel.child_token();
+        let context = Context {
+            source,
+            destination,
+            dialect,
+            options: Arc::new(plan.options.clone()),
+            gate: Gate::default(),
+            cancel: self.run_cancel.clone(),
+            events: self.events.clone(),
+        };
+        self.run = Some(Run::new(plan, context, &self.settings, self.outcomes.0.clone())?);
+        Ok(())
+    }
+
+    fn validation_finished(&mut self, validated: Validated) {
+        let report = &validated.report;
+        let event = Event::ValidationFinished {
+            passed: report.passed(),
+            warnings: report.count(CheckState::Warn) > 0,
+            would_drop: !report.would_drop.is_empty(),
+        };
+        self.desk.report.send_replace(Some(report.clone()));
+        self.desk.validated = Some(validated);
+        self.happened(event);
+    }
+
+    fn happened(&mut self, event: Event) {
+        let effects = self.machine.handle(event, Timestamp::now());
+        self.carry_out(effects);
+    }
+
+    fn failed(&mut self, halt: Halt) {
+        if let Halt::Problem(problem) = halt {
+            self.happened(Event::Failed(problem));
+        }
+    }
+
+    fn measure(&mut self) {
+        let Some(run) = &self.run else { return };
+        if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
+            let reading = run.lag.borrow().clone();
+            let measurement = Measurement {
+                lag_ms: reading.as_ref().and_then(|reading| reading.lag_ms),
+                source_quiet_ms: reading.as_ref().and_then(|reading| reading.source_quiet_ms),
+                last_user_write: run.fetch.borrow().last_user_write.map(|(ts, _)| ts),
+                repair_pending: run.apply.borrow().repair_pending,
+            };
+            self.happened(Event::Measured(measurement));
+        }
+    }
+
+    fn take(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Cleared(Ok(dropped)) => {
+                let text = format!("dropped on the destination: {}", dropped.join(", "));
+                self.events.record(Severity::Warn, "cleared", text);
+                self.happened(Event::Cleared);
+            }
+            Outcome::Copied(Ok(copied)) => {
+                self.copied = Some(copied);
+                self.happened(Event::Copied);
+            }
+            Outcome::Indexed(Ok(registry)) => {
+                let failed = self.run.as_ref().map_or(0, |run| run.sync.borrow().indexes.failed.len());
+                self.indexed = Some(registry);
+                self.happened(Event::Indexed { failed });
+            }
+            Outcome::CutoverFixed(Ok(ts)) => {
+                self.measure();
+                self.happened(Event::CutoverFixed(ts));
+            }
+            Outcome::FollowEnded(follower, ended) => self.follow_ended(follower, ended),
+            Outcome::BasePassEnded(verifier, ended) => {
+                if let Some(run) = &mut self.run {
+                    run.keep_verifier(verifier);
+                }
+                if let Err(halt) = ended {
+                    self.failed(halt);
+                }
+            }
+            Outcome::Checked(verifier, checked) => {
+                if let Some(run) = &mut self.run {
+                    run.keep_verifier(verifier);
+                }
+                match checked {
+                    Ok(verification) => {
+                        self.measure();
+                        self.happened(Event::Checked { mismatches: verification.mismatches });
+                    }
+                    Err(halt) => self.failed(halt),
+                }
+            }
+            Outcome::Finalized(follower, ended) => {
+                if let Some(run) = &mut self.run {
+                    run.keep_follower(follower);
+                }
+                match ended {
+                    Ok(failed) => {
+                        let named = |failed: &crate::model::snapshot::FailedIndex| {
+                            format!("{} / {} / {}", failed.namespace, failed.index, failed.reason)
+                        };
+                        let failed = failed.iter().map(named).collect();
+                        self.measure();
+                        self.happened(Event::Finalized { failed });
+                    }
+                    Err(halt) => self.failed(halt),
+                }
+            }
+            Outcome::CleanedUp(differences) => {
+                self.metadata_compared(differences);
+                self.happened(Event::CleanedUp);
+            }
+            Outcome::Cleared(Err(halt))
+            | Outcome::Copied(Err(halt))
+            | Outcome::Indexed(Err(halt))
+            | Outcome::CutoverFixed(Err(halt))
+            | Outcome::FetchEnded(halt) => self.failed(halt),
+        }
+    }
+
+    fn follow_ended(&mut self, follower: Box<super::follow::Follower>, ended: Result<(), Halt>) {
+        let Some(run) = &mut self.run else { return };
+        run.keep_follower(follower);
+        match ended {
+            Ok(()) => {
+                let draining = matches!(&self.machine.cutover, Some(cutover) if cutover.step == CutoverStep::Drain);
+                if self.machine.phase == Phase::Cutover && draining {
+                    self.measure();
+                    self.happened(Event::Drained);
+                } else if !self.machine.phase.is_over() {
+                    // The operator went back, or a late write came, while the drain was ending.
+                    run.follow_again();
+                }
+            }
+            Err(halt) => self.failed(halt),
+        }
+    }
+
+    fn metadata_compared(&mut self, differences: Result<Vec<String>, Halt>) {
+        let Some(run) = &self.run else { return };
+        match differences {
+            Ok(differences) => {
+                for difference in &differences {
+                    self.events.record(Severity::Error, "metadata", difference.clone());
+                }
+                run.verification.send_modify(|verification| verification.metadata_differences = differences);
+            }
+            Err(halt) => {
+                let text = format!("options, indexes and views could not be compared: {halt}");
+                self.events.record(Severity::Error, "metadata", text.clone());
+                run.verification.send_modify(|verification| verification.metadata_differences.push(text));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.execute(effect);
+        }
+    }
+
+    fn execute(&mut self, effect: Effect) {
+        match effect {
+            Effect::Log(severity, kind, text) => self.events.record(severity, kind, text),
+            Effect::Validate(plan) => self.validate(*plan),
+            Effect::StopTasks => {
+                self.desk.cancel.cancel();
+                if self.machine.phase == Phase::Completed {
+                    // The connect page goes on showing who has arrived.
+                    return;
+                }
+                self.run_cancel.cancel();
+            }
+            Effect::WriteReport => self.write_report(),
+            effect => {
+                let Some(run) = &mut self.run else { return };
+                match effect {
+                    Effect::Clear => run.clear(),
+                    Effect::Copy => run.copy(),
+                    Effect::BuildIndexes => {
+                        if let Some(copied) = self.copied.take() {
+                            run.build_indexes(copied);
+                        }
+                    }
+                    Effect::Follow => {
+                        if let Some(registry) = self.indexed.take() {
+                            run.follow(registry);
+                        }
+                    }
+                    Effect::BeginVerification => run.begin_verification(),
+                    Effect::CloseGate => run.context.gate.close(),
+                    Effect::OpenGate => run.context.gate.open(),
+                    Effect::FixCutover => run.fix_cutover(),
+                    Effect::DrainTo(ts) => run.drain_to(ts),
+                    Effect::FollowAgain => {
+                        run.forget_check();
+                        run.follow_again();
+                    }
+                    Effect::CheckData => run.check_data(),
+                    Effect::RepairMismatches => run.repair_mismatches(),
+                    Effect::Finalize => {
+                        run.forget_check();
+                        run.finalize();
+                    }
+                    Effect::CleanUp => run.clean_up(),
+                    Effect::Log(..) | Effect::Validate(_) | Effect::StopTasks | Effect::WriteReport => {}
+                }
+            }
+        }
+    }
+
+    fn validate(&mut self, plan: Plan) {
+        self.desk.cancel.cancel();
+        self.desk.cancel = self.cancel.child_token();
+        self.desk.validated = None;
+        self.desk.plan = Some(plan.clone());
+        self.desk.report.send_replace(Some(ValidationReport::waiting()));
+        let (report, finished, cancel) =
+            (self.desk.report.clone(), self.desk.finished.0.clone(), self.desk.cancel.clone());
+        tokio::spawn(async move {
+            let validation = validate::run(&plan, |checks| drop(report.send_replace(Some(checks.clone()))), &cancel);
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                validated = validation => drop(finished.send(validated).await),
+            }
+        });
+    }
+
+    fn write_report(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        self.publish();
+        let Some(run) = &self.run else { return };
+        let report = Report::new(&self.publisher.latest(), &self.events.since(0));
+        let written = report.write_into(&run.directory);
+        match written {
+            Ok(path) => {
+                self.publisher.report_written(&path);
+                self.events.record(Severity::Info, "report", format!("written to {}", path.display()));
+            }
+            Err(error) => {
+                let text = format!("the report could not be written into {}: {error}", run.directory.display());
+                self.events.record(Severity::Error, "report", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What an operator may ask for in which phase. A refusal is one sentence that says why and what would help.
+
+use super::{
+    effect::Effect,
+    gate::{Gate, Settings, after},
+    state::{CutoverState, Machine},
+};
+use crate::model::{
+    Command, Phase, Refusal, Severity,
+    command::Consent,
+    snapshot::{CutoverStep, Extension},
+    units::{show_count, show_duration},
+};
+use jiff::Timestamp;
+use std::time::Duration;
+
+fn not_now<T>(why: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::NotNow(why.into()))
+}
+
+impl Machine {
+    /// Carries out a command of `by` (`user@tty`), or refuses it with the reason. Commands that the machine has no say
+    /// in (`TestDestination`, `Revalidate`, `StopApplication`) are the engine's.
+    pub fn command(&mut self, command: Command, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        match command {
+            Command::Validate(plan) => {
+                if !matches!(self.phase, Phase::Idle | Phase::Validating) {
+                    return not_now("a migration is under way; stop it before validating another");
+                }
+                self.settings = Settings::from(&plan.options);
+                self.validated = None;
+                self.enter(Phase::Validating, now);
+                Ok(vec![Effect::Validate(plan)])
+            }
+            Command::Start(consent) => self.start(consent, by, now),
+            Command::Pause => self.pause(by, now),
+            Command::Resume => self.resume(by, now),
+            Command::Extend => self.extend(by, now),
+            Command::PrepareCutover => self.prepare_cutover(by, now),
+            Command::ContinueCutover { assume_stopped } => self.continue_cutover(assume_stopped, by, now),
+            Command::GoBack => self.go_back(by, now),
+            Command::SkipVerification => self.skip_verification(by, now),
+            Command::RepairMismatches => match &self.cutover {
+                Some(cutover)
+                    if cutover.step == CutoverStep::CheckData && cutover.mismatches.is_some_and(|n| n > 0) =>
+                {
+                    Ok(vec![Effect::RepairMismatches])
+                }
+                _ => not_now("there is nothing to repair: no finished check found a difference"),
+            },
+            Command::Retry => match &mut self.cutover {
+                Some(cutover) if self.phase == Phase::Finalizing && !cutover.finalize_failed.is_empty() => {
+                    cutover.finalize_failed.clear();
+                    Ok(vec![Effect::Finalize])
+                }
+                _ => not_now("nothing failed that could be tried again"),
+            },
+            Command::Stop => self.stop(by, now),
+            Command::TestDestination(_) | Command::Revalidate | Command::StopApplication => Ok(Vec::new()),
+        }
+    }
+
+    fn start(&mut self, consent: Consent, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        if self.phase != Phase::Validating {
+            return not_now(match self.phase {
+                Phase::Idle => "validate first",
+                _ => "the migration has already been started",
+            });
+        }
+        let Some((passed, warnings, would_drop)) = self.validated else {
+            return not_now("the checks are still running");
+        };
+        if !passed {
+            return not_now("a check failed; mend it and validate again");
+        }
+        if warnings && !consent.warnings {
+            return not_now("accept the warnings of the validation first");
+        }
+        if would_drop && !consent.clear_destination {
+            return not_now("the destination holds data; agree to dropping it by typing its name first");
+        }
+        self.started = Some(now);
+        let log = Effect::Log(Severity::Info, "started", format!("migration started by {by}"));
+        let (phase, first) = if would_drop { (Phase::Clearing, Effect::Clear) } else { (Phase::Copying, Effect::Copy) };
+        self.enter(phase, now);
+        Ok(vec![log, first])
+    }
+
+    fn pause(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        match self.phase {
+            Phase::Copying | Phase::Following | Phase::Ready => {
+                // After a pause the gate has to be earned again, so a ready migration goes back to following.
+                let left = if self.phase == Phase::Ready { Phase::Following } else { self.phase };
+                self.left_phase = Some(left);
+                self.enter(Phase::Paused, now);
+                let text = format!("paused by {by}; the source's oplog keeps ageing");
+                Ok(vec![Effect::CloseGate, Effect::Log(Severity::Warn, "paused", text)])
+            }
+            Phase::Indexing => not_now("index builds run on the destination server and cannot pause"),
+            Phase::Paused => not_now("the migration is paused already"),
+            Phase::Cutover | Phase::Finalizing | Phase::Cleanup => not_now("not during the cutover; go back first"),
+            _ => not_now("no migration is syncing"),
+        }
+    }
+
+    fn resume(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        let Some(left) = self.left_phase.filter(|_| matches!(self.phase, Phase::Paused | Phase::Expired)) else {
+            return not_now("the migration is neither paused nor expired");
+        };
+        let mut effects = vec![Effect::OpenGate];
+        if self.phase == Phase::Expired {
+            // The next ready starts a new window.
+            self.deadline = None;
+        }
+        self.left_phase = None;
+        self.enter(left, now);
+        // What was measured before the halt says nothing about now.
+        self.gate = Gate::default();
+        effects.append(&mut self.held);
+        effects.push(Effect::Log(Severity::Info, "resumed", format!("resumed by {by}")));
+        Ok(effects)
+    }
+
+    fn extend(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        let Some(deadline) = self.deadline else {
+            return not_now("the cutover timer has not started");
+        };
+        if !matches!(self.phase, Phase::Following | Phase::Ready | Phase::Paused | Phase::Cutover) {
+            return not_now(match self.phase {
+                Phase::Expired => "the window has passed already; resume syncing instead",
+                _ => "the cutover timer no longer runs",
+            });
+        }
+        let new_deadline = after(deadline, self.settings.extend_by);
+        self.deadline = Some(new_deadline);
+        self.extensions.push(Extension { by: by.into(), at: now, new_deadline });
+        let added = show_duration(self.settings.extend_by);
+        let text = format!("{by} extended the cutover window by {added}; it ends {new_deadline:.0}");
+        Ok(vec![Effect::Log(Severity::Info, "extended", text)])
+    }
+
+    fn prepare_cutover(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        if !self.can_cutover(now) {
+            return not_now(self.cutover_blocked_by(now).join("; "));
+        }
+        self.enter(Phase::Cutover, now);
+        self.cutover = Some(CutoverState {
+            step: CutoverStep::StopApplication,
+            started: now,
+            cutover_ts: None,
+            assumed_stopped_by: None,
+            late_write: None,
+            mismatches: None,
+            finalize_failed: Vec::new(),
+            opened: None,
+        });
+        Ok(vec![Effect::Log(Severity::Info, "cutover", format!("cutover begun by {by}; nothing has changed yet"))])
+    }
+
+    fn continue_cutover(&mut self, assume_stopped: bool, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        let quiet = self.gate.latest().source_quiet_ms.map(Duration::from_millis);
+        let needed = self.settings.quiet_for;
+        let phase = self.phase;
+        let Some(cutover) = &mut self.cutover else {
+            return not_now("the cutover has not begun");
+        };
+        match (phase, cutover.step) {
+            (Phase::Cutover, CutoverStep::StopApplication) => {
+                let is_quiet = quiet.is_some_and(|quiet| quiet >= needed);
+                if !is_quiet && !assume_stopped {
+                    let so_far = quiet.map_or("an unknown time".into(), show_duration);
+                    return not_now(format!(
+                        "the source has been quiet for {so_far}; {} without a write are needed",
+                        show_duration(needed)
+                    ));
+                }
+                let mut effects = Vec::new();
+                if !is_quiet {
+                    cutover.assumed_stopped_by = Some(by.into());
+                    let text = format!("{by} overrode the quiet check; the drain is still proven");
+                    effects.push(Effect::Log(Severity::Warn, "override", text));
+                }
+                cutover.late_write = None;
+                cutover.step = CutoverStep::Drain;
+                effects.push(Effect::FixCutover);
+                Ok(effects)
+            }
+            (Phase::Finalizing, CutoverStep::Finalize) if !cutover.finalize_failed.is_empty() => {
+                let count = show_count(cutover.finalize_failed.len() as u64);
+                let mut effects = self.become_open(now);
+                let text = format!("{by} went on although {count} finalizing steps failed; the report names them");
+                effects.insert(0, Effect::Log(Severity::Warn, "accepted", text));
+                Ok(effects)
+            }
+            _ => not_now("this step completes by itself"),
+        }
+    }
+
+    fn go_back(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        let Some(cutover) = self.cutover.as_ref().filter(|_| self.phase == Phase::Cutover) else {
+            return not_now(match self.phase {
+                Phase::Finalizing => "the destination is being finalized; it can no longer be undone by going back",
+                Phase::Cleanup | Phase::Completed => "the destination has been opened for writes",
+                _ => "no cutover is under way",
+            });
+        };
+        let mut effects = Vec::new();
+        if cutover.step != CutoverStep::StopApplication {
+            effects.push(Effect::FollowAgain);
+        }
+        self.cutover = None;
+        self.enter(Phase::Following, now);
+        effects.push(Effect::Log(Severity::Info, "back", format!("{by} left the cutover; syncing continues")));
+        Ok(effects)
+    }
+
+    fn skip_verification(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        if !matches!(&self.cutover, Some(cutover) if cutover.step == CutoverStep::CheckData) {
+            return not_now("verification can be skipped only while the cutover waits for it");
+        }
+        self.verification_skipped_by = Some(by.into());
+        let text = format!("{by} gave up the rest of the verification; the report says so");
+        let mut effects = vec![Effect::Log(Severity::Warn, "skipped", text)];
+        effects.extend(self.become_finalizing(now));
+        Ok(effects)
+    }
+
+    fn stop(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        match self.phase {
+            Phase::Cleanup => return not_now("the destination accepts writes already; cleanup is finishing"),
+            Phase::Completed | Phase::Stopped | Phase::Failed => return not_now("the migration is over"),
+            Phase::Idle => return not_now("no migration has been started"),
+            _ => {}
+        }
+        if self.phase == Phase::Validating {
+            self.enter(Phase::Idle, now);
+            return Ok(vec![Effect::StopTasks]);
+        }
+        self.left_phase = if self.phase == Phase::Paused { self.left_phase } else { Some(self.phase) };
+        self.enter(Phase::Stopped, now);
+        self.finished = Some(now);
+        let text = format!("stopped by {by}; the destination keeps what it has, the source is untouched");
+        Ok(vec![Effect::StopTasks, Effect::Log(Severity::Warn, "stopped", text), Effect::WriteReport])
+    }
+}

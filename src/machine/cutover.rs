@@ -1,0 +1,159 @@
+//! The steps of the guided cutover after "Continue": drain, check, finalize, open. Late writes reopen the first step.
+
+use super::{
+    effect::Effect,
+    state::{CutoverState, Machine},
+};
+use crate::model::{
+    Optime, Phase, Severity,
+    snapshot::CutoverStep,
+    units::{show_count, show_duration},
+};
+use jiff::Timestamp;
+
+impl Machine {
+    pub(super) fn cutover_fixed(&mut self, ts: Optime) -> Vec<Effect> {
+        match &mut self.cutover {
+            Some(cutover) if self.phase == Phase::Cutover && cutover.step == CutoverStep::Drain => {
+                cutover.cutover_ts = Some(ts);
+                let text = format!("cutover timestamp {ts}; everything up to it is being applied");
+                vec![Effect::Log(Severity::Info, "drain", text), Effect::DrainTo(ts)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn drained(&mut self, now: Timestamp) -> Vec<Effect> {
+        if !self.at(Phase::Cutover, CutoverStep::Drain) {
+            return Vec::new();
+        }
+        if let Some(effects) = self.reopen_on_late_write() {
+            return effects;
+        }
+        let mut effects = vec![Effect::Log(Severity::Info, "drained", "0 operations behind".into())];
+        if self.settings.verify {
+            self.step(CutoverStep::CheckData);
+            effects.push(Effect::CheckData);
+        } else {
+            effects.extend(self.become_finalizing(now));
+        }
+        effects
+    }
+
+    pub(super) fn checked(&mut self, mismatches: u64, now: Timestamp) -> Vec<Effect> {
+        if !self.at(Phase::Cutover, CutoverStep::CheckData) {
+            return Vec::new();
+        }
+        if let Some(effects) = self.reopen_on_late_write() {
+            return effects;
+        }
+        if let Some(cutover) = &mut self.cutover {
+            cutover.mismatches = Some(mismatches);
+        }
+        if mismatches > 0 {
+            let text = format!("{} documents differ; repair them or go back", show_count(mismatches));
+            return vec![Effect::Log(Severity::Error, "differs", text)];
+        }
+        let mut effects = vec![Effect::Log(Severity::Info, "verified", "0 documents differ".into())];
+        effects.extend(self.become_finalizing(now));
+        effects
+    }
+
+    pub(super) fn finalized(&mut self, failed: Vec<String>, now: Timestamp) -> Vec<Effect> {
+        if !self.at(Phase::Finalizing, CutoverStep::Finalize) {
+            return Vec::new();
+        }
+        if let Some(effects) = self.reopen_on_late_write() {
+            self.enter(Phase::Cutover, now);
+            return effects;
+        }
+        if failed.is_empty() {
+            return self.become_open(now);
+        }
+        let logs = failed.iter().map(|what| Effect::Log(Severity::Error, "finalize", what.clone())).collect();
+        if let Some(cutover) = &mut self.cutover {
+            cutover.finalize_failed = failed;
+        }
+        logs
+    }
+
+    /// A measurement during the cutover: has somebody written again?
+    pub(super) fn cutover_measured(&mut self, _now: Timestamp) -> Vec<Effect> {
+        if self.at(Phase::Cutover, CutoverStep::Drain) || self.at(Phase::Cutover, CutoverStep::CheckData) {
+            return self.reopen_on_late_write().unwrap_or_default();
+        }
+        // While finalizing runs it is left to finish; `finalized` looks again before anything is opened.
+        Vec::new()
+    }
+
+    pub(super) fn become_finalizing(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.enter(Phase::Finalizing, now);
+        self.step(CutoverStep::Finalize);
+        vec![Effect::Finalize]
+    }
+
+    pub(super) fn become_open(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.enter(Phase::Cleanup, now);
+        self.step(CutoverStep::Open);
+        self.deadline = None;
+        if let Some(cutover) = &mut self.cutover {
+            cutover.opened = Some(now);
+            cutover.finalize_failed.clear();
+        }
+        vec![Effect::Log(Severity::Info, "open", "the destination accepts writes now".into()), Effect::CleanUp]
+    }
+
+    /// A user write after the cutover timestamp would be lost: back to "Stop your application", in red. With the
+    /// operator's override such writes are what was agreed to lose, but they are still applied up to the timestamp.
+    fn reopen_on_late_write(&mut self) -> Option<Vec<Effect>> {
+        let newest = self.gate.latest().last_user_write?;
+        let cutover = self.cutover.as_mut()?;
+        let fixed = cutover.cutover_ts?;
+        if newest <= fixed || cutover.assumed_stopped_by.is_some() {
+            return None;
+        }
+        let text = format!("a write arrived on the source at {newest}, after it had been found quiet");
+        *cutover = CutoverState {
+            step: CutoverStep::StopApplication,
+            started: cutover.started,
+            cutover_ts: None,
+            assumed_stopped_by: None,
+            late_write: Some(text.clone()),
+            mismatches: None,
+            finalize_failed: Vec::new(),
+            opened: None,
+        };
+        Some(vec![Effect::FollowAgain, Effect::Log(Severity::Error, "late-write", text)])
+    }
+
+    fn at(&self, phase: Phase, step: CutoverStep) -> bool {
+        self.phase == phase && self.cutover.as_ref().is_some_and(|cutover| cutover.step == step)
+    }
+
+    fn step(&mut self, step: CutoverStep) {
+        if let Some(cutover) = &mut self.cutover {
+            cutover.step = step;
+        }
+    }
+
+    /// How long writers had nowhere to write: from the last write on the source (or, when the source was idle already,
+    /// from the beginning of the cutover) to the opening of the destination. `None` before it was opened.
+    pub fn downtime_ms(&self, last_source_write: Option<Timestamp>) -> Option<u64> {
+        let cutover = self.cutover.as_ref()?;
+        let opened = cutover.opened?;
+        let began = last_source_write.map_or(cutover.started, |write| write.max(cutover.started));
+        u64::try_from(super::gate::between(began, opened).as_millis()).ok()
+    }
+
+    /// One sentence about the quiet check, for status lines.
+    pub fn quiet_sentence(&self) -> String {
+        let needed = show_duration(self.settings.quiet_for);
+        match self.gate.latest().source_quiet_ms {
+            Some(quiet_ms) => {
+                let quiet = show_duration(std::time::Duration::from_millis(quiet_ms));
+                format!("the source has been quiet for {quiet} of {needed}")
+            }
+            None => format!("the source must be quiet for {needed}"),
+        }
+    }
+}

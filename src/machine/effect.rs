@@ -1,0 +1,55 @@
+//! What the engine shall do next, as data. The engine executes effects in order and feeds the outcome back as events.
+
+use crate::model::{Optime, Plan, Severity};
+
+/// One thing to do.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    // Before the start
+    /// Run the checks; answer with `ValidationFinished`.
+    Validate(Box<Plan>),
+
+    // Initial sync
+    /// Drop the selected user collections of the destination; answer with `Cleared`.
+    Clear,
+    /// Begin fetching the oplog, read the catalog, copy; answer with `Copied`.
+    Copy,
+    /// Build the secondary indexes; answer with `Indexed`.
+    BuildIndexes,
+
+    // Following
+    /// Apply the oplog until told otherwise; `Measured` reports how it goes.
+    Follow,
+    /// Begin the base pass of verification beside following.
+    BeginVerification,
+    /// Stop syncing between two batches, keep the position.
+    CloseGate,
+    /// Go on.
+    OpenGate,
+
+    // Cutover
+    /// Read the source's newest majority-committed position; answer with `CutoverFixed`.
+    FixCutover,
+    /// Apply everything up to and including this position, nothing after it; answer with `Drained`.
+    DrainTo(Optime),
+    /// Stop draining or checking and follow again.
+    FollowAgain,
+    /// Compare what changed since its last comparison; answer with `Checked`.
+    CheckData,
+    /// Copy the differing documents again and compare them once more; answer with `Checked`.
+    RepairMismatches,
+    /// Give indexes, capped sizes and TTL values their final form; answer with `Finalized`.
+    Finalize,
+    /// Compare options, indexes and views, remove what mongoferry created; answer with `CleanedUp`.
+    CleanUp,
+
+    // The end
+    /// End every task that works on the clusters.
+    StopTasks,
+    /// Write the report files.
+    WriteReport,
+
+    // Telling people
+    /// Append to the event log.
+    Log(Severity, &'static str, String),
+}

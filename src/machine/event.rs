@@ -1,0 +1,59 @@
+//! What the engine tells the machine: outcomes of effects, and a measurement every so often.
+
+use crate::model::{Optime, Problem};
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// All checks ran.
+    ValidationFinished {
+        /// No check failed.
+        passed: bool,
+        /// Some check wants to be accepted.
+        warnings: bool,
+        /// Clearing would drop something.
+        would_drop: bool,
+    },
+    /// The destination's selected collections are gone.
+    Cleared,
+    /// Every selected collection is copied.
+    Copied,
+    /// The index builds ended; this many could not be built.
+    Indexed {
+        /// How many failed.
+        failed: usize,
+    },
+    /// How following goes; arrives a few times a second and is the machine's only clock tick.
+    Measured(Measurement),
+    /// The newest majority-committed position of the source after it was found quiet.
+    CutoverFixed(Optime),
+    /// Everything up to and including the cutover position is applied with majority.
+    Drained,
+    /// Verification ended with this many differing documents.
+    Checked {
+        /// Missing, extra or different documents.
+        mismatches: u64,
+    },
+    /// Finalizing ended; the names of what failed.
+    Finalized {
+        /// `namespace / index / reason`.
+        failed: Vec<String>,
+    },
+    /// Everything mongoferry created on the destination is gone, or left to the operator by name.
+    CleanedUp,
+    /// A task cannot go on.
+    Failed(Box<Problem>),
+}
+
+/// One look at how following goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Measurement {
+    /// Lag in ms as DESIGN.md section 5 defines it; `None` while unknown.
+    pub lag_ms: Option<u64>,
+    /// How long the source has been without a user write, ms; `None` while unknown.
+    pub source_quiet_ms: Option<u64>,
+    /// Position of the newest user write seen on the source.
+    pub last_user_write: Option<Optime>,
+    /// Documents that must be fetched again before the copy is consistent.
+    pub repair_pending: u64,
+}

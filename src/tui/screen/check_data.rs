@@ -1,0 +1,415 @@
+//! 4.10 Check the data: totals, what was compared, a row per collection, and the documents that differ.
+
+use super::{KeyHint, View, running};
+use crate::{
+    model::{
+        Command,
+        snapshot::{Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
+        units::show_count,
+    },
+    tui::{
+        action::{Action, Confirmation, Screen},
+        widget::{
+            bar,
+            keys::{key, key_unless, plain},
+            place, table, text,
+        },
+    },
+};
+use crossterm::event::{KeyCode, KeyEvent};
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+/// The selected collection, and whether its differing documents are listed.
+#[derive(Debug, Default)]
+pub struct State {
+    selected: usize,
+    details: bool,
+    scroll: usize,
+}
+
+/// The right end of line 1.
+pub fn header(view: &View<'_>) -> String {
+    let opened = view.snapshot.cutover.as_ref().and_then(|cutover| cutover.opened);
+    opened.map_or_else(|| running::uptime(view), |opened| format!("accepting writes since {}", text::clock(opened)))
+}
+
+fn differing(row: &VerifiedCollection) -> u64 {
+    row.missing + row.extra + row.different
+}
+
+fn selected<'a>(view: &View<'a>, state: &State) -> Option<&'a VerifiedCollection> {
+    let rows = &view.snapshot.verification.collections;
+    rows.get(state.selected.min(rows.len().saturating_sub(1)))
+}
+
+fn examples<'a>(view: &View<'a>, row: &VerifiedCollection) -> Vec<&'a Mismatch> {
+    view.snapshot.verification.examples.iter().filter(|example| example.namespace == row.namespace).collect()
+}
+
+fn fix_blocked(view: &View<'_>) -> Option<String> {
+    let verification = &view.snapshot.verification;
+    (verification.mismatches == 0).then(|| match verification.state {
+        VerificationState::Off => "Nothing to fix: the plan switched verification off.".into(),
+        VerificationState::Skipped => "Nothing to fix: the comparison was skipped.".into(),
+        _ => "Nothing to fix: no document differs so far.".into(),
+    })
+}
+
+fn skip_blocked(view: &View<'_>) -> Option<String> {
+    match view.snapshot.verification.state {
+        VerificationState::Running | VerificationState::Waiting => None,
+        VerificationState::Done => Some("Nothing to skip: everything was compared.".into()),
+        VerificationState::Skipped => Some("The rest was skipped already.".into()),
+        VerificationState::Off => Some("The plan switched verification off.".into()),
+    }
+}
+
+fn details_blocked(view: &View<'_>, state: &State) -> Option<String> {
+    match selected(view, state) {
+        None => Some("No collection was compared yet.".into()),
+        Some(row) if differing(row) == 0 => Some(format!("{}: no document differs so far.", row.namespace)),
+        Some(_) => None,
+    }
+}
+
+/// One sentence: what now, or why not.
+pub fn status(view: &View<'_>, _state: &State) -> String {
+    let verification = &view.snapshot.verification;
+    let metadata = verification.metadata_differences.len();
+    match (verification.state, verification.mismatches) {
+        (VerificationState::Off, _) => {
+            "The plan switched verification off; nothing was compared, and the report says so.".into()
+        }
+        (VerificationState::Skipped, _) => "The rest of the comparison was skipped; the report says so.".into(),
+        (VerificationState::Waiting, _) => "The comparison has not begun yet.".into(),
+        (_, count) if count > 0 => {
+            let verb = if count == 1 { "document differs" } else { "documents differ" };
+            format!("{} {verb}. f copies them again from the source, which is not changed.", show_count(count))
+        }
+        (_, _) if metadata > 0 => {
+            format!(
+                "{} in indexes, options or views; see the list.",
+                text::counted(metadata, "difference", "differences")
+            )
+        }
+        (VerificationState::Running, _) if verification.recheck > 0 => {
+            format!("Comparing; {} changed documents are read again.", show_count(verification.recheck))
+        }
+        (VerificationState::Running, _) => "Comparing; nothing differs so far.".into(),
+        (VerificationState::Done, _) => "Every document was compared and none differs.".into(),
+    }
+}
+
+/// The keys, most important first.
+pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
+    let label = if state.details { "Close" } else { "Show" };
+    let show = if state.details { None } else { details_blocked(view, state) };
+    let mut keys = vec![
+        key_unless("Enter", label, "Lists the differing documents of the selected collection", show),
+        key_unless("f", "Fix", "Copies the differing documents again, then checks them", fix_blocked(view)),
+        key("w", "Save report", "Writes what was compared and what differs to a file"),
+        key_unless(
+            "S",
+            "Skip...",
+            "Gives up the rest of the comparison; asks you to type a name first",
+            skip_blocked(view),
+        ),
+    ];
+    if view.snapshot.verification.collections.len() > 1 {
+        keys.push(key("Up/Down", "Select", "Moves the selection"));
+    }
+    keys.push(key("Esc", "Back", "Closes the list, or goes back"));
+    keys.push(key("l", "Log", "Everything that happened, numbered"));
+    keys
+}
+
+/// What a key does.
+pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+    let last = view.snapshot.verification.collections.len().saturating_sub(1);
+    match plain(key)? {
+        KeyCode::Up | KeyCode::Char('k') if state.details => state.scroll = state.scroll.saturating_sub(1),
+        KeyCode::Down | KeyCode::Char('j') if state.details => state.scroll = (state.scroll + 1).min(100),
+        KeyCode::Up | KeyCode::Char('k') => state.selected = state.selected.min(last).saturating_sub(1),
+        KeyCode::Down | KeyCode::Char('j') => state.selected = (state.selected + 1).min(last),
+        KeyCode::Enter if state.details => state.details = false,
+        KeyCode::Enter => match details_blocked(view, state) {
+            Some(why) => return Some(Action::Say(why)),
+            None => (state.details, state.scroll) = (true, 0),
+        },
+        KeyCode::Esc if state.details => state.details = false,
+        KeyCode::Esc => return Some(Action::Open(back(view))),
+        KeyCode::Char('f') => {
+            return Some(fix_blocked(view).map_or(Action::Send(Command::RepairMismatches), Action::Say));
+        }
+        KeyCode::Char('S') => return Some(skip_blocked(view).map_or_else(|| skip(view), Action::Say)),
+        KeyCode::Char('w') => {
+            let file_name = format!(
+                "{}-verification.md",
+                if view.snapshot.name.is_empty() { "migration" } else { &view.snapshot.name }
+            );
+            return Some(Action::Save { file_name, text: report(view) });
+        }
+        KeyCode::Char('l') => return Some(Action::Log),
+        _ => {}
+    }
+    None
+}
+
+fn back(view: &View<'_>) -> Screen {
+    match (&view.snapshot.connect, &view.snapshot.cutover) {
+        (Some(_), _) => Screen::ConnectNew,
+        (None, Some(_)) => Screen::Finalising,
+        (None, None) => Screen::Following,
+    }
+}
+
+fn skip(view: &View<'_>) -> Action {
+    let name = running::destination_name(view);
+    let verification = &view.snapshot.verification;
+    Action::Confirm(Confirmation {
+        title: "Skip the rest of the comparison?".into(),
+        body: vec![
+            format!("Compared so far: {}", compared(verification)),
+            format!("Documents that differ so far: {}", show_count(verification.mismatches)),
+            "What is not compared may differ without anyone knowing.".into(),
+            "The report will say that the comparison was skipped.".into(),
+        ],
+        expected: name,
+        expected_label: "the destination name".into(),
+        button: "Skip the comparison".into(),
+        then: Box::new(Action::Send(Command::SkipVerification)),
+    })
+}
+
+fn compared(verification: &Verification) -> String {
+    let total = if verification.documents_total == 0 {
+        "a number not known yet".into()
+    } else {
+        show_count(verification.documents_total)
+    };
+    format!("{} of {total} documents", show_count(verification.documents))
+}
+
+fn state_word(verification: &Verification) -> &'static str {
+    match verification.state {
+        VerificationState::Waiting => "not begun",
+        VerificationState::Running => "running",
+        VerificationState::Done => "done",
+        VerificationState::Skipped => "skipped by the operator",
+        VerificationState::Off => "switched off in the plan",
+    }
+}
+
+/// What was compared and what differs, as Markdown. Holds identifiers and paths, never values.
+pub fn report(view: &View<'_>) -> String {
+    let verification = &view.snapshot.verification;
+    let mut text = format!(
+        "# Verification {} -> {}\n\n- state: {}\n- compared: {}\n- waiting for a recheck: {}\n- documents that differ: {}\n",
+        running::source_name(view),
+        running::destination_name(view),
+        state_word(verification),
+        compared(verification),
+        verification.recheck,
+        verification.mismatches,
+    );
+    for difference in &verification.metadata_differences {
+        text.push_str(&format!("- metadata: {difference}\n"));
+    }
+    text.push_str("\n| collection | documents | compared | missing | extra | different |\n|---|---|---|---|---|---|\n");
+    for row in &verification.collections {
+        text.push_str(&format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            row.namespace, row.documents_total, row.documents, row.missing, row.extra, row.different
+        ));
+    }
+    if !verification.examples.is_empty() {
+        text.push_str("\nFirst documents that differ (at most 100):\n\n");
+    }
+    for example in &verification.examples {
+        text.push_str(&format!(
+            "- {} `{}` {} {}\n",
+            example.namespace,
+            example.id,
+            kind_word(example.kind),
+            example.paths.join(", ")
+        ));
+    }
+    text
+}
+
+fn kind_word(kind: MismatchKind) -> &'static str {
+    match kind {
+        MismatchKind::Missing => "missing on the destination",
+        MismatchKind::Extra => "extra on the destination",
+        MismatchKind::Different => "different",
+    }
+}
+
+/// The 19 lines between rule and status line.
+pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
+    let columns = usize::from(body.width);
+    let height = usize::from(body.height);
+    let mut lines = totals(view, columns);
+    lines.extend(methods(view, columns));
+    lines.push(Line::raw(""));
+    // A tall frame has room for every difference at once.
+    let block = differences(view, state, columns, state.details || height >= 30);
+    // The table keeps at least four lines; the block below takes the rest.
+    let room = height.saturating_sub(lines.len());
+    let block_rows = block.len().min(room.saturating_sub(4));
+    let table_rows = room.saturating_sub(block_rows + usize::from(block_rows > 0));
+    let table = collections(view, state, columns, table_rows);
+    lines.extend(table);
+    if block_rows > 0 {
+        lines.push(Line::raw(""));
+        let scroll = if state.details { state.scroll.min(block.len() - block_rows) } else { 0 };
+        let hidden = block.len() - block_rows - scroll;
+        lines.extend(block.into_iter().skip(scroll).take(block_rows));
+        if hidden > 0
+            && let Some(last) = lines.last_mut()
+        {
+            *last = Line::styled(format!("     {} more lines; Enter and Down show them", hidden + 1), view.theme.dim);
+        }
+    }
+    place::draw(frame, body, lines);
+}
+
+fn totals(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
+    let verification = &view.snapshot.verification;
+    let rows = &verification.collections;
+    let bad = rows.iter().filter(|row| differing(row) > 0).count();
+    let ok = rows.iter().filter(|row| row.done && differing(row) == 0).count();
+    let busy = rows.iter().filter(|row| !row.done && differing(row) == 0).count();
+    let word = match verification.state {
+        VerificationState::Running => String::new(),
+        _ => format!("{}    ", state_word(verification)),
+    };
+    let unfinished = if verification.state == VerificationState::Running { "running" } else { "unfinished" };
+    let right = format!("{word}ok {ok}    {unfinished} {busy}    differs {bad}   of {}", rows.len());
+    let ratio = match verification.state {
+        VerificationState::Off | VerificationState::Waiting => None,
+        _ => text::ratio(verification.documents, verification.documents_total),
+    };
+    let number = format!("{:>8}", text::percent(ratio));
+    let gauge = bar::bar(columns.saturating_sub(3 + text::width(&number)), ratio, view.glyphs);
+    vec![
+        Line::styled(text::ends(" Check the data", &right, columns.saturating_sub(1)), view.theme.strong),
+        Line::raw(format!(" {gauge} {number}")),
+        Line::raw(" Checked while following; only documents changed since then are read again."),
+    ]
+}
+
+/// What is compared and how it went.
+fn methods(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
+    let verification = &view.snapshot.verification;
+    let theme = view.theme;
+    let ran = !matches!(verification.state, VerificationState::Waiting | VerificationState::Off);
+    let verdict = |bad: usize, what: String| match (ran, bad, verification.state) {
+        (false, ..) => ("-".to_string(), theme.text),
+        (true, 0, VerificationState::Done) => (format!("{what}  OK"), theme.ok),
+        (true, 0, VerificationState::Skipped) => (format!("{what}  not finished"), theme.wait),
+        (true, 0, _) => (format!("{what}  ..."), theme.text),
+        (true, bad, _) => (format!("{bad} differ  FAIL"), theme.fail),
+    };
+    let bad = usize::try_from(verification.mismatches).unwrap_or(usize::MAX);
+    let metadata = verification.metadata_differences.len();
+    let line = |method: &str, what: &str, (result, style): (String, ratatui::style::Style)| {
+        let start = text::left(&format!("   {method:<12} {what}"), columns.saturating_sub(text::width(&result) + 2));
+        Line::from(vec![Span::raw(start), Span::raw(" "), Span::styled(result, style)])
+    };
+    let recheck = if ran { (show_count(verification.recheck), theme.text) } else { ("-".into(), theme.text) };
+    let mut lines = vec![
+        Line::styled(text::ends("   METHOD       WHAT IS COMPARED", "RESULT", columns.saturating_sub(1)), theme.dim),
+        line("documents", "every document as bytes, in _id order", verdict(bad, show_count(verification.documents))),
+        line("metadata", "indexes, validators, collation, options, views", verdict(metadata, String::new())),
+        line("recheck", "changed since they were compared, waiting", recheck),
+    ];
+    let shown = if metadata > 2 { 1 } else { metadata };
+    for difference in verification.metadata_differences.iter().take(shown) {
+        lines.push(Line::styled(text::cut(&format!(" {} {difference}", view.glyphs.warn), columns), theme.fail));
+    }
+    if metadata > shown {
+        lines.push(Line::styled(
+            format!("   {} more differences in metadata; w saves them all", metadata - shown),
+            theme.fail,
+        ));
+    }
+    lines
+}
+
+fn collections(view: &View<'_>, state: &State, columns: usize, height: usize) -> Vec<Line<'static>> {
+    let rows = &view.snapshot.verification.collections;
+    if rows.is_empty() {
+        return vec![Line::raw("   No collection was compared yet.")];
+    }
+    let titles = [
+        table::Column::left("COLLECTION", 20, 0),
+        table::Column::right("DOCS", 12, 2),
+        table::Column::right("COMPARED", 8, 1),
+        table::Column::right("MISSING", 7, 0),
+        table::Column::right("EXTRA", 5, 0),
+        table::Column::right("DIFFERENT", 9, 0),
+    ];
+    let cells: Vec<table::Row> = rows
+        .iter()
+        .map(|row| {
+            let ratio = if row.done { Some(1.0) } else { text::ratio(row.documents, row.documents_total) };
+            let mark = if differing(row) > 0 { view.glyphs.warn } else { " " };
+            table::Row {
+                cells: vec![
+                    format!("{mark} {}", row.namespace),
+                    show_count(row.documents_total),
+                    ratio.map_or_else(|| "-".into(), |ratio| format!("{:.0} %", (ratio * 100.0).floor())),
+                    show_count(row.missing),
+                    show_count(row.extra),
+                    show_count(row.different),
+                ],
+                style: if differing(row) > 0 { view.theme.fail } else { view.theme.text },
+            }
+        })
+        .collect();
+    let at = state.selected.min(rows.len() - 1);
+    let offset = table::offset_for(at, rows.len(), height.saturating_sub(1).max(1));
+    table::lines(
+        &titles,
+        &cells,
+        (columns.saturating_sub(1), height),
+        Some(at),
+        offset,
+        (view.theme, view.glyphs.pointer),
+    )
+}
+
+/// The differing documents of the selected collection: two of them, or all when opened.
+fn differences(view: &View<'_>, state: &State, columns: usize, all: bool) -> Vec<Line<'static>> {
+    let Some(row) = selected(view, state).filter(|row| differing(row) > 0) else { return Vec::new() };
+    let (theme, examples) = (view.theme, examples(view, row));
+    let counts = [
+        (row.missing, "missing on the destination"),
+        (row.extra, "extra on the destination"),
+        (row.different, "different"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{} {word}", show_count(*count)))
+        .collect();
+    let mut lines =
+        vec![Line::styled(format!(" {} {}: {}", view.glyphs.warn, row.namespace, counts.join(", ")), theme.fail)];
+    let shown = if all { examples.len() } else { 2 };
+    for example in examples.iter().take(shown) {
+        let paths = if example.paths.is_empty() { String::new() } else { format!(" in {}", example.paths.join(", ")) };
+        let sentence = format!("_id {}  {}{paths}", example.id, kind_word(example.kind));
+        if all {
+            lines.extend(text::labelled("     ", &sentence, columns.saturating_sub(1)).into_iter().map(Line::raw));
+        } else {
+            lines.push(Line::raw(text::cut(&format!("     {sentence}"), columns.saturating_sub(1))));
+        }
+    }
+    lines.push(Line::raw("     f copies these documents again from the source, then checks them again"));
+    lines
+}

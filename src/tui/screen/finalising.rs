@@ -1,0 +1,198 @@
+//! 4.9 Almost done! The lines of finalizing and cleanup, and the moment when the destination accepts writes.
+
+use super::{KeyHint, View, running};
+use crate::{
+    model::{
+        Command, Phase,
+        snapshot::{StepLine, StepState},
+        units::show_clock,
+    },
+    tui::{
+        action::{Action, Screen},
+        widget::{
+            boxed,
+            keys::{key, key_unless, plain},
+            place, steps, text,
+        },
+    },
+};
+use crossterm::event::{KeyCode, KeyEvent};
+use ratatui::{Frame, layout::Rect, text::Line};
+use std::time::Duration;
+
+/// How far the lines are scrolled.
+#[derive(Debug, Default)]
+pub struct State {
+    scroll: usize,
+}
+
+/// The right end of line 1.
+pub fn header(view: &View<'_>) -> String {
+    view.snapshot
+        .cutover
+        .as_ref()
+        .map_or_else(String::new, |cutover| format!("cutover started {}", text::clock(cutover.started)))
+}
+
+fn all(view: &View<'_>) -> Vec<StepLine> {
+    let lines = view.snapshot.cutover.iter().flat_map(|cutover| cutover.lines.iter());
+    lines.chain(&view.snapshot.cleanup).cloned().collect()
+}
+
+fn failed(view: &View<'_>) -> usize {
+    all(view).iter().filter(|line| line.state == StepState::Failed).count()
+}
+
+fn retry_blocked(view: &View<'_>) -> Option<String> {
+    let problem = view.snapshot.error.is_some();
+    (failed(view) == 0 && !problem).then(|| "Nothing to retry: no step has failed.".into())
+}
+
+fn resume_blocked(view: &View<'_>) -> Option<String> {
+    let phase = view.snapshot.phase;
+    phase.is_over().then(|| format!("The migration has ended ({phase})."))
+}
+
+fn connect_blocked(view: &View<'_>) -> Option<String> {
+    view.snapshot.connect.is_none().then(|| "Connection strings are shown once the destination accepts writes.".into())
+}
+
+fn done_blocked(view: &View<'_>) -> Option<String> {
+    (view.snapshot.phase != Phase::Completed).then(|| "Not finished yet.".into())
+}
+
+/// One sentence: what now, or why not.
+pub fn status(view: &View<'_>, _state: &State) -> String {
+    let failed = failed(view);
+    if running::is_halted(view) {
+        return running::halted_status(view);
+    }
+    if let Some(problem) = &view.snapshot.error {
+        return format!("{} (on {}). r tries again.", problem.what, problem.side);
+    }
+    if failed > 0 {
+        return format!("{} failed; the line says why. r tries again.", text::counted(failed, "step", "steps"));
+    }
+    if let Some(sentence) = downtime(view) {
+        return sentence;
+    }
+    if view.snapshot.can_write {
+        return "The destination accepts writes; clean-up continues. Detaching is safe.".into();
+    }
+    "Finalising; keep your application stopped. Detaching is safe: the work goes on.".into()
+}
+
+/// `Downtime 00:01:24 (last source write 18:06:07, ready 18:07:31).`
+fn downtime(view: &View<'_>) -> Option<String> {
+    let cutover = view.snapshot.cutover.as_ref()?;
+    let clock = show_clock(Duration::from_millis(cutover.downtime_ms?));
+    let from = cutover.last_source_write.map(|at| format!("last source write {}", text::clock(at)));
+    let to = cutover.opened.map(|at| format!("ready {}", text::clock(at)));
+    let evidence: Vec<String> = from.into_iter().chain(to).collect();
+    Some(if evidence.is_empty() {
+        format!("Downtime {clock}.")
+    } else {
+        format!("Downtime {clock} ({}).", evidence.join(", "))
+    })
+}
+
+/// The keys, most important first.
+pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
+    let mut keys = vec![
+        key("n", "Check data", "Next: how the copy was compared"),
+        key_unless("i", "Connect info", "Connection strings of the new cluster", connect_blocked(view)),
+        key_unless("r", "Retry", "Tries the failed steps again", retry_blocked(view)),
+    ];
+    if view.snapshot.phase == Phase::Completed {
+        keys.insert(0, key("Enter", "Done", "Shows the success report"));
+    }
+    if running::is_halted(view) {
+        keys.insert(0, key_unless("p", "Resume", "Goes on from the kept position", resume_blocked(view)));
+    }
+    if all(view).len() > 1 {
+        keys.push(key("Up/Down", "Scroll", "Moves the list"));
+    }
+    keys.push(key("l", "Log", "Everything that happened, numbered"));
+    keys
+}
+
+/// What a key does.
+pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+    match plain(key)? {
+        KeyCode::Char('n') => Some(Action::Open(Screen::CheckData)),
+        KeyCode::Char('i') => Some(connect_blocked(view).map_or(Action::Open(Screen::ConnectNew), Action::Say)),
+        KeyCode::Char('p') if running::is_halted(view) => {
+            Some(resume_blocked(view).map_or(Action::Send(Command::Resume), Action::Say))
+        }
+        KeyCode::Char('r') => Some(retry_blocked(view).map_or(Action::Send(Command::Retry), Action::Say)),
+        KeyCode::Enter => Some(done_blocked(view).map_or(Action::Open(Screen::Success), Action::Say)),
+        KeyCode::Char('l') => Some(Action::Log),
+        KeyCode::Up | KeyCode::Char('k') => {
+            state.scroll = state.scroll.saturating_sub(1);
+            None
+        }
+        KeyCode::Down | KeyCode::Char('j') => {
+            state.scroll = (state.scroll + 1).min(all(view).len().saturating_sub(1));
+            None
+        }
+        _ => None,
+    }
+}
+
+/// The 19 lines between rule and status line.
+pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
+    let columns = usize::from(body.width);
+    let title = match view.snapshot.phase {
+        Phase::Completed => " Done. Everything is cleaned up.",
+        _ => " Almost done! Waiting for mongoferry to finish and clean up ...",
+    };
+    let mut foot = Vec::new();
+    if view.snapshot.can_write {
+        foot.push(Line::raw(""));
+        foot.extend(accepts_writes(view, columns));
+        foot.push(Line::raw(""));
+        foot.push(Line::raw("   n   next: check the data            i   connection strings now"));
+    }
+    if let Some(problem) = &view.snapshot.error {
+        let what = format!("{}: {}", problem.what, problem.why);
+        let fix = format!("{} {}", problem.fix, problem.written);
+        for (label, sentence) in [(" FAIL  ", what), (" Fix   ", fix)] {
+            let wrapped = text::labelled(label, &sentence, columns.saturating_sub(1));
+            foot.extend(
+                wrapped
+                    .into_iter()
+                    .map(|line| Line::styled(line, if label == " FAIL  " { view.theme.fail } else { view.theme.text })),
+            );
+        }
+    }
+    let mut lines = vec![Line::styled(title, view.theme.strong), Line::raw("")];
+    let list = steps::lines(&all(view), columns, view.theme);
+    let room = usize::from(body.height).saturating_sub(lines.len() + foot.len());
+    let from = state.scroll.min(list.len().saturating_sub(room));
+    let hidden = list.len().saturating_sub(from + room);
+    if list.is_empty() {
+        lines.push(Line::raw("   No step has begun yet."));
+    }
+    lines.extend(list.into_iter().skip(from).take(if hidden > 0 { room.saturating_sub(1) } else { room }));
+    if hidden > 0 {
+        lines.push(Line::styled(format!("   {} more lines, Down scrolls", hidden + 1), view.theme.dim));
+    }
+    lines.extend(foot);
+    place::draw(frame, body, lines);
+}
+
+fn accepts_writes(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
+    let name = running::destination_name(view);
+    let theme = view.theme;
+    let again = if view.snapshot.phase == Phase::Completed {
+        "  You may retire the source when you are ready.".to_string()
+    } else {
+        "  Do not delete the source until this screen says Done.".to_string()
+    };
+    let width = columns.saturating_sub(2).min(100);
+    let now = format!("{name} ACCEPTS WRITES NOW. You may start your application on it.");
+    let mut rows: Vec<_> =
+        text::labelled("  ", &now, width.saturating_sub(3)).into_iter().map(|row| (row, theme.ok)).collect();
+    rows.push((again, theme.text));
+    boxed::boxed(&rows, 1, width, theme.ok, view.glyphs)
+}

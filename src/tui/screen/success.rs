@@ -1,0 +1,247 @@
+//! 4.12 You have successfully migrated: the report in one look, and what is left for the operator.
+
+use super::{KeyHint, View, running};
+use crate::{
+    model::{
+        Phase,
+        snapshot::{StepState, VerificationState},
+        units::{show_bytes, show_count, show_duration},
+    },
+    tui::{
+        action::Action,
+        widget::{
+            chart::{self, Chart, Merge},
+            keys::{key, plain},
+            place, text,
+        },
+    },
+};
+use crossterm::event::{KeyCode, KeyEvent};
+use ratatui::{Frame, layout::Rect, text::Line};
+use std::time::Duration;
+
+/// Nothing to remember.
+#[derive(Debug, Default)]
+pub struct State {}
+
+/// The right end of line 1.
+pub fn header(view: &View<'_>) -> String {
+    view.snapshot.finished.map_or_else(|| running::uptime(view), |at| format!("finished {}", text::clock(at)))
+}
+
+/// One sentence: what now, or why not.
+pub fn status(view: &View<'_>, _state: &State) -> String {
+    let failed = view.snapshot.cleanup.iter().filter(|line| line.state != StepState::Ok).count();
+    let differ = view.snapshot.verification.mismatches;
+    match (view.snapshot.phase, failed) {
+        (Phase::Completed, _) if differ > 0 => {
+            format!("{} documents differ from the source; the list of them is in the report.", show_count(differ))
+        }
+        (Phase::Completed, 0) => "Everything mongoferry created has been removed.".into(),
+        (Phase::Completed, count) => {
+            format!(
+                "{} of mongoferry's own could not be removed; see the list.",
+                text::counted(count, "thing", "things")
+            )
+        }
+        (phase, _) => format!("Not finished yet: {phase}."),
+    }
+}
+
+/// The keys, most important first.
+pub fn keys(_view: &View<'_>, _state: &State) -> Vec<KeyHint> {
+    vec![
+        key("q", "Close", "Leaves; the report is printed on the normal screen"),
+        key("w", "Save report as", "Writes this page to a file"),
+        key("y", "Copy", "Copies what is left for you"),
+        key("l", "Log", "Everything that happened, numbered"),
+    ]
+}
+
+/// What a key does.
+pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+    match plain(key)? {
+        KeyCode::Char('q') | KeyCode::Enter => Some(Action::Quit),
+        KeyCode::Char('w') => {
+            let name = if view.snapshot.name.is_empty() { "migration" } else { &view.snapshot.name };
+            Some(Action::Save { file_name: format!("{name}-report.md"), text: report(view) })
+        }
+        KeyCode::Char('y') => Some(Action::Copy(left_for_you(view).iter().map(|line| format!("{line}\n")).collect())),
+        KeyCode::Char('l') => Some(Action::Log),
+        _ => None,
+    }
+}
+
+fn title(view: &View<'_>) -> String {
+    let name = running::destination_name(view);
+    if view.snapshot.phase == Phase::Completed {
+        format!("You have successfully migrated to {name}")
+    } else {
+        format!("The migration to {name} is not finished")
+    }
+}
+
+/// Label and value of each line of the report.
+fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
+    let snapshot = view.snapshot;
+    let (copy, verification) = (&snapshot.copy, &snapshot.verification);
+    let differ = match verification.state {
+        VerificationState::Done => format!("{} documents differ", show_count(verification.mismatches)),
+        VerificationState::Skipped => format!("comparison SKIPPED ({} differ)", show_count(verification.mismatches)),
+        VerificationState::Off => "NOT compared (off in the plan)".into(),
+        VerificationState::Running | VerificationState::Waiting => "comparison not finished".into(),
+    };
+    let ended = snapshot.finished.unwrap_or(view.now);
+    let time = snapshot.started.map_or_else(
+        || "-".into(),
+        |started| {
+            format!(
+                "{} ({} to {})",
+                show_duration(text::between(started, ended)),
+                text::date(started),
+                text::date(ended)
+            )
+        },
+    );
+    let cutover = snapshot.cutover.as_ref();
+    let mut downtime = cutover
+        .and_then(|cutover| cutover.downtime_ms)
+        .map_or_else(|| "not known".into(), |ms| format!("{} for writers", text::ms(Some(ms))));
+    if let Some(by) = cutover
+        .filter(|cutover| cutover.assumed_stopped)
+        .map(|cutover| cutover.assumed_by.as_deref().unwrap_or("the operator"))
+    {
+        downtime.push_str(&format!("; quiet check overridden by {by}"));
+    }
+    let removed: Vec<&str> = snapshot
+        .cleanup
+        .iter()
+        .filter(|line| line.state == StepState::Ok)
+        .map(|line| line.label.trim_start_matches("remove "))
+        .collect();
+    let incidents = match snapshot.incidents.as_slice() {
+        [] => "none".into(),
+        list => list.join("; "),
+    };
+    vec![
+        (
+            "data",
+            format!(
+                "{} collections, {}, {} indexes, {differ}",
+                show_count(copy.collections_done),
+                show_bytes(copy.bytes),
+                show_count(snapshot.indexes.built)
+            ),
+        ),
+        ("changes", format!("{} operations followed", show_count(snapshot.ops_applied))),
+        ("time", time),
+        ("downtime", downtime),
+        ("incidents", incidents),
+        ("cleaned up", if removed.is_empty() { "nothing had to be removed".into() } else { removed.join(", ") }),
+        ("kept", "source untouched".into()),
+        ("report", snapshot.report.clone().unwrap_or_else(|| "not written yet; w saves this page".into())),
+    ]
+}
+
+/// Completed, everything compared, nothing differs: the only state in which the title is green.
+fn is_clean(view: &View<'_>) -> bool {
+    let (snapshot, verification) = (view.snapshot, &view.snapshot.verification);
+    snapshot.phase == Phase::Completed
+        && verification.state == VerificationState::Done
+        && verification.mismatches == 0
+        && verification.metadata_differences.is_empty()
+        && snapshot.indexes.failed.is_empty()
+}
+
+/// What only the operator can do, one line each.
+fn left_for_you(view: &View<'_>) -> Vec<String> {
+    let snapshot = view.snapshot;
+    let failed = snapshot.cleanup.iter().filter(|line| line.state != StepState::Ok);
+    let mut lines: Vec<String> = failed.map(|line| format!("{}: {}", line.label, line.detail)).collect();
+    lines.extend(
+        snapshot
+            .indexes
+            .failed
+            .iter()
+            .map(|index| format!("build index {} on {}: {}", index.index, index.namespace, index.reason)),
+    );
+    lines.extend(snapshot.verification.metadata_differences.iter().map(|difference| format!("differs: {difference}")));
+    lines.extend(snapshot.left_behind.iter().map(|object| format!("not carried: {object}")));
+    lines.push(format!("drop the user made for mongoferry on {}, if you made one", running::source_name(view)));
+    lines.push("remove this host from the source's firewall, if you opened it".into());
+    lines.push("keep the source read-only for a few days, then retire it".into());
+    lines
+}
+
+/// This page as Markdown.
+pub fn report(view: &View<'_>) -> String {
+    let mut text = format!("# {}\n\n", title(view));
+    for (label, value) in facts(view) {
+        text.push_str(&format!("- {label}: {value}\n"));
+    }
+    text.push_str("\n## Left for you\n\n");
+    for line in left_for_you(view) {
+        text.push_str(&format!("- [ ] {line}\n"));
+    }
+    text
+}
+
+/// The 19 lines between rule and status line.
+pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) {
+    let columns = usize::from(body.width);
+    let height = usize::from(body.height);
+    let theme = view.theme;
+    let mut lines = vec![
+        Line::raw(""),
+        Line::styled(format!(" {}", title(view)), if is_clean(view) { theme.ok } else { theme.wait }),
+        Line::raw(""),
+    ];
+    let most = if height >= 30 { 4 } else { 2 };
+    for (label, value) in facts(view) {
+        let mut wrapped = text::labelled(&format!("   {label:<12} "), &value, columns.saturating_sub(1));
+        if wrapped.len() > most {
+            let first = text::left(&format!("   {label:<12} {value}"), columns.saturating_sub(1));
+            wrapped = vec![first];
+        }
+        lines.extend(wrapped.into_iter().map(Line::raw));
+    }
+    lines.push(Line::raw(""));
+    lines.push(Line::styled(" Left for you", theme.strong));
+    let left = left_for_you(view);
+    let room = height.saturating_sub(lines.len()).max(1);
+    let whole: Vec<String> =
+        left.iter().flat_map(|line| text::labelled("   [ ] ", line, columns.saturating_sub(1))).collect();
+    if whole.len() <= room {
+        lines.extend(whole.into_iter().map(Line::raw));
+    } else {
+        let shown = if left.len() > room { room.saturating_sub(1) } else { left.len() };
+        let cut = |line: &String| Line::raw(text::cut(&format!("   [ ] {line}"), columns.saturating_sub(1)));
+        lines.extend(left.iter().take(shown).map(cut));
+        if left.len() > shown {
+            lines.push(Line::raw(format!("   {} more: y copies all, w saves all", left.len() - shown)));
+        }
+    }
+    if height.saturating_sub(lines.len()) >= 9 {
+        lines.extend(closing_picture(view, columns));
+    }
+    place::draw(frame, body, lines);
+}
+
+/// Lag over the whole migration, where there is room.
+fn closing_picture(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
+    let history = &view.snapshot.history;
+    if history.lag_ms.is_empty() {
+        return Vec::new();
+    }
+    let span = history.lag_ms.len() as u64 * history.step_ms;
+    let worst = history.lag_ms.iter().copied().max().unwrap_or(0);
+    let rows = chart::even_rows(worst.div_ceil(1000), 4, |seconds| format!("{seconds} s"));
+    let rows = rows.into_iter().map(|(bound, label)| (bound * 1000, label)).collect();
+    let chart = Chart { samples: &history.lag_ms, merge: Merge::Max, rows, ready: None, axis: "end".into() };
+    let mut lines = vec![
+        Line::raw(""),
+        Line::styled(format!(" Lag, last {}", show_duration(Duration::from_millis(span))), view.theme.strong),
+    ];
+    lines.extend(chart.lines(columns.saturating_sub(2), view.glyphs, view.theme));
+    lines
+}

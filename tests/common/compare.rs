@@ -1,0 +1,108 @@
+//! An independent comparison of two clusters: shares no code with the engine's copy, apply or verify paths.
+
+use bson::{Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::Client;
+use std::collections::BTreeMap;
+
+#[derive(Debug, PartialEq)]
+struct Object {
+    kind: String,
+    options: Document,
+    indexes: Vec<String>,
+    documents: Vec<Vec<u8>>,
+    capped: bool,
+}
+
+async fn read(client: &Client) -> BTreeMap<String, Object> {
+    let mut objects = BTreeMap::new();
+    for name in client.list_database_names().await.expect("databases") {
+        if ["admin", "config", "local"].contains(&name.as_str()) {
+            continue;
+        }
+        let database = client.database(&name);
+        let mut listed = database.list_collections().await.expect("collections");
+        while let Some(collection) = listed.try_next().await.expect("collection") {
+            if collection.name == "system.views" {
+                continue;
+            }
+            let kind = format!("{:?}", collection.collection_type);
+            let reply = database
+                .run_command(doc! { "listCollections": 1, "filter": { "name": &collection.name } })
+                .await
+                .expect("options");
+            let batch = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap();
+            let options = batch[0].as_document().unwrap().get_document("options").unwrap().clone();
+            let capped = options.get_bool("capped").unwrap_or(false);
+            let (mut indexes, mut documents) = (Vec::new(), Vec::new());
+            if kind == "Collection" {
+                let raw = database.collection::<RawDocumentBuf>(&collection.name);
+                let mut cursor = raw.find(doc! {}).sort(doc! { "$natural": 1 }).await.expect("find");
+                while let Some(document) = cursor.try_next().await.expect("document") {
+                    documents.push(document.as_bytes().to_vec());
+                }
+                if !capped {
+                    documents.sort();
+                }
+                let reply = database.run_command(doc! { "listIndexes": &collection.name }).await.expect("indexes");
+                for index in reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap() {
+                    indexes.push(index.to_string());
+                }
+                indexes.sort();
+            }
+            let full = format!("{name}.{}", collection.name);
+            objects.insert(full, Object { kind, options, indexes, documents, capped });
+        }
+    }
+    objects
+}
+
+/// Every difference between two clusters' user databases, one line each.
+pub async fn differences(source: &Client, destination: &Client) -> Vec<String> {
+    let (a, b) = (read(source).await, read(destination).await);
+    let mut out = Vec::new();
+    for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
+        match (a.get(name), b.get(name)) {
+            (Some(left), Some(right)) => compare(name, left, right, &mut out),
+            (Some(_), None) => out.push(format!("{name}: only on the source")),
+            (None, _) => out.push(format!("{name}: only on the destination")),
+        }
+    }
+    out
+}
+
+fn compare(name: &str, a: &Object, b: &Object, out: &mut Vec<String>) {
+    if a.kind != b.kind {
+        out.push(format!("{name}: {} on the source, {} on the destination", a.kind, b.kind));
+    }
+    if a.options != b.options {
+        out.push(format!("{name}: options {} <> {}", a.options, b.options));
+    }
+    if a.indexes != b.indexes {
+        out.push(format!("{name}: indexes {:#?} <> {:#?}", a.indexes, b.indexes));
+    }
+    if a.documents != b.documents {
+        let show = |bytes: &Vec<u8>| {
+            let text = bson::deserialize_from_slice::<Document>(bytes).map(|document| document.to_string());
+            text.unwrap_or_else(|error| error.to_string()).chars().take(300).collect::<String>()
+        };
+        let only = |left: &Object, right: &Object| {
+            let right: std::collections::HashSet<_> = right.documents.iter().collect();
+            left.documents.iter().filter(|document| !right.contains(document)).map(show).take(3).collect::<Vec<_>>()
+        };
+        out.push(format!(
+            "{name}: {} documents <> {}; only source {:#?}; only destination {:#?}{}",
+            a.documents.len(),
+            b.documents.len(),
+            only(a, b),
+            only(b, a),
+            if a.capped { " (or their order)" } else { "" }
+        ));
+    }
+}
+
+/// Panics with every difference.
+pub async fn assert_identical(source: &Client, destination: &Client) {
+    let differences = differences(source, destination).await;
+    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+}

@@ -1,0 +1,9 @@
+//! The screens after Start, drawn from snapshots: every screen, both sizes, both glyph sets, and what the keys do.
+
+#![allow(clippy::expect_used, clippy::panic)]
+#[path = "screens_running/drawing.rs"]
+mod drawing;
+#[path = "screens_running/keys.rs"]
+mod keys;
+#[path = "screens_running/scene.rs"]
+mod scene;

@@ -1,0 +1,221 @@
+//! What keys do: every key that is offered works, every key that is not says why.
+
+use super::scene::{SCENES, Scene, Shown, States, scene, with_view};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use mongoferry::{
+    model::Command,
+    tui::{
+        action::{Action, Screen},
+        theme::Glyphs,
+    },
+};
+
+fn codes(name: &str) -> Vec<KeyCode> {
+    match name {
+        "Up/Down" => vec![KeyCode::Down, KeyCode::Up],
+        "Left/Right" => vec![KeyCode::Right, KeyCode::Left],
+        "Enter" => vec![KeyCode::Enter],
+        "Esc" => vec![KeyCode::Esc],
+        one => vec![KeyCode::Char(one.chars().next().filter(|_| one.chars().count() == 1).expect("one character"))],
+    }
+}
+
+fn press(scene: &Scene, states: &mut States, shown: Shown, code: KeyCode) -> Option<Action> {
+    with_view(scene, &Glyphs::ASCII, |view| states.press(shown, KeyEvent::new(code, KeyModifiers::NONE), view))
+}
+
+fn once(name: &str, shown: Shown, code: char) -> Option<Action> {
+    press(&scene(name), &mut States::default(), shown, KeyCode::Char(code))
+}
+
+#[test]
+fn every_offered_key_works_and_every_disabled_key_says_why() {
+    for (name, shown) in SCENES {
+        let read = scene(name);
+        let hints = with_view(&read, &Glyphs::ASCII, |view| States::default().keys(*shown, view));
+        assert!(!hints.is_empty());
+        for hint in hints {
+            let mut states = States::default();
+            for code in codes(hint.key) {
+                let before = format!("{states:?}");
+                let action = press(&read, &mut states, *shown, code);
+                match (&hint.disabled, &action) {
+                    (Some(why), Some(Action::Say(said))) => {
+                        let (why, said) = (why.to_lowercase(), said.to_lowercase());
+                        assert!(
+                            said.contains(why.trim_end_matches('.')),
+                            "{name} {}: {said:?} is not {why:?}",
+                            hint.key
+                        );
+                    }
+                    (Some(_), other) => panic!("{name}: disabled {} did {other:?}", hint.key),
+                    (None, _) => {
+                        let changed = format!("{states:?}") != before;
+                        assert!(action.is_some() || changed, "{name}: {} does nothing", hint.key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_with_ctrl_and_alt_are_left_to_the_program() {
+    for (name, shown) in SCENES {
+        let read = scene(name);
+        for modifiers in [KeyModifiers::CONTROL, KeyModifiers::ALT] {
+            with_view(&read, &Glyphs::ASCII, |view| {
+                for code in "abcdefghijklmnopqrstuvwxyzXOS".chars() {
+                    let mut states = States::default();
+                    let action = states.press(*shown, KeyEvent::new(KeyCode::Char(code), modifiers), view);
+                    assert!(action.is_none(), "{name}: {modifiers:?}-{code}");
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn stopping_needs_the_source_name() {
+    for (name, shown) in [("copying", Shown::Migrating), ("ready", Shown::Following)] {
+        let Some(Action::Confirm(asked)) = once(name, shown, 'X') else { panic!("{name}: X does not ask") };
+        assert_eq!(asked.expected, "rs0");
+        assert!(matches!(*asked.then, Action::Send(Command::Stop)));
+    }
+}
+
+#[test]
+fn pause_resumes_what_is_paused() {
+    assert!(matches!(once("copying", Shown::Migrating, 'p'), Some(Action::Send(Command::Pause))));
+    assert!(matches!(once("paused", Shown::Migrating, 'p'), Some(Action::Send(Command::Resume))));
+    assert!(matches!(once("following_paused", Shown::Following, 'p'), Some(Action::Send(Command::Resume))));
+    assert!(matches!(once("failed", Shown::Migrating, 'p'), Some(Action::Say(_))));
+}
+
+#[test]
+fn cutover_is_prepared_only_when_the_engine_says_so() {
+    assert!(matches!(once("ready", Shown::Following, 'c'), Some(Action::Send(Command::PrepareCutover))));
+    let Some(Action::Say(why)) = once("following", Shown::Following, 'c') else { panic!("c must be refused") };
+    assert!(why.contains("Lag is 14 s"), "{why}");
+    let Some(Action::Say(why)) = once("copying", Shown::Migrating, 'c') else { panic!("c must be refused") };
+    assert!(why.contains("not yet - copy and index builds come first"), "{why}");
+}
+
+#[test]
+fn extending_needs_the_second_button() {
+    let read = scene("countdown");
+    let mut states = States::default();
+    let mut press = |code| press(&read, &mut states, Shown::Countdown, code);
+    assert!(matches!(press(KeyCode::Enter), Some(Action::Open(Screen::Following))));
+    assert!(press(KeyCode::Right).is_none());
+    assert!(matches!(press(KeyCode::Enter), Some(Action::Send(Command::Extend))));
+    assert!(
+        matches!(press(KeyCode::Enter), Some(Action::Open(Screen::Following))),
+        "a second Enter must not extend again"
+    );
+}
+
+#[test]
+fn an_expired_window_can_be_resumed() {
+    let read = scene("expired");
+    let mut states = States::default();
+    assert!(press(&read, &mut states, Shown::Countdown, KeyCode::Right).is_none());
+    assert!(matches!(press(&read, &mut states, Shown::Countdown, KeyCode::Enter), Some(Action::Send(Command::Resume))));
+}
+
+#[test]
+fn continue_waits_for_quiet_and_the_override_is_typed() {
+    let read = scene("cutover_writers");
+    let Some(Action::Say(why)) = press(&read, &mut States::default(), Shown::StopApplication, KeyCode::Enter) else {
+        panic!("Continue must be refused")
+    };
+    assert_eq!(why, "Continue is disabled: 3 namespaces were written in the last 60 s.");
+    let Some(Action::Confirm(asked)) = once("cutover_writers", Shown::StopApplication, 'O') else {
+        panic!("O must ask")
+    };
+    assert_eq!(asked.expected, "rs0");
+    assert!(asked.body.iter().any(|line| line.contains("shop.orders")));
+    assert!(matches!(*asked.then, Action::Send(Command::ContinueCutover { assume_stopped: true })));
+    let quiet = press(&scene("cutover_quiet"), &mut States::default(), Shown::StopApplication, KeyCode::Enter);
+    assert!(matches!(quiet, Some(Action::Send(Command::ContinueCutover { assume_stopped: false }))));
+    assert!(matches!(once("cutover_quiet", Shown::StopApplication, 'O'), Some(Action::Say(_))));
+}
+
+#[test]
+fn going_back_is_free_until_the_destination_was_opened() {
+    let back = |name: &str| press(&scene(name), &mut States::default(), Shown::StopApplication, KeyCode::Esc);
+    assert!(matches!(back("cutover_writers"), Some(Action::Send(Command::GoBack))));
+    assert!(matches!(back("cutover_drain"), Some(Action::Send(Command::GoBack))));
+    assert!(matches!(back("finalising_open"), Some(Action::Say(_))));
+    assert!(matches!(back("ready"), Some(Action::Open(Screen::Following))));
+}
+
+#[test]
+fn the_demo_can_stop_its_application() {
+    assert!(matches!(once("cutover_demo", Shown::StopApplication, 'a'), Some(Action::Send(Command::StopApplication))));
+    assert!(matches!(once("cutover_quiet_demo", Shown::StopApplication, 'a'), Some(Action::Say(_))));
+    assert!(once("cutover_writers", Shown::StopApplication, 'a').is_none());
+}
+
+#[test]
+fn verification_is_fixed_by_a_key_and_skipped_only_by_typing() {
+    assert!(matches!(
+        once("verification_mismatch", Shown::CheckData, 'f'),
+        Some(Action::Send(Command::RepairMismatches))
+    ));
+    assert!(matches!(once("verification_done", Shown::CheckData, 'f'), Some(Action::Say(_))));
+    let Some(Action::Confirm(asked)) = once("verification_running", Shown::CheckData, 'S') else {
+        panic!("S must ask")
+    };
+    assert_eq!(asked.expected, "prod-new");
+    assert!(matches!(*asked.then, Action::Send(Command::SkipVerification)));
+    let Some(Action::Save { text, .. }) = once("verification_mismatch", Shown::CheckData, 'w') else {
+        panic!("w must save")
+    };
+    assert!(text.contains("665f0d0000000000000000b2") && text.contains("tags.0"));
+}
+
+#[test]
+fn a_filter_takes_letters_until_enter() {
+    let read = scene("copying");
+    let mut states = States::default();
+    let shown = Shown::Migrating;
+    for code in [KeyCode::Char('/'), KeyCode::Char('c'), KeyCode::Char('r'), KeyCode::Char('m')] {
+        assert!(press(&read, &mut states, shown, code).is_none());
+    }
+    assert!(states.migrating.is_typing());
+    assert!(press(&read, &mut states, shown, KeyCode::Enter).is_none());
+    assert!(!states.migrating.is_typing());
+    let drawn = super::scene::page(&read, shown, &states, &Glyphs::ASCII, 80, 19);
+    assert!(drawn.contains("crm.notes") && !drawn.contains("shop.orders"), "{drawn}");
+}
+
+#[test]
+fn details_show_the_failed_index_in_full() {
+    let read = scene("indexing");
+    let mut states = States::default();
+    for code in [KeyCode::Down, KeyCode::Down, KeyCode::Enter] {
+        assert!(press(&read, &mut states, Shown::Migrating, code).is_none());
+    }
+    let drawn = super::scene::page(&read, Shown::Migrating, &states, &Glyphs::ASCII, 80, 19);
+    assert!(drawn.contains("email_unique_1") && drawn.contains("[value hidden]"), "{drawn}");
+}
+
+#[test]
+fn connection_lines_are_copied_without_a_password() {
+    let read = scene("connect");
+    let mut states = States::default();
+    press(&read, &mut states, Shown::ConnectNew, KeyCode::Down);
+    let Some(Action::Copy(line)) = press(&read, &mut states, Shown::ConnectNew, KeyCode::Char('y')) else {
+        panic!("y must copy")
+    };
+    assert!(line.starts_with("mongodb://<user>:<password>@"));
+    assert!(
+        matches!(press(&read, &mut states, Shown::ConnectNew, KeyCode::Enter), Some(Action::Say(_))),
+        "Done waits for clean-up"
+    );
+    assert!(matches!(
+        press(&scene("success"), &mut States::default(), Shown::ConnectNew, KeyCode::Enter),
+        Some(Action::Open(Screen::Success))
+    ));
+}
