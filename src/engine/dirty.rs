@@ -65,7 +65,8 @@ impl DirtySet {
     }
 
     /// Notes that the document with this `_id` (raw BSON element value: type byte, then value bytes) was written.
-    /// Does nothing for a collection whose tracking has not begun: it will be compared whole.
+    /// Call it once the destination has acknowledged the write: a touch that only precedes its write could be compared,
+    /// and forgotten, before the write lands. Does nothing for a collection whose tracking has not begun: it will be compared whole.
     pub fn touch(&self, collection: Uuid, id: &[u8]) {
         let mut state = self.state();
         let Some(touched) = state.collections.get_mut(&collection) else { return };

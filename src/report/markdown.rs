@@ -63,6 +63,10 @@ fn duration(ms: Option<u64>) -> String {
     known(ms.map(|ms| show_duration(Duration::from_millis(ms))))
 }
 
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", show_count(count), if count == 1 { one } else { many })
+}
+
 fn time(at: Option<Timestamp>) -> String {
     known(at.map(|at| at.strftime("%Y-%m-%d %H:%M:%SZ")))
 }
@@ -146,13 +150,14 @@ fn verification(page: &mut Page, report: &Report) {
     let verification = &report.snapshot.verification;
     page.title("Verification");
     let compared = format!(
-        "{} documents compared byte for byte in {} collections",
-        show_count(verification.documents),
-        show_count(verification.collections.iter().filter(|row| row.done).count() as u64)
+        "{} compared byte for byte in {}",
+        counted(verification.documents, "document", "documents"),
+        counted(verification.collections.iter().filter(|row| row.done).count() as u64, "collection", "collections")
     );
     page.line(match verification.state {
         VerificationState::Done => {
-            format!("{} documents differ. {compared}.", show_count(verification.mismatches))
+            let differ = counted(verification.mismatches, "document differs", "documents differ");
+            format!("{differ}. {compared}.")
         }
         VerificationState::Off => {
             "Off: the plan said not to compare. Nothing is known about the copy's equality.".into()
@@ -219,7 +224,7 @@ fn cutover(page: &mut Page, report: &Report) {
             }
         }
     }
-    page.item("cutover window extended", format_args!("{} times", snapshot.extensions));
+    page.item("cutover window extended", counted(snapshot.extensions.into(), "time", "times"));
     for extension in &snapshot.extension_log {
         page.item(
             "extension",
@@ -242,9 +247,9 @@ fn checks(page: &mut Page, report: &Report) {
     page.item(
         "validation",
         format_args!(
-            "{} ok, {} warnings, {} failed, {} skipped",
+            "{} ok, {}, {} failed, {} skipped",
             validation.count(CheckState::Ok),
-            validation.count(CheckState::Warn),
+            counted(validation.count(CheckState::Warn) as u64, "warning", "warnings"),
             validation.count(CheckState::Fail),
             validation.count(CheckState::Skip)
         ),

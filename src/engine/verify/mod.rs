@@ -8,7 +8,7 @@
 //!
 //! Memory: two collections at a time, per side one reply (at most 16 MiB and one document); identifiers waiting for their
 //! recheck and identifiers that differ, at most 1,000,000 / 64 MiB each; beyond that a collection is compared (repaired)
-//! whole. No document is kept.
+//! whole. No document is kept; repair holds eight at a time, twice each.
 
 pub mod diff;
 pub mod id;
@@ -57,7 +57,8 @@ pub struct Shape {
     pub access: Access,
     /// Its default collation is not simple: an identifier may find a document of another spelling.
     pub collated: bool,
-    /// The server removes the oldest documents by itself, which 4.4 does not log: always compared whole.
+    /// The server removes the oldest documents by itself, which 4.4 does not log (OPLOG.md A.6): always compared whole.
+    /// What such a source trimmed and the destination will trim only in finalizing is reported as extra until then.
     pub capped: bool,
 }
 
