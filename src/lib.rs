@@ -20,15 +20,17 @@
 
 pub mod cli;
 pub mod demo;
-//ENGINE
+pub mod engine;
 pub mod machine;
 pub mod model;
 pub mod mongo;
 pub mod oplog;
 pub mod paths;
 pub mod plain;
+pub mod report;
 //ROLES
 pub mod secret;
 pub mod session;
+pub mod telemetry;
 pub mod tui;
 pub mod validate;

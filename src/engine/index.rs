@@ -157,8 +157,7 @@ pub async fn build_indexes(
     view: &watch::Sender<InitialSyncView>,
 ) -> Result<(), Halt> {
     let began = Instant::now();
-    let with_indexes: Vec<_> =
-        registry.collections.iter().filter(|(_, tracked)| !tracked.indexes.is_empty()).collect();
+    let with_indexes: Vec<_> = registry.collections.iter().filter(|(_, tracked)| !tracked.indexes.is_empty()).collect();
     let mut builds = stream::iter(with_indexes.into_iter().map(|(uuid, tracked)| (*uuid, tracked.clone())))
         .map(|(uuid, tracked)| async move {
             show(view, &tracked, CollectionState::Indexing);

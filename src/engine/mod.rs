@@ -5,6 +5,7 @@
 
 pub mod cleanup;
 pub mod clear;
+pub mod connect_info;
 pub mod context;
 pub mod copy;
 pub mod create;
@@ -18,11 +19,13 @@ pub mod history;
 pub mod index;
 pub mod lag;
 pub mod lane;
+pub mod metadata;
 pub mod registry;
 pub mod repair;
 pub mod retry;
 pub mod spool;
 pub mod throttle;
+pub mod verify;
 pub mod view;
 pub mod watermark;
 pub mod writers;
