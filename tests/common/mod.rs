@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 pub mod compare;
+pub mod drive;
 
 use mongoferry::demo::{ReplicaSet, SetOptions, releases};
 

@@ -31,7 +31,7 @@ use crate::{
     mongo::{Namespace, catalog::Kind, cluster::DriverError, errors::command_problem},
 };
 use bson::Uuid;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use progress::Progress;
 use read::{Access, Interrupted};
 use scan::Sink;
@@ -136,11 +136,9 @@ impl Verifier {
     pub async fn base_pass(&mut self, targets: Vec<Target>) -> Result<(), Halt> {
         let this = &*self;
         this.progress.begin(&targets);
-        let ended = stream::iter(&targets)
-            .map(|target| this.base_collection(target))
-            .buffer_unordered(CONCURRENT)
-            .try_for_each(|()| std::future::ready(Ok(())))
-            .await;
+        let passes: Vec<_> = targets.iter().map(|target| this.base_collection(target).boxed()).collect();
+        let ended =
+            stream::iter(passes).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await;
         this.progress.publish(self.dirty.count());
         match ended {
             Err(Halt::Cancelled) if self.stop.is_cancelled() && !self.context.cancel.is_cancelled() => Ok(()),
@@ -239,11 +237,8 @@ impl Verifier {
         let targets = Target::all(registry, |_| 0);
         self.progress.begin_final(&targets);
         let this = &*self;
-        stream::iter(&targets)
-            .map(|target| this.final_collection(target))
-            .buffer_unordered(CONCURRENT)
-            .try_for_each(|()| std::future::ready(Ok(())))
-            .await?;
+        let passes: Vec<_> = targets.iter().map(|target| this.final_collection(target).boxed()).collect();
+        stream::iter(passes).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await?;
         let known: HashSet<Uuid> = targets.iter().map(|target| target.uuid).collect();
         let differences = metadata::namespace_differences(&self.context, &known).await?;
         Ok(self.progress.complete(differences, self.dirty.count()))

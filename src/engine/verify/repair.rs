@@ -11,7 +11,7 @@ use crate::{
     mongo::{cluster::DriverError, errors::command_problem},
 };
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::collections::HashSet;
 
 /// Documents that are copied again at the same time; each is in memory twice (at most 16 MiB each).
@@ -52,11 +52,9 @@ impl Verifier {
     /// Makes these documents on the destination what they are on the source. A write that the server refuses is an event
     /// and leaves the document as it is; the judgement after it says so.
     pub(super) async fn copy_again(&self, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {
-        stream::iter(keys.iter().filter_map(|key| Id::from_key(key)))
-            .map(|id| self.copy_one_again(target, id))
-            .buffer_unordered(CONCURRENT)
-            .try_for_each(|()| std::future::ready(Ok(())))
-            .await
+        let ids = keys.iter().filter_map(|key| Id::from_key(key));
+        let copies: Vec<_> = ids.map(|id| self.copy_one_again(target, id).boxed()).collect();
+        stream::iter(copies).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await
     }
 
     async fn copy_one_again(&self, target: &Target, id: Id<'_>) -> Result<(), Halt> {
