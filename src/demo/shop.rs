@@ -29,11 +29,13 @@ impl Numbers {
     }
 
     fn word(&mut self) -> &'static str {
-        const WORDS: [&str; 12] = [
-            "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "juniper", "knoll",
-            "larch",
-        ];
-        WORDS[usize::try_from(self.below(12)).unwrap_or(0)]
+        self.pick([
+            "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "juniper", "knoll", "larch",
+        ])
+    }
+
+    fn pick<const N: usize>(&mut self, words: [&'static str; N]) -> &'static str {
+        words[usize::try_from(self.below(N as u64)).unwrap_or(0)]
     }
 }
 
@@ -55,7 +57,7 @@ pub fn order(number: u64, numbers: &mut Numbers) -> Document {
         .collect();
     doc! {
         "_id": int(number), "customer": format!("customer-{}", numbers.below(20_000)), "placed": day(numbers),
-        "status": ["new", "paid", "sent", "returned"][usize::try_from(numbers.below(4)).unwrap_or(0)],
+        "status": numbers.pick(["new", "paid", "sent", "returned"]),
         "ship": { "address": { "street": format!("{} {}", numbers.word(), numbers.below(200)), "city": numbers.word() },
                   "location": { "type": "Point", "coordinates": [numbers.below(360) as f64 - 180.0, numbers.below(160) as f64 - 80.0] } },
         "lines": lines, "total": numbers.below(100_000) as f64 / 100.0, "notes": [], "version": 1_i64,
@@ -63,8 +65,7 @@ pub fn order(number: u64, numbers: &mut Numbers) -> Document {
 }
 
 fn event(number: u64, numbers: &mut Numbers) -> Document {
-    let kind = ["view", "cart", "search"][usize::try_from(numbers.below(3)).unwrap_or(0)];
-    let body = doc! { "kind": kind, "at": day(numbers), "tags": [numbers.word(), numbers.word()], "weight": numbers.below(100) as f64 };
+    let body = doc! { "kind": numbers.pick(["view", "cart", "search"]), "at": day(numbers), "tags": [numbers.word(), numbers.word()], "weight": numbers.below(100) as f64 };
     // Several kinds of `_id` in one collection.
     let mut document = match number % 6 {
         0 => doc! { "_id": ObjectId::from_bytes(wide(number)) },

@@ -212,7 +212,7 @@ impl Runner {
     fn measure(&mut self) {
         let Some(run) = &self.run else { return };
         if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
-            let reading = run.lag.borrow().clone();
+            let reading = *run.lag.borrow();
             let measurement = Measurement {
                 lag_ms: reading.as_ref().and_then(|reading| reading.lag_ms),
                 source_quiet_ms: reading.as_ref().and_then(|reading| reading.source_quiet_ms),
