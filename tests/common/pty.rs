@@ -3,6 +3,7 @@
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use std::{
     io::{Read, Write},
+    num::NonZeroU16,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -19,6 +20,10 @@ pub struct Terminal {
 fn patience() -> Duration {
     let seconds = std::env::var("MONGOFERRY_TEST_PATIENCE_S").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(60))
+}
+
+fn cells(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).expect("a terminal has a size")
 }
 
 impl Terminal {
@@ -40,7 +45,7 @@ impl Terminal {
         drop(pair.slave);
         let mut reader = pair.master.try_clone_reader().expect("a reader");
         let writer = pair.master.take_writer().expect("a writer");
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(cells(rows), cells(columns), 0)));
         let parser = screen.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
