@@ -82,6 +82,10 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     let mut client = engine.client("ops@test");
     drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let orders = source.database("shop").collection::<Document>("orders");
+    orders.insert_one(doc! { "_id": "not quiet" }).await.unwrap();
+    let fresh = |snapshot: &mongoferry::model::Snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet < 1_000);
+    drive::wait(&mut client, "a write", |snapshot| fresh(snapshot) && snapshot.can_cutover).await;
     client.send(Command::PrepareCutover).await.unwrap();
     assert!(refused(client.send(Command::ContinueCutover { assume_stopped: false }).await).contains("without a write"));
     client.send(Command::GoBack).await.unwrap();
