@@ -19,6 +19,7 @@
 //! 5. Every action that a key can trigger is a [`model::Command`]; a view mutates nothing.
 
 pub mod cli;
+pub mod config;
 pub mod demo;
 //ENGINE
 pub mod machine;
@@ -26,9 +27,12 @@ pub mod model;
 pub mod mongo;
 pub mod oplog;
 pub mod paths;
+pub mod pem;
 pub mod plain;
+pub mod profiles;
 //ROLES
 pub mod secret;
 pub mod session;
 pub mod tui;
+pub mod uri;
 pub mod validate;
