@@ -21,7 +21,7 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
-//ENGINE
+pub mod engine;
 pub mod machine;
 pub mod model;
 pub mod mongo;
@@ -30,9 +30,11 @@ pub mod paths;
 pub mod pem;
 pub mod plain;
 pub mod profiles;
-//ROLES
+pub mod report;
+pub mod roles;
 pub mod secret;
 pub mod session;
+pub mod telemetry;
 pub mod tui;
 pub mod uri;
 pub mod validate;

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn ttl_is_held_and_the_rest_is_kept() {
-        let options = rawdoc! { "validator": { "a": 1 }, "expireAfterSeconds": 60_i64, "collation": { "locale": "de" } };
+        let options =
+            rawdoc! { "validator": { "a": 1 }, "expireAfterSeconds": 60_i64, "collation": { "locale": "de" } };
         let expected = rawdoc! { "create": "c", "validator": { "a": 1 }, "collation": { "locale": "de" } };
         assert_eq!(command(&options, 6), expected);
     }

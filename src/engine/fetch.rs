@@ -14,10 +14,7 @@ use crate::{
         cluster::DriverError,
         errors::{code, command_problem, is_transient},
     },
-    oplog::{
-        Body, Entry, Inner,
-        entry::operations,
-    },
+    oplog::{Body, Entry, Inner, entry::operations},
 };
 use bson::{RawDocument, Timestamp, doc, rawdoc};
 use futures_util::StreamExt;
@@ -73,7 +70,11 @@ pub async fn fetch(
             break command_problem(Side::Source, "reading the oplog failed", &error).into();
         }
         context.events.record(Severity::Warn, "retry", format!("reading the oplog was interrupted: {error}"));
-        delay = if fetcher.position > before { Duration::from_millis(100) } else { (delay * 2).min(Duration::from_secs(5)) };
+        delay = if fetcher.position > before {
+            Duration::from_millis(100)
+        } else {
+            (delay * 2).min(Duration::from_secs(5))
+        };
         tokio::select! {
             () = context.cancel.cancelled() => break Halt::Cancelled,
             () = tokio::time::sleep(delay) => {}

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 use bson::{RawBson, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
 
 /// Collections finalized at the same time.
@@ -78,15 +78,18 @@ pub async fn finalize(
     view.send_replace(StepsView { lines: lines.clone() });
     let mut failed: Vec<(Kindred, FailedIndex)> = Vec::new();
     let mut done = [0_usize; 3];
-    let mut running = stream::iter(steps.clone())
-        .map(|step| async move { (run(context, &step).await, step) })
-        .buffer_unordered(AT_ONCE);
+    let runs: Vec<_> = steps.iter().map(|step| run(context, step).boxed()).collect();
+    let mut running = stream::iter(runs).buffer_unordered(AT_ONCE);
     while let Some((outcome, step)) = running.next().await {
         match outcome? {
             Ok(()) => done[step.kindred as usize] += 1,
             Err(error) => failed.push((
                 step.kindred,
-                FailedIndex { namespace: step.namespace.to_string(), index: step.name, reason: error.to_string() },
+                FailedIndex {
+                    namespace: step.namespace.to_string(),
+                    index: step.name.clone(),
+                    reason: error.to_string(),
+                },
             )),
         }
         for (kindred, line_now) in Kindred::ALL.iter().zip(&mut lines) {
@@ -192,7 +195,11 @@ fn option_steps(tracked: &Tracked, resizable: bool) -> Vec<Step> {
     steps
 }
 
-async fn run(context: &Context, step: &Step) -> Result<Result<(), DriverError>, Halt> {
+async fn run<'a>(context: &Context, step: &'a Step) -> (Result<Result<(), DriverError>, Halt>, &'a Step) {
+    (run_commands(context, step).await, step)
+}
+
+async fn run_commands(context: &Context, step: &Step) -> Result<Result<(), DriverError>, Halt> {
     let destination = &context.destination;
     let what = format!("finalizing {} / {}", step.namespace, step.name);
     for command in &step.commands {

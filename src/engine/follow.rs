@@ -15,12 +15,7 @@ use super::{
 use crate::{
     model::{Optime, Problem, Side, snapshot::FailedIndex},
     mongo::Namespace,
-    oplog::{
-        Assembler, Body, Change, DocumentId, Entry, Inner,
-        entry::operations,
-        shortened,
-        transactions::Assembled,
-    },
+    oplog::{Assembler, Body, Change, DocumentId, Entry, Inner, entry::operations, shortened, transactions::Assembled},
 };
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use std::sync::Arc;
@@ -257,7 +252,8 @@ impl Dispatcher<'_> {
             return ddl::apply_view_change(&follower.context, &follower.registry, self.ts, change).await;
         }
         let selected = is_selected(&follower.context.options.filter, change.ns);
-        let Some((uuid, tracked)) = change.uuid.and_then(|uuid| Some((uuid, follower.registry.collections.get(&uuid)?)))
+        let Some((uuid, tracked)) =
+            change.uuid.and_then(|uuid| Some((uuid, follower.registry.collections.get(&uuid)?)))
         else {
             // Not selected, or of a collection that was dropped before the catalog was read.
             if !selected || self.ts <= follower.registry.ddl_reflected_until(&namespace.db) {

@@ -19,8 +19,8 @@ use crate::{
         errors::{code, is_transient},
     },
 };
-use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr};
-use futures_util::{StreamExt, stream};
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, raw::cstr};
+use futures_util::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -150,6 +150,16 @@ async fn build(context: &Context, mut tracked: Tracked) -> Result<Tracked, Halt>
     Ok(tracked)
 }
 
+async fn build_all(
+    context: &Context,
+    uuid: Uuid,
+    tracked: &Tracked,
+    view: &watch::Sender<InitialSyncView>,
+) -> Result<(Uuid, Tracked), Halt> {
+    show(view, tracked, CollectionState::Indexing);
+    Ok((uuid, build(context, tracked.clone()).await?))
+}
+
 /// Builds the secondary indexes of every collection.
 pub async fn build_indexes(
     context: &Context,
@@ -157,14 +167,9 @@ pub async fn build_indexes(
     view: &watch::Sender<InitialSyncView>,
 ) -> Result<(), Halt> {
     let began = Instant::now();
-    let with_indexes: Vec<_> =
-        registry.collections.iter().filter(|(_, tracked)| !tracked.indexes.is_empty()).collect();
-    let mut builds = stream::iter(with_indexes.into_iter().map(|(uuid, tracked)| (*uuid, tracked.clone())))
-        .map(|(uuid, tracked)| async move {
-            show(view, &tracked, CollectionState::Indexing);
-            build(context, tracked).await.map(|tracked| (uuid, tracked))
-        })
-        .buffer_unordered(AT_ONCE);
+    let with_indexes = registry.collections.iter().filter(|(_, tracked)| !tracked.indexes.is_empty());
+    let builds: Vec<_> = with_indexes.map(|(uuid, tracked)| build_all(context, *uuid, tracked, view).boxed()).collect();
+    let mut builds = stream::iter(builds).buffer_unordered(AT_ONCE);
     let mut built = Vec::new();
     while let Some(outcome) = builds.next().await {
         let (uuid, tracked) = outcome?;

@@ -237,11 +237,7 @@ async fn apply_command(
 }
 
 /// Sends a write command, as often as it takes (every statement may be repeated); returns index and code per failure.
-async fn send(
-    context: &Context,
-    namespace: &Namespace,
-    command: &RawDocumentBuf,
-) -> Result<Vec<(usize, i32)>, Halt> {
+async fn send(context: &Context, namespace: &Namespace, command: &RawDocumentBuf) -> Result<Vec<(usize, i32)>, Halt> {
     let destination = &context.destination;
     let what = format!("writing {namespace}");
     let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || {

@@ -5,6 +5,7 @@
 
 pub mod cleanup;
 pub mod clear;
+pub mod connect_info;
 pub mod context;
 pub mod copy;
 pub mod create;
@@ -18,12 +19,80 @@ pub mod history;
 pub mod index;
 pub mod lag;
 pub mod lane;
+pub mod metadata;
+pub mod publish;
 pub mod registry;
 pub mod repair;
 pub mod retry;
+pub mod run;
+pub mod runner;
 pub mod spool;
 pub mod throttle;
+pub mod verify;
 pub mod view;
 pub mod watermark;
 pub mod writers;
 
+use crate::{
+    model::Snapshot,
+    session::{Client, EventLog, Order},
+};
+use jiff::Timestamp;
+use std::{path::PathBuf, sync::Arc};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Where the engine keeps its files, and what the demo adds.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Root of the state directory; one folder per migration inside, 0700.
+    pub state_root: PathBuf,
+    /// The demo's application.
+    pub application: Option<ApplicationLink>,
+}
+
+/// The demo's application as the engine sees it: a switch and a counter.
+#[derive(Debug, Clone)]
+pub struct ApplicationLink {
+    /// Send `false` to stop it.
+    pub running: watch::Sender<bool>,
+    /// Writes so far.
+    pub writes: watch::Receiver<u64>,
+}
+
+/// A running engine without a migration, or with one.
+#[derive(Debug)]
+pub struct Engine {
+    orders: mpsc::Sender<Order>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    events: EventLog,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Engine {
+    /// Starts the engine's loop on the current tokio runtime. Talks to no cluster until a command asks for it.
+    pub fn start(settings: EngineSettings) -> Self {
+        let (orders, received) = mpsc::channel(64);
+        let (publish, snapshot) = watch::channel(Arc::new(Snapshot::idle(Timestamp::now())));
+        let events = EventLog::default();
+        let cancel = CancellationToken::new();
+        let runner = runner::Runner::new(settings, publish, events.clone(), cancel.clone());
+        let task = tokio::spawn(runner.run(received));
+        Self { orders, snapshot, events, cancel, task }
+    }
+
+    /// A client of this engine; `by` names the operator as `user@tty`.
+    pub fn client(&self, by: impl Into<String>) -> Client {
+        Client::new(self.orders.clone(), self.snapshot.clone(), self.events.clone(), by.into())
+    }
+
+    /// Ends every task, waits at most five seconds for work in flight.
+    pub async fn shut_down(self) {
+        self.cancel.cancel();
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.task).await;
+    }
+}

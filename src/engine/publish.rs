@@ -45,11 +45,6 @@ impl Publisher {
         }
     }
 
-    /// The newest snapshot.
-    pub fn latest(&self) -> Arc<Snapshot> {
-        self.publish.borrow().clone()
-    }
-
     /// The report is there.
     pub fn report_written(&mut self, path: &Path) {
         self.report = Some(path.display().to_string());
@@ -67,7 +62,8 @@ impl Publisher {
         });
     }
 
-    fn compose(&mut self, machine: &Machine, desk: &Desk, run: Option<&Run>, events: &EventLog) -> Snapshot {
+    /// The snapshot as it is now.
+    pub fn compose(&mut self, machine: &Machine, desk: &Desk, run: Option<&Run>, events: &EventLog) -> Snapshot {
         let now = Timestamp::now();
         let mut snapshot = Snapshot::idle(self.idle_since);
         snapshot.phase = machine.phase;

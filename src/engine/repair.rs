@@ -65,7 +65,8 @@ async fn fetch(
     id: &DocumentId,
 ) -> Result<Option<Option<RawDocumentBuf>>, DriverError> {
     let source = &context.source;
-    let rest = rawdoc! { "filter": id.filter(), "limit": 1, "singleBatch": true, "readConcern": { "level": "majority" } };
+    let rest =
+        rawdoc! { "filter": id.filter(), "limit": 1, "singleBatch": true, "readConcern": { "level": "majority" } };
     let command = |find: bson::RawBson| {
         let mut command = RawDocumentBuf::new();
         command.append(cstr!("find"), find);

@@ -3,9 +3,7 @@
 //! Every task takes what it needs, works, and hands it back with its [`Outcome`]; nothing is shared behind a lock.
 
 use super::{
-    EngineSettings,
-    cleanup, clear,
-    connect_info,
+    EngineSettings, cleanup, clear, connect_info,
     context::Context,
     copy,
     dirty::DirtySet,
@@ -15,15 +13,19 @@ use super::{
     registry::Registry,
     retry::{Halt, retry},
     spool::{self, SpoolReader},
-    verify::Verifier,
+    verify::{Target, Verifier},
     view::{ApplyView, FetchView, InitialSyncView, StepsView},
 };
-use crate::model::{
-    Optime, Plan, Problem, Side,
-    snapshot::{ConnectInfo, FailedIndex, Verification, VerificationState},
+use crate::{
+    model::{
+        Optime, Plan, Problem, Side,
+        snapshot::{ConnectInfo, FailedIndex, Verification, VerificationState},
+    },
+    mongo::Namespace,
 };
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 /// What a task hands back.
 #[derive(Debug)]
@@ -94,6 +96,10 @@ pub struct Run {
     copied: Option<Box<Copied>>,
     follower: Option<Box<Follower>>,
     verifier: Option<Box<Verifier>>,
+    /// Ends the comparison beside following.
+    stop_comparing: CancellationToken,
+    /// The collections when following began, for the comparison beside it.
+    registry: Registry,
     /// A check was asked for while the verifier was still at work.
     check_wanted: bool,
     outcomes: mpsc::Sender<Outcome>,
@@ -114,8 +120,11 @@ impl Run {
         };
         let verification = watch::Sender::new(Verification { state, ..Verification::default() });
         let dirty = Arc::new(DirtySet::default());
+        let verifier = Verifier::new(context.clone(), dirty.clone(), verification.clone());
         Ok(Self {
-            verifier: Some(Box::new(Verifier::new(context.clone(), dirty.clone(), verification.clone()))),
+            stop_comparing: verifier.stopper(),
+            verifier: Some(Box::new(verifier)),
+            registry: Registry::default(),
             plan,
             context,
             directory,
@@ -178,6 +187,7 @@ impl Run {
     /// Begins to apply the oplog and to measure the lag.
     pub fn follow(&mut self, registry: Registry) {
         let Some(copied) = self.copied.take() else { return };
+        self.registry = registry.clone();
         let follower = Follower::new(
             self.context.clone(),
             registry,
@@ -191,6 +201,7 @@ impl Run {
         let (context, apply) = (self.context.clone(), self.apply.subscribe());
         let (fetch, view) = (self.fetch.subscribe(), self.lag.clone());
         tokio::spawn(lag::poll(context, apply, fetch, view));
+        tokio::spawn(connect_info::poll_likely_clients(self.context.clone(), self.likely_clients.clone()));
     }
 
     /// Applies without end (until a drain target is set). Does nothing while following runs already.
@@ -225,9 +236,18 @@ impl Run {
     /// Compares beside following.
     pub fn begin_verification(&mut self) {
         let Some(mut verifier) = self.verifier.take() else { return };
-        let targets = self.sync.borrow().rows.iter().map(|row| (row.namespace.clone(), row.documents)).collect();
+        let rows = self.sync.borrow().rows.clone();
+        let documents = |namespace: &Namespace| {
+            let name = namespace.to_string();
+            rows.iter().find(|row| row.namespace == name).map_or(0, |row| row.documents)
+        };
+        let targets = Target::all(&self.registry, documents);
         self.spawn(async move {
-            let ended = verifier.base_pass(targets).await;
+            let ended = match verifier.base_pass(targets.clone()).await {
+                // Documents that change from here on are compared again as they come to rest.
+                Ok(()) => verifier.keep_fresh(targets).await,
+                Err(halt) => Err(halt),
+            };
             Outcome::BasePassEnded(verifier, ended)
         });
     }
@@ -236,6 +256,8 @@ impl Run {
     pub fn check_data(&mut self) {
         let Some(registry) = self.follower.as_ref().map(|follower| follower.registry().clone()) else { return };
         let Some(mut verifier) = self.verifier.take() else {
+            // It is comparing beside following; what it has not reached is compared now, with the source at rest.
+            self.stop_comparing.cancel();
             self.check_wanted = true;
             return;
         };
@@ -306,16 +328,14 @@ async fn initial_sync(
     outcomes: mpsc::Sender<Outcome>,
 ) -> Result<Copied, Halt> {
     let Context { source, events, cancel, options, .. } = &context;
-    let apply_from = retry(Side::Source, "reading the oplog's newest position", events, cancel, || {
-        fetch::start_position(source)
-    })
-    .await?;
+    let apply_from =
+        retry(Side::Source, "reading the oplog's newest position", events, cancel, || fetch::start_position(source))
+            .await?;
     let (writer, reader) = spool::open(&spool_folder)?;
     let fetching = context.clone();
     tokio::spawn(async move {
-        if let Err(halt) = fetch::fetch(&fetching, apply_from, writer, fetch_view).await {
-            let _ = outcomes.send(Outcome::FetchEnded(halt)).await;
-        }
+        let Err(halt) = fetch::fetch(&fetching, apply_from, writer, fetch_view).await;
+        let _ = outcomes.send(Outcome::FetchEnded(halt)).await;
     });
     let catalog = retry(Side::Source, "reading the catalog", events, cancel, || {
         crate::mongo::catalog::read(source, &options.filter)
@@ -328,11 +348,10 @@ async fn initial_sync(
 /// The source's newest majority-committed position, once the fetcher has everything up to it.
 async fn fetched_until_now(context: &Context, mut fetch: watch::Receiver<FetchView>) -> Result<Optime, Halt> {
     let source = &context.source;
-    let newest = retry(Side::Source, "reading the newest position", &context.events, &context.cancel, || {
-        source.last_write()
-    })
-    .await?
-    .majority_optime;
+    let newest =
+        retry(Side::Source, "reading the newest position", &context.events, &context.cancel, || source.last_write())
+            .await?
+            .majority_optime;
     tokio::select! {
         () = context.cancel.cancelled() => Err(Halt::Cancelled),
         reached = fetch.wait_for(|view| view.fetched_ts >= newest) => match reached {
@@ -354,10 +373,7 @@ fn create_directory(settings: &EngineSettings, name: &str) -> Result<PathBuf, Pr
     };
     let mut builder = std::fs::DirBuilder::new();
     builder.mode(0o700);
-    builder
-        .recursive(true)
-        .create(&settings.state_root)
-        .map_err(|error| problem(&settings.state_root, error))?;
+    builder.recursive(true).create(&settings.state_root).map_err(|error| problem(&settings.state_root, error))?;
     builder.recursive(false);
     for attempt in 1..1000 {
         let folder = if attempt == 1 { name.to_string() } else { format!("{name}-{attempt}") };

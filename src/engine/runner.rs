@@ -123,14 +123,8 @@ impl Runner {
                 tokio::spawn(async move {
                     let uri = endpoint.uri.clone();
                     let at = Timestamp::now();
-                    let running = DestinationTest {
-                        uri,
-                        running: true,
-                        cluster: None,
-                        databases: Vec::new(),
-                        problem: None,
-                        at,
-                    };
+                    let running =
+                        DestinationTest { uri, running: true, cluster: None, databases: Vec::new(), problem: None, at };
                     test.send_replace(Some(running));
                     test.send_replace(Some(validate::test_destination(&endpoint).await));
                 });
@@ -143,7 +137,11 @@ impl Runner {
             Command::StopApplication => match &self.settings.application {
                 Some(application) => {
                     application.running.send_replace(false);
-                    self.events.record(Severity::Info, "application", format!("the demo's application stopped by {by}"));
+                    self.events.record(
+                        Severity::Info,
+                        "application",
+                        format!("the demo's application stopped by {by}"),
+                    );
                     Ok(())
                 }
                 None => Err(Refusal::NotNow("only the demo has an application that mongoferry can stop".into())),
@@ -214,7 +212,7 @@ impl Runner {
     fn measure(&mut self) {
         let Some(run) = &self.run else { return };
         if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
-            let reading = run.lag.borrow().clone();
+            let reading = *run.lag.borrow();
             let measurement = Measurement {
                 lag_ms: reading.as_ref().and_then(|reading| reading.lag_ms),
                 source_quiet_ms: reading.as_ref().and_then(|reading| reading.source_quiet_ms),
@@ -407,9 +405,10 @@ impl Runner {
             return;
         }
         self.ended = true;
-        self.publish();
+        // Not published yet: whoever sees the end shall see the report with it.
+        let snapshot = self.publisher.compose(&self.machine, &self.desk, self.run.as_ref(), &self.events);
         let Some(run) = &self.run else { return };
-        let report = Report::new(&self.publisher.latest(), &self.events.since(0));
+        let report = Report::new(&snapshot, &self.events.since(0));
         let written = report.write_into(&run.directory);
         match written {
             Ok(path) => {

@@ -57,7 +57,9 @@ pub struct SpoolReader {
 
 fn problem(folder: &Path, what: &str, error: &std::io::Error) -> Problem {
     let fix = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Free space on that disk, or set MONGOFERRY_HOME to a larger one.",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "Free space on that disk, or set MONGOFERRY_HOME to a larger one."
+        }
         _ => "Check the disk that holds the state folder.",
     };
     Problem {
@@ -114,7 +116,8 @@ impl SpoolWriter {
             self.written.send_modify(|written| written.current = (segment, size));
             return Ok(());
         }
-        self.file = create_segment(&self.folder, segment + 1).map_err(|error| problem(&self.folder, "written", &error))?;
+        self.file =
+            create_segment(&self.folder, segment + 1).map_err(|error| problem(&self.folder, "written", &error))?;
         self.written.send_modify(|written| {
             written.finished.push_back((segment, size));
             written.current = (segment + 1, 0);
@@ -214,7 +217,7 @@ mod tests {
         });
         for n in 0..40_i32 {
             let entry = reader.peek().await.unwrap().expect("an entry");
-            assert_eq!(entry.get_i32("n"), Ok(n));
+            assert_eq!(entry.get_i32("n").unwrap(), n);
             reader.consume();
         }
         let writer = writing.await.unwrap();

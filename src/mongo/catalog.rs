@@ -7,7 +7,7 @@ use super::{
 };
 use crate::model::{NamespaceFilter, Optime};
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::time::Duration;
 
 /// Databases and collections that are read at the same time.
@@ -101,11 +101,8 @@ pub async fn read(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog
         .map(|(name, _)| name)
         .filter(|db| filter.may_select_in(db))
         .collect();
-    let mut databases: Vec<DatabaseCatalog> = stream::iter(names)
-        .map(|db| async move { read_database(cluster, filter, db).await })
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
+    let readings: Vec<_> = names.into_iter().map(|db| read_database(cluster, filter, db).boxed()).collect();
+    let mut databases: Vec<DatabaseCatalog> = stream::iter(readings).buffer_unordered(AT_ONCE).try_collect().await?;
     databases.retain(|database| !database.entries.is_empty());
     databases.sort_by(|a, b| a.db.cmp(&b.db));
     Ok(Catalog { started_at, databases })
@@ -161,16 +158,15 @@ async fn read_entries(
     db: &str,
 ) -> Result<(Vec<CatalogEntry>, Optime), DriverError> {
     let listed = list_all(cluster, db, rawdoc! { "listCollections": 1, "cursor": { "batchSize": 1_000_000 } }).await?;
-    let mut wanted = Vec::new();
+    let mut readings = Vec::new();
     for object in &listed.0 {
         let name = object.get_str("name")?;
         let hidden = name == "system.views" || name == "system.profile";
         if !hidden && filter.selects(db, name) {
-            wanted.push(object);
+            readings.push(read_entry(cluster, db, object).boxed());
         }
     }
-    let entries: Vec<CatalogEntry> =
-        stream::iter(wanted).map(|object| read_entry(cluster, db, object)).buffered(AT_ONCE).try_collect().await?;
+    let entries: Vec<CatalogEntry> = stream::iter(readings).buffered(AT_ONCE).try_collect().await?;
     let reply = cluster.run("admin", rawdoc! { "hello": 1 }).await?;
     let after = operation_time(&reply).unwrap_or(listed.1);
     Ok((entries, after.max(listed.1)))

@@ -48,7 +48,8 @@ pub enum Pushed {
 #[derive(Debug)]
 pub struct Batch {
     dialect: Dialect,
-    collections: HashMap<Uuid, HashMap<DocumentId, Statement>>,
+    /// By collection, then by [`DocumentId::key`].
+    collections: HashMap<Uuid, HashMap<Vec<u8>, (DocumentId, Statement)>>,
     bytes: usize,
     changes: usize,
 }
@@ -113,16 +114,18 @@ impl Batch {
     pub fn push(&mut self, uuid: Uuid, change: &Change<'_>) -> Result<Pushed, OplogError> {
         let id = DocumentId::new(change.id()?);
         let statements = self.collections.entry(uuid).or_default();
-        let before = statements.get(&id);
+        let before = match statements.get(id.key()) {
+            // Perhaps the same document under another numeric type, perhaps another one: in sequence both are right.
+            Some((other, _)) if *other != id => return Ok(Pushed::Full),
+            before => before.map(|(_, statement)| statement),
+        };
         let folded = match &change.kind {
             ChangeKind::Insert(document) => fold_whole(before, |_| Statement::Put((*document).to_owned())),
             ChangeKind::Delete(_) => fold_whole(before, |_| Statement::Delete),
             ChangeKind::Update { update, .. } => fold_update(before, update::form(update, self.dialect)?),
         };
         let Some(statement) = folded else { return Ok(Pushed::Full) };
-        // The newest `_id` bytes win: an insert may bring another numeric type.
-        statements.remove(&id);
-        statements.insert(id, statement);
+        statements.insert(id.key().to_vec(), (id, statement));
         self.changes += 1;
         self.bytes += match &change.kind {
             ChangeKind::Insert(document) | ChangeKind::Update { update: document, .. } => document.as_bytes().len(),
@@ -134,9 +137,9 @@ impl Batch {
     /// The batch, collection by collection.
     pub fn into_collections(self) -> Vec<CollectionBatch> {
         let dialect = self.dialect;
-        let of_collection = |(uuid, statements): (Uuid, HashMap<DocumentId, Statement>)| {
+        let of_collection = |(uuid, statements): (Uuid, HashMap<Vec<u8>, (DocumentId, Statement)>)| {
             let (refetch, statements): (Vec<_>, Vec<_>) =
-                statements.into_iter().partition(|(_, statement)| matches!(statement, Statement::Refetch));
+                statements.into_values().partition(|(_, statement)| matches!(statement, Statement::Refetch));
             let refetch = refetch.into_iter().map(|(id, _)| id).collect();
             CollectionBatch { uuid, dialect, statements, refetch }
         };
@@ -325,5 +328,87 @@ impl<'a> Commands<'a> {
     fn finish(mut self) -> Vec<WriteCommand> {
         self.flush();
         self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERNAL: Dialect = Dialect { major: 6, internal_stage: true };
+
+    fn uuid() -> Uuid {
+        Uuid::from_bytes([3; 16])
+    }
+
+    fn insert(document: &RawDocumentBuf) -> Change<'_> {
+        Change { ns: "d.c", uuid: Some(uuid()), kind: ChangeKind::Insert(document) }
+    }
+
+    fn update<'a>(id: &'a RawDocumentBuf, update: &'a RawDocumentBuf) -> Change<'a> {
+        let id = id.get("_id").unwrap().unwrap();
+        Change { ns: "d.c", uuid: Some(uuid()), kind: ChangeKind::Update { id, update } }
+    }
+
+    fn delete(id: &RawDocumentBuf) -> Change<'_> {
+        let id = id.get("_id").unwrap().unwrap();
+        Change { ns: "d.c", uuid: Some(uuid()), kind: ChangeKind::Delete(id) }
+    }
+
+    fn kinds(changes: &[Change<'_>]) -> Vec<(WriteKind, usize)> {
+        let mut batch = Batch::new(INTERNAL);
+        for change in changes {
+            assert_eq!(batch.push(uuid(), change), Ok(Pushed::Taken));
+        }
+        let collections = batch.into_collections();
+        let commands = collections.iter().flat_map(|collection| collection.commands("c"));
+        commands.map(|command| (command.kind, command.ids.len())).collect()
+    }
+
+    #[test]
+    fn consecutive_changes_of_a_document_become_one_statement() {
+        let (one, two) = (rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 });
+        let diff = rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } };
+        assert_eq!(kinds(&[insert(&one), insert(&two)]), [(WriteKind::Insert, 2)]);
+        assert_eq!(kinds(&[insert(&one), update(&one, &diff), update(&one, &diff)]), [(WriteKind::Update, 1)]);
+        assert_eq!(kinds(&[insert(&one), update(&one, &diff), delete(&one)]), [(WriteKind::Delete, 1)]);
+        assert_eq!(kinds(&[delete(&one), update(&one, &diff)]), [(WriteKind::Delete, 1)]);
+        assert_eq!(kinds(&[delete(&one), insert(&one)]), [(WriteKind::Insert, 1)]);
+    }
+
+    #[test]
+    fn an_update_never_creates_a_document_and_an_insert_always_does() {
+        let one = rawdoc! { "_id": 1 };
+        let replacement = rawdoc! { "_id": 1, "x": 1 };
+        let mut batch = Batch::new(INTERNAL);
+        batch.push(uuid(), &update(&one, &replacement)).unwrap();
+        let command = &batch.into_collections()[0].commands("c")[0];
+        assert!(command.command.get_array("updates").unwrap().get_document(0).unwrap().get_bool("upsert").is_err());
+        let zero = rawdoc! { "_id": 1, "t": bson::Timestamp { time: 0, increment: 0 } };
+        let mut batch = Batch::new(INTERNAL);
+        batch.push(uuid(), &insert(&zero)).unwrap();
+        let command = &batch.into_collections()[0].commands("c")[0];
+        assert_eq!(command.kind, WriteKind::Update, "an insert would rewrite the zero timestamp");
+        assert!(command.command.get_array("updates").unwrap().get_document(0).unwrap().get_bool("upsert").unwrap());
+    }
+
+    #[test]
+    fn ids_that_may_be_one_document_are_never_folded() {
+        let (int, long) = (rawdoc! { "_id": 1 }, rawdoc! { "_id": 1_i64 });
+        let (ab, ba) = (rawdoc! { "_id": { "a": 2, "b": 1 } }, rawdoc! { "_id": { "b": 1, "a": 2 } });
+        for (first, second) in [(&int, &long), (&ab, &ba)] {
+            let mut batch = Batch::new(INTERNAL);
+            assert_eq!(batch.push(uuid(), &insert(first)), Ok(Pushed::Taken));
+            assert_eq!(batch.push(uuid(), &insert(second)), Ok(Pushed::Full));
+        }
+    }
+
+    #[test]
+    fn many_stages_are_not_piled_up_for_ever() {
+        let one = rawdoc! { "_id": 1 };
+        let diff = rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } };
+        let mut batch = Batch::new(INTERNAL);
+        let taken = (0..100).take_while(|_| batch.push(uuid(), &update(&one, &diff)) == Ok(Pushed::Taken)).count();
+        assert_eq!(taken, STAGES);
     }
 }

@@ -12,18 +12,13 @@ pub struct DocumentId {
 }
 
 impl PartialEq for DocumentId {
+    /// Same bytes. Ids that differ here may still be one document to the server: see [`DocumentId::key`].
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.wrapped.as_bytes() == other.wrapped.as_bytes()
     }
 }
 
 impl Eq for DocumentId {}
-
-impl Hash for DocumentId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key.hash(state);
-    }
-}
 
 /// Offset of the value in `{ "_id": value }`: length, type byte, `_id\0`.
 const VALUE: usize = 4 + 1 + 4;
@@ -35,6 +30,11 @@ impl DocumentId {
         wrapped.append(cstr!("_id"), value);
         let key = key(value, wrapped.as_bytes());
         Self { wrapped, key }
+    }
+
+    /// Equal for ids that the server may hold for equal; ids of different documents can share a key, too.
+    pub fn key(&self) -> &[u8] {
+        &self.key
     }
 
     /// `{ "_id": value }`.
@@ -71,8 +71,8 @@ impl DocumentId {
 }
 
 /// Ids that the server holds for equal have equal keys. 1, 1.0, Long(1) and Decimal(1) are one id (OPLOG.md B.7), so
-/// every number is keyed by its double value, which may put two different numbers under one key: the folding then only
-/// flushes earlier. Numbers inside sub-documents can be equal across types too: such ids are keyed by their shape alone.
+/// every number is keyed by its double value. Numbers inside sub-documents can be equal across types too: all such ids
+/// share one key. Different documents under one key are told apart by their bytes; the batch never folds those.
 fn key(value: RawBsonRef<'_>, wrapped: &[u8]) -> Vec<u8> {
     let number = |value: f64| {
         let value = if value == 0.0 { 0.0 } else { value };
@@ -120,12 +120,13 @@ mod tests {
     fn numbers_of_any_type_are_one_document() {
         let ids = [rawdoc! { "_id": 1 }, rawdoc! { "_id": 1.0 }, rawdoc! { "_id": 1_i64 }];
         for other in &ids {
-            assert_eq!(id(&ids[0]), id(other));
+            assert_eq!(id(&ids[0]).key(), id(other).key());
             assert_eq!(id(&ids[0]).lane(Uuid::from_bytes([7; 16]), 8), id(other).lane(Uuid::from_bytes([7; 16]), 8));
         }
-        assert_eq!(id(&rawdoc! { "_id": 0.0 }), id(&rawdoc! { "_id": -0.0 }));
-        assert_ne!(id(&rawdoc! { "_id": 1 }), id(&rawdoc! { "_id": "1" }));
-        assert_ne!(id(&rawdoc! { "_id": { "a": "x" } }), id(&rawdoc! { "_id": { "b": "x" } }));
+        assert_eq!(id(&rawdoc! { "_id": 0.0 }).key(), id(&rawdoc! { "_id": -0.0 }).key());
+        assert_ne!(id(&rawdoc! { "_id": 1 }).key(), id(&rawdoc! { "_id": "1" }).key());
+        assert_ne!(id(&rawdoc! { "_id": { "a": "x" } }).key(), id(&rawdoc! { "_id": { "b": "x" } }).key());
+        assert_ne!(id(&rawdoc! { "_id": { "a": 1, "b": 2 } }), id(&rawdoc! { "_id": { "b": 2, "a": 1 } }));
     }
 
     #[test]

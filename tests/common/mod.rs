@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 pub mod compare;
+pub mod drive;
+pub mod pty;
 
 use mongoferry::demo::{ReplicaSet, SetOptions, releases};
 

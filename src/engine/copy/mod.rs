@@ -26,7 +26,7 @@ use crate::{
     },
 };
 use bson::{Uuid, oid::ObjectId, rawdoc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream, stream::FuturesUnordered};
 use progress::Progress;
 use ranges::Range;
 use std::{
@@ -80,12 +80,25 @@ pub async fn copy(
     refuse_old_capped(context, &entries)?;
     create_collections(context, catalog).await?;
     let throttle = Throttle::new(context.options.throttle);
-    let jobs = stream::iter(entries.iter().cloned().enumerate())
-        .map(|(row, entry)| async move { split(context, row, entry).await })
-        .buffered(2)
-        .map_ok(|jobs| stream::iter(jobs.into_iter().map(Ok::<Job, Halt>)))
-        .try_flatten();
-    jobs.try_for_each_concurrent(readers(), |job| copy_range(context, job, &progress, &throttle)).await?;
+    let splits: Vec<_> =
+        entries.iter().enumerate().map(|(row, entry)| split(context, row, entry.clone()).boxed()).collect();
+    let mut splits = stream::iter(splits).buffered(2);
+    let mut running = FuturesUnordered::new();
+    // Largest first; a collection is split only when its turn comes near, so that the first reader starts at once.
+    while let Some(jobs) = splits.next().await {
+        for job in jobs? {
+            if running.len() >= readers()
+                && let Some(copied) = running.next().await
+            {
+                copied?;
+            }
+            running.push(copy_range(context, job, &progress, &throttle).boxed());
+        }
+    }
+    while let Some(copied) = running.next().await {
+        copied?;
+    }
+    drop((running, splits));
     create_views(context, catalog).await?;
     progress.finish();
     let mut registry = Registry { started_at: catalog.started_at, ..Registry::default() };
@@ -162,9 +175,12 @@ async fn create_collections(context: &Context, catalog: &Catalog) -> Result<(), 
     let entries = catalog.databases.iter().flat_map(|database| &database.entries);
     // The user's time-series name first: its buckets come with it.
     let creatable = entries.filter(|entry| matches!(entry.kind, Kind::Collection | Kind::Timeseries));
-    stream::iter(creatable.map(Ok::<_, Halt>))
-        .try_for_each_concurrent(CREATE_AT_ONCE, |entry| create(context, entry))
-        .await
+    let creating: Vec<_> = creatable.map(|entry| create(context, entry).boxed()).collect();
+    let mut creating = stream::iter(creating).buffer_unordered(CREATE_AT_ONCE);
+    while let Some(created) = creating.next().await {
+        created?;
+    }
+    Ok(())
 }
 
 async fn create(context: &Context, entry: &CatalogEntry) -> Result<(), Halt> {

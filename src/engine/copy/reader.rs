@@ -7,7 +7,7 @@ use crate::{
         retry::{Halt, retry},
         throttle::Throttle,
     },
-    model::{Side, Severity},
+    model::{Severity, Side},
     mongo::{
         catalog::{CatalogEntry, Kind},
         cluster::DriverError,
@@ -61,7 +61,9 @@ pub async fn copy_range(
                 let text = format!("reading {} was interrupted and goes on: {error}", entry.namespace);
                 context.events.record(Severity::Warn, "retry", text);
             }
-            _ => return Err(command_problem(Side::Source, format!("reading {} failed", entry.namespace), &error).into()),
+            _ => {
+                return Err(command_problem(Side::Source, format!("reading {} failed", entry.namespace), &error).into());
+            }
         }
         tokio::select! {
             () = context.cancel.cancelled() => return Err(Halt::Cancelled),
@@ -126,7 +128,14 @@ async fn open(context: &Context, entry: &CatalogEntry, range: &Range) -> Result<
         None => command.append(cstr!("find"), entry.namespace.coll.as_str()),
     }
     let is_range = range.from.is_some() || range.until.is_some();
-    command.append(cstr!("hint"), if is_range { rawdoc! { "_id": 1 } } else { rawdoc! { "$natural": 1 } });
+    command.append(
+        cstr!("hint"),
+        if is_range {
+            rawdoc! { "_id": 1 }
+        } else {
+            rawdoc! { "$natural": 1 }
+        },
+    );
     if let Some(from) = &range.from {
         command.append(cstr!("min"), from);
     }
@@ -212,10 +221,9 @@ async fn finish(context: &Context, entry: &CatalogEntry, mut command: RawDocumen
     command.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
     let (destination, db) = (&context.destination, &entry.namespace.db);
     let what = format!("writing {}", entry.namespace);
-    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || {
-        destination.run(db, command.clone())
-    })
-    .await?;
+    let reply =
+        retry(Side::Destination, &what, &context.events, &context.cancel, || destination.run(db, command.clone()))
+            .await?;
     let Ok(errors) = reply.get_array("writeErrors") else { return Ok(()) };
     for error in errors.into_iter().flatten() {
         let Some(error) = error.as_document() else { continue };

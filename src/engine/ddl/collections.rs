@@ -8,10 +8,7 @@ use crate::{
         registry::{Registry, Tracked},
         retry::Halt,
     },
-    mongo::{
-        Namespace,
-        catalog::Kind,
-    },
+    mongo::{Namespace, catalog::Kind},
     oplog::DdlEntry,
 };
 use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, raw::CString, rawdoc};
@@ -75,7 +72,11 @@ async fn drop_collection(context: &Context, namespace: &Namespace) -> Result<(),
     run(context, &namespace.db, command, &[NAMESPACE_NOT_FOUND]).await
 }
 
-pub(super) async fn drop_database(context: &Context, registry: &mut Registry, entry: &DdlEntry<'_>) -> Result<(), Halt> {
+pub(super) async fn drop_database(
+    context: &Context,
+    registry: &mut Registry,
+    entry: &DdlEntry<'_>,
+) -> Result<(), Halt> {
     let gone: Vec<Uuid> = registry
         .collections
         .iter()

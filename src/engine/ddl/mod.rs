@@ -25,12 +25,7 @@ use crate::{
 use bson::RawDocumentBuf;
 
 /// Replays one command entry that stands at `ts`.
-pub async fn apply(
-    context: &Context,
-    registry: &mut Registry,
-    ts: Optime,
-    entry: &DdlEntry<'_>,
-) -> Result<(), Halt> {
+pub async fn apply(context: &Context, registry: &mut Registry, ts: Optime, entry: &DdlEntry<'_>) -> Result<(), Halt> {
     if ts <= registry.ddl_reflected_until(entry.db) || !context.options.filter.may_select_in(entry.db) {
         return Ok(());
     }
@@ -43,9 +38,7 @@ pub async fn apply(
         "dropDatabase" => collections::drop_database(context, registry, entry).await,
         "createIndexes" => indexes::create(context, registry, entry).await,
         "commitIndexBuild" => indexes::commit(context, registry, entry).await,
-        "dropIndexes" | "deleteIndexes" | "deleteIndex" | "dropIndex" => {
-            indexes::drop(context, registry, entry).await
-        }
+        "dropIndexes" | "deleteIndexes" | "deleteIndex" | "dropIndex" => indexes::drop(context, registry, entry).await,
         // An index exists from its commit entry on; a build that was aborted never was.
         "startIndexBuild" | "abortIndexBuild" => Ok(()),
         _ => Err(unknown(entry)),

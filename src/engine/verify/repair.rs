@@ -1,0 +1,153 @@
+//! Repair: documents that differ are fetched from the source again, written to the destination, and judged once more.
+
+use super::{Target, Verifier, id::Id, progress::Mismatched, read::find_one, scan::Sink};
+use crate::{
+    engine::{
+        metadata,
+        registry::Registry,
+        retry::{Halt, retry},
+    },
+    model::{Severity, snapshot::Verification},
+    mongo::{cluster::DriverError, errors::command_problem},
+};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use std::collections::HashSet;
+
+/// Documents that are copied again at the same time; each is in memory twice (at most 16 MiB each).
+const CONCURRENT: usize = 8;
+
+impl Verifier {
+    /// Copies the mismatches of the last final pass again and compares them once more. The result is the new verdict.
+    pub async fn repair(&mut self, registry: &Registry) -> Result<Verification, Halt> {
+        let targets = Target::all(registry, |_| 0);
+        for target in &targets {
+            match self.progress.mismatched(target.uuid) {
+                None => {}
+                Some(Mismatched::Ids(keys)) => {
+                    self.copy_again(target, &keys).await?;
+                    let verdicts = self.judge(target, &keys).await?;
+                    self.progress.clear_verdicts(target.uuid);
+                    self.accept(target, verdicts).await?;
+                }
+                Some(Mismatched::Whole) => self.repair_whole(target).await?,
+            }
+        }
+        let known: HashSet<_> = targets.iter().map(|target| target.uuid).collect();
+        let differences = metadata::namespace_differences(&self.context, &known).await?;
+        Ok(self.progress.complete(differences, self.dirty.count()))
+    }
+
+    async fn repair_whole(&self, target: &Target) -> Result<(), Halt> {
+        match self.scan(target, &mut Sink::Repair(Vec::new()), &self.context.cancel).await {
+            Ok(()) | Err(super::read::Interrupted::StartOver(..)) => {}
+            Err(super::read::Interrupted::Halt(halt)) => return Err(halt),
+        }
+        self.progress.clear_verdicts(target.uuid);
+        self.final_whole(target).await?;
+        self.progress.finish(target.uuid);
+        Ok(())
+    }
+
+    /// Makes these documents on the destination what they are on the source. A write that the server refuses is an event
+    /// and leaves the document as it is; the judgement after it says so.
+    pub(super) async fn copy_again(&self, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {
+        let ids = keys.iter().filter_map(|key| Id::from_key(key));
+        let copies: Vec<_> = ids.map(|id| self.copy_one_again(target, id).boxed()).collect();
+        stream::iter(copies).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await
+    }
+
+    async fn copy_one_again(&self, target: &Target, id: Id<'_>) -> Result<(), Halt> {
+        let context = &self.context;
+        context.gate.pass(&context.cancel).await?;
+        let wanted = find_one(context, &context.source, &target.namespace, id).await?;
+        let refused = match &wanted {
+            None => self.write(target, delete(target, id)).await?,
+            Some(document) => self.put(target, id, document).await?,
+        };
+        if let Some(refused) = refused {
+            let text = format!("{} {}: the destination refused the repair: {refused}", target.namespace, id.show());
+            context.events.record(Severity::Warn, "repair", text);
+        }
+        Ok(())
+    }
+
+    /// An upserting `$replaceWith` keeps a top-level zero timestamp, which inserts and replacements rewrite (OPLOG.md
+    /// B.7). What it cannot store exactly (another `_id` type or spelling, repeated field names) is deleted and inserted.
+    async fn put(&self, target: &Target, id: Id<'_>, document: &[u8]) -> Result<Option<String>, Halt> {
+        let Ok(wanted) = RawDocument::from_bytes(document) else {
+            return Ok(Some("the source's document is not valid BSON".into()));
+        };
+        let upserted = self.write(target, upsert(target, id, wanted)).await?;
+        let context = &self.context;
+        let stored = find_one(context, &context.destination, &target.namespace, id).await?;
+        if stored.as_deref() == Some(document) {
+            return Ok(None);
+        }
+        if has_zero_timestamp(wanted) && upserted.is_none() {
+            return Ok(Some("the document cannot be stored byte for byte".into()));
+        }
+        // One command after the other: the destination is not in use yet, and the source keeps the document.
+        if let Some(refused) = self.write(target, delete(target, id)).await? {
+            return Ok(Some(refused));
+        }
+        self.write(target, insert(target, wanted)).await
+    }
+
+    /// Runs one write with majority write concern; `Some` is the server's reason when it refused the statement.
+    async fn write(&self, target: &Target, mut command: RawDocumentBuf) -> Result<Option<String>, Halt> {
+        command.append(bson::raw::cstr!("writeConcern"), rawdoc! { "w": "majority" });
+        let context = &self.context;
+        let cluster = &context.destination;
+        let what = format!("repairing a document of {}", target.namespace);
+        let reply = retry(cluster.side, &what, &context.events, &context.cancel, || {
+            cluster.run(&target.namespace.db, command.clone())
+        })
+        .await?;
+        refusal(&reply).map_err(|error| command_problem(cluster.side, what, &error).into())
+    }
+}
+
+/// `ok` is 1 even when every statement failed (OPLOG.md section 0, rule 9).
+fn refusal(reply: &RawDocument) -> Result<Option<String>, DriverError> {
+    if let Some(RawBsonRef::Array(errors)) = reply.get("writeErrors")?
+        && let Some(first) = errors.into_iter().next()
+        && let RawBsonRef::Document(error) = first?
+    {
+        return Ok(Some(error.get_str("errmsg").unwrap_or("no reason given").into()));
+    }
+    if let Some(RawBsonRef::Document(error)) = reply.get("writeConcernError")? {
+        return Ok(Some(error.get_str("errmsg").unwrap_or("no reason given").into()));
+    }
+    Ok(None)
+}
+
+fn upsert(target: &Target, id: Id<'_>, document: &RawDocument) -> RawDocumentBuf {
+    let literal = rawdoc! { "$replaceWith": { "$literal": document.to_owned() } };
+    rawdoc! {
+        "update": target.namespace.coll.as_str(),
+        "updates": [{ "q": equal(id), "u": [literal], "upsert": true }],
+        "bypassDocumentValidation": true,
+    }
+}
+
+fn delete(target: &Target, id: Id<'_>) -> RawDocumentBuf {
+    rawdoc! { "delete": target.namespace.coll.as_str(), "deletes": [{ "q": equal(id), "limit": 1 }] }
+}
+
+fn insert(target: &Target, document: &RawDocument) -> RawDocumentBuf {
+    rawdoc! {
+        "insert": target.namespace.coll.as_str(),
+        "documents": [document.to_owned()],
+        "bypassDocumentValidation": true,
+    }
+}
+
+fn equal(id: Id<'_>) -> RawDocumentBuf {
+    super::id::in_filter(std::iter::once(id))
+}
+
+fn has_zero_timestamp(document: &RawDocument) -> bool {
+    super::id::elements(document.as_bytes())
+        .any(|element| element.value.kind() == 0x11 && element.value.value() == [0; 8])
+}
