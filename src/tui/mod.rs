@@ -1,44 +1,68 @@
-//! The full-screen client: a loop over input, snapshots and events. Sees `session::Client` and `model`, nothing else.
+//! The full-screen client: a loop over input, snapshots and events. Sees `session::Client` and `model`, nothing else of
+//! the engine.
+//!
+//! `app` owns the loop and carries out effects; `model` holds the wizard's state; `update` turns keys, pastes and
+//! snapshots into changes of it; `screen` draws; `terminal` owns the terminal's modes.
 
 pub mod action;
+pub mod app;
+pub mod clipboard;
+pub mod field;
+pub mod host;
+pub mod keymap;
+pub mod model;
 pub mod screen;
+pub mod terminal;
 pub mod theme;
+pub mod update;
 pub mod widget;
-/// x
-pub async fn run(_c: crate::session::Client, _o: WizardOptions) -> std::io::Result<()> {
-    Ok(())
-}
-/// x
-#[derive(Debug)]
-pub struct WizardOptions {
-    /// x
-    pub look: Look,
-    /// x
-    pub prefill: Option<crate::model::Plan>,
-    /// x
-    pub demo: bool,
-}
-/// x
+
+use crate::{model::Plan, session::Client};
+use std::io;
+
+/// What the command line says about looks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look {
-    /// x
+    /// Glyph set; by default as the locale says.
     pub glyphs: Option<GlyphChoice>,
-    /// x
+    /// Colours; by default the terminal's own 16, none with `NO_COLOR`.
     pub theme: Option<ThemeChoice>,
 }
-/// x
-#[derive(Debug, Clone, Copy)]
+
+/// A glyph set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GlyphChoice {
-    /// x
+    /// 7-bit characters only.
     Ascii,
-    /// x
+    /// Box drawing and blocks.
     Unicode,
 }
-/// x
-#[derive(Debug, Clone, Copy)]
+
+/// Colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ThemeChoice {
-    /// x
+    /// The terminal's own 16.
     Sixteen,
-    /// x
+    /// None.
     Mono,
+}
+
+/// How the wizard is opened.
+#[derive(Debug, Clone, Default)]
+pub struct WizardOptions {
+    /// Looks.
+    pub look: Look,
+    /// Fills the destination list and the forms.
+    pub prefill: Option<Plan>,
+    /// The demo: nothing of the prefill is remembered.
+    pub demo: bool,
+}
+
+/// Opens the wizard and returns when the operator leaves it, or when the terminal is gone.
+///
+/// # Errors
+/// `Unsupported` without a terminal or with `TERM=dumb`; other errors when the terminal cannot be set up.
+pub async fn run(client: Client, options: WizardOptions) -> io::Result<()> {
+    terminal::require()?;
+    app::run_in_terminal(client, options).await
 }
