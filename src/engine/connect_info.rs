@@ -237,7 +237,15 @@ mod tests {
         let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("client");
         let hosts = vec!["new-a:27017".into(), "new-b:27017".into()];
         let version = ServerVersion { major: 6, minor: 0, patch: 5 };
-        let cluster = Cluster { side: Side::Destination, client, set: "rs9".into(), version, hosts, primary: None };
+        let cluster = Cluster {
+            side: Side::Destination,
+            client,
+            set: "rs9".into(),
+            version,
+            hosts,
+            primary: None,
+            ca_file: None,
+        };
         Strings::new(&cluster, endpoint)
     }
 
