@@ -134,7 +134,9 @@ async fn a_good_pair_passes_in_order_and_leaves_no_trace() {
     assert!(!trial.is_empty());
     for entry in trial {
         assert!(entry.get_str("ns").unwrap().starts_with("mongoferry_check_"), "{entry}");
-        assert_eq!(entry.get_str("op").unwrap(), "c", "a document was written: {entry}");
+        // A time-series collection is a view with its buckets.
+        let document = entry.get_str("op").unwrap() != "c" && !entry.get_str("ns").unwrap().ends_with(".system.views");
+        assert!(!document, "a document was written: {entry}");
     }
 }
 
@@ -293,7 +295,7 @@ async fn logins_and_permissions_fail_by_name_and_the_printed_grant_repairs_them(
     guarded.grant_on("narrow", "read", "shop").await;
     let mut narrow = plan(guarded.endpoint("narrow"), destination.clone());
     let report = validate(&narrow).await.report;
-    assert!(failure(&report).evidence.contains("listDatabases"), "{report:#?}");
+    assert_eq!(failure(&report).evidence, "missing: find, listCollections, listIndexes");
     narrow.options.filter.include = vec![Pattern::parse("shop").unwrap()];
     assert!(validate(&narrow).await.report.passed());
 
