@@ -237,7 +237,7 @@ async fn a_full_destination_is_refused_until_clearing_is_agreed_and_the_source_a
     asked.options.clear_destination = true;
     let report = validate(&asked).await.report;
     assert!(report.passed(), "{report:#?}");
-    assert!(report.summary[0].starts_with("DROP 1 collections") && report.summary[0].contains("shop"));
+    assert!(report.summary[0].starts_with("DROP 1 collection (") && report.summary[0].contains("shop"));
     assert_eq!(databases(&client).await, ["shop"], "validation dropped something");
 
     // The same server under another name, with consent to clear: never.
@@ -400,4 +400,81 @@ async fn a_cancelled_validation_still_drops_its_temporary_database() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the temporary database stayed");
+}
+
+#[tokio::test]
+async fn an_index_that_the_destination_cannot_build_is_named() {
+    let pair = common::pair().await;
+    let source = pair.source.client().await.unwrap().database("iot");
+    let series = doc! { "create": "readings", "timeseries": { "timeField": "t", "metaField": "m" } };
+    source.run_command(series).await.unwrap();
+    // Partial indexes on time series came with feature compatibility 6.0.
+    source
+        .run_command(doc! { "createIndexes": "readings", "indexes": [
+            { "key": { "m.id": 1 }, "name": "by_id" },
+            { "key": { "m.at": 1 }, "name": "warm", "partialFilterExpression": { "m.warm": true } },
+        ] })
+        .await
+        .unwrap();
+    let destination = pair.destination.client().await.unwrap();
+    let older = doc! { "setFeatureCompatibilityVersion": "5.0" };
+    destination.database("admin").run_command(older).await.unwrap();
+
+    let asked = plan(Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
+    let report = validate(&asked).await.report;
+    let features = check(&report, CheckId::DestinationFeatures);
+    assert_eq!(features.state, CheckState::Warn, "{features:#?}");
+    assert!(features.evidence.contains("iot.readings index warm"), "{features:#?}");
+    assert!(!features.evidence.contains("by_id"), "{features:#?}");
+    assert_eq!(report.left_behind.len(), 1, "{:?}", report.left_behind);
+    let failed = failure(&report);
+    assert_eq!(failed.id, CheckId::DestinationVersion);
+    assert_eq!(failed.fix_command.as_deref(), Some("db.adminCommand({setFeatureCompatibilityVersion: '6.0'})"));
+    assert_eq!(databases(&destination).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_secondary_leads_to_the_primary_unless_the_connection_is_direct() {
+    let mongod = releases::mongod(None, &|_| {}).unwrap();
+    let options = SetOptions { members: 3, cache_gb: 0.25, ..SetOptions::single("rs3") };
+    let set = ReplicaSet::start(&mongod, &options).await.unwrap();
+    let client = set.client().await.unwrap();
+    let primary = client.database("admin").run_command(doc! { "hello": 1 }).await.unwrap();
+    let primary = primary.get_str("primary").unwrap().to_string();
+    let secondary =
+        set.ports().into_iter().map(|port| format!("127.0.0.1:{port}")).find(|host| *host != primary).unwrap();
+    // Another member than the primary may still be syncing; it must know its state before it is asked.
+    let alone = mongodb::Client::with_uri_str(format!("mongodb://{secondary}/?directConnection=true")).await.unwrap();
+    let ready = async {
+        loop {
+            let hello = alone.database("admin").run_command(doc! { "hello": 1 }).await.unwrap();
+            if hello.get_bool("secondary").unwrap_or(false) && hello.get_str("primary").is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("no secondary");
+
+    let seed = Endpoint::plain(format!("mongodb://{secondary}/"));
+    let cluster = connect(Side::Destination, &seed).await.unwrap();
+    assert_eq!(cluster.primary.as_deref(), Some(primary.as_str()));
+    assert_eq!((cluster.set.as_str(), cluster.hosts.len()), ("rs3", 3));
+    // A write finds the primary.
+    cluster.run("t", bson::rawdoc! { "create": "c" }).await.unwrap();
+
+    let direct = Endpoint { direct: true, ..seed };
+    let problem = connect(Side::Destination, &direct).await.unwrap_err();
+    assert!(problem.what.contains("is secondary, and direct = true"), "{problem}");
+    let source = connect(Side::Source, &direct).await.unwrap();
+    source.run("local", bson::rawdoc! { "find": "oplog.rs", "limit": 1 }).await.unwrap();
+
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let half = Endpoint::plain(format!("mongodb://{dead},{secondary}/?replicaSet=rs3"));
+    let report = validate(&plan(half, Endpoint::plain(set.uri()))).await.report;
+    let network = check(&report, CheckId::SourceNetwork);
+    assert_eq!(network.state, CheckState::Warn, "{network:#?}");
+    assert!(network.evidence.ends_with("1 of 2 given hosts reachable"), "{network:#?}");
+    assert!(network.explanation.contains(&dead.to_string()), "{network:#?}");
+    assert_eq!(failure(&report).id, CheckId::DestinationIdentity);
 }
