@@ -27,7 +27,7 @@ async fn an_operator_walks_from_the_picker_to_the_success_page() {
     terminal.send("\r");
     terminal.wait_for("Name");
     terminal.wait_for("Auth database");
-    terminal.press_until("\t", "[ Save ]", "Enter Save");
+    terminal.press_until("\t", "[ Save and test ]", "Enter saves the profile");
     terminal.send("\r");
     terminal.wait_for("Enter Choose");
     terminal.send("\r");

@@ -1,293 +1,286 @@
-//! The loop: input, snapshots, events and the clock in; frames and effects out. Drains everything that waits, then draws,
-//! at most twenty times a second. Generic over backend and input, so that tests push keys and read the screen.
+//! The loop: input, snapshots, events and results in; frames and effects out. Generic over the terminal and the input,
+//! so that tests press keys and read the screen.
 
 use super::{
-    WizardOptions, clipboard,
-    host::{self, Address},
-    model::Wizard,
+    clipboard::{self, Around},
+    effect::{Effect, Message},
+    host,
+    input::Bursts,
+    model::{MOST_EVENTS, Model, Outcome, Overlay},
     screen::frame,
-    terminal,
-    update::{self, Effect},
+    terminal::Host,
+    update::{on_clock, update},
 };
 use crate::{profiles, session::Client};
-use crossterm::event::{Event as Input, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::Event as TerminalEvent;
 use futures_util::{FutureExt, Stream, StreamExt};
 use jiff::Timestamp;
-use ratatui::{
-    Terminal,
-    backend::{Backend, CrosstermBackend},
-};
+use ratatui::{Terminal, backend::Backend};
 use std::{
-    io::{self, Write},
-    time::Duration,
+    fs::OpenOptions,
+    future::Future,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    pin::pin,
+    time::{Duration, Instant},
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    time::Instant,
+    task::{JoinSet, spawn_blocking},
+    time::{sleep, sleep_until},
 };
 
-/// Shortest distance between two frames.
+/// Frames are at least so far apart.
 const FRAME: Duration = Duration::from_millis(50);
-/// Printable keys that arrive this fast were pasted by a terminal that does not say so.
-const BURST_GAP: Duration = Duration::from_millis(30);
-/// So many of them are a paste.
-const BURST_KEYS: u32 = 8;
+/// The clock on the screen.
+const TICK: Duration = Duration::from_secs(1);
+/// A file with certificates is not larger than this.
+const MOST_PEM_BYTES: u64 = 1 << 20;
 
-/// Runs the wizard in this process's terminal.
-pub async fn run_in_terminal(client: Client, options: WizardOptions) -> io::Result<()> {
-    terminal::guard_panics();
-    terminal::enter()?;
-    let drawn = match Terminal::new(CrosstermBackend::new(io::stdout())) {
-        Ok(mut screen) => {
-            let ended = async {
-                tokio::select! {
-                    ended = run(client, options, &mut screen, EventStream::new()) => ended,
-                    () = terminal::gone() => Ok(()),
-                    () = asked_to_end() => Ok(()),
-                }
-            };
-            ended.await
-        }
-        Err(error) => Err(error),
-    };
-    terminal::leave();
-    drawn
-}
-
-/// SIGTERM and SIGHUP end the wizard in order.
-async fn asked_to_end() {
-    let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-}
-
-/// What background work says to the loop.
-enum Said {
-    Status(String),
-    Addresses(Vec<Address>),
-    File(std::path::PathBuf, Result<String, String>),
-}
-
-struct App<'a, B: Backend> {
-    wizard: Wizard,
+/// The wizard in motion.
+struct App<'a, B: Backend, H: Host> {
+    terminal: &'a mut Terminal<B>,
+    host: &'a mut H,
+    model: Model,
     client: Client,
-    screen: &'a mut Terminal<B>,
-    said: mpsc::Sender<Said>,
-    burst: Burst,
-    pasting: bool,
+    bursts: Bursts,
+    /// Results that are on their way.
+    tasks: JoinSet<Message>,
+    seen_events: u64,
+    pastes_announced: bool,
+    dirty: bool,
+    drawn: Option<Instant>,
 }
 
-/// Runs the wizard until it is left, the input ends or the engine is gone and the operator leaves.
-pub async fn run<B, S>(client: Client, options: WizardOptions, screen: &mut Terminal<B>, input: S) -> io::Result<()>
-where
-    B: Backend,
-    B::Error: Send + Sync + std::error::Error + 'static,
-    S: Stream<Item = io::Result<Input>> + Unpin,
-{
-    let (said, mut heard) = mpsc::channel(16);
-    let wizard = Wizard::new(client.snapshot(), options, Timestamp::now());
+/// Runs the wizard until the operator leaves, the input ends, or `stop` resolves.
+pub async fn run<B: Backend, H: Host>(
+    terminal: &mut Terminal<B>,
+    host: &mut H,
+    mut input: impl Stream<Item = io::Result<TerminalEvent>> + Unpin,
+    client: Client,
+    model: Model,
+    stop: impl Future<Output = Outcome>,
+) -> io::Result<Outcome> {
     let mut watched = client.clone();
-    let mut events = client.events().watch();
-    let mut app = App { wizard, client, screen, said, burst: Burst::default(), pasting: false };
-    let mut input = input;
-    let mut clock = tokio::time::interval(Duration::from_secs(1));
-    let mut next_frame = Instant::now();
-    let mut stale = true;
-    app.take_events();
+    let mut newest = client.events().watch();
+    let mut stop = pin!(stop);
+    let mut app = App {
+        terminal,
+        host,
+        model,
+        client,
+        bursts: Bursts::default(),
+        tasks: JoinSet::new(),
+        seen_events: 0,
+        pastes_announced: false,
+        dirty: true,
+        drawn: None,
+    };
+    if let Ok(size) = app.terminal.size() {
+        app.model.size = (size.width, size.height);
+    }
+    app.catch_up();
     loop {
+        let due = app.drawn.map_or_else(Instant::now, |drawn| drawn + FRAME);
+        if app.dirty && Instant::now() >= due {
+            app.draw()?;
+        }
+        let clock = app.model.needs_clock();
         tokio::select! {
             biased;
-            typed = input.next() => match typed {
-                Some(Ok(typed)) => {
-                    app.on_input(typed).await;
-                    // Everything that waits belongs to the same frame.
-                    while let Some(Some(Ok(typed))) = input.next().now_or_never() {
-                        app.on_input(typed).await;
+            outcome = &mut stop => return Ok(outcome),
+            event = input.next() => {
+                let Some(Ok(event)) = event else { return Ok(Outcome::HungUp) };
+                app.on_event(event);
+                // Everything that waits is taken before the next frame.
+                while app.model.outcome.is_none() {
+                    match input.next().now_or_never() {
+                        Some(Some(Ok(event))) => app.on_event(event),
+                        Some(_) => return Ok(Outcome::HungUp),
+                        None => break,
                     }
                 }
-                Some(Err(_)) | None => return Ok(()),
-            },
-            Some(said) = heard.recv() => app.hear(said),
-            alive = watched.changed(), if !app.wizard.engine_gone => {
-                if alive {
-                    app.wizard.take_snapshot(watched.snapshot());
-                } else {
-                    app.wizard.engine_gone = true;
+            }
+            Some(done) = app.tasks.join_next(), if !app.tasks.is_empty() => {
+                if let Ok(message) = done {
+                    app.take(message);
                 }
             }
-            Ok(()) = events.changed() => app.take_events(),
-            _ = clock.tick() => {}
-            () = tokio::time::sleep_until(next_frame), if stale => {
-                app.draw()?;
-                stale = false;
-                next_frame = Instant::now() + FRAME;
-                continue;
+            alive = watched.changed(), if !app.model.engine_gone => {
+                if alive { app.catch_up() } else { app.take(Message::EngineGone) }
             }
+            Ok(()) = newest.changed() => app.catch_up(),
+            () = sleep_until(due.into()), if app.dirty => {}
+            () = sleep(TICK), if clock => app.take(Message::Tick),
         }
-        if app.wizard.left {
-            return Ok(());
+        if let Some(outcome) = app.model.outcome {
+            return Ok(outcome);
         }
-        stale = true;
     }
 }
 
-impl<B> App<'_, B>
-where
-    B: Backend,
-    B::Error: Send + Sync + std::error::Error + 'static,
-{
-    fn take_events(&mut self) {
-        let events = self.client.events().since(self.wizard.last_event);
-        self.wizard.take_events(events);
+impl<B: Backend, H: Host> App<'_, B, H> {
+    fn on_event(&mut self, event: TerminalEvent) {
+        let at = Instant::now();
+        match event {
+            TerminalEvent::Key(key) => {
+                let in_burst = self.bursts.note(key, at);
+                self.take(Message::Key { key, in_burst, at });
+            }
+            TerminalEvent::Paste(pasted) => self.take(Message::Paste(pasted)),
+            TerminalEvent::Resize(columns, rows) => self.take(Message::Resize(columns, rows)),
+            _ => {}
+        }
+    }
+
+    /// Takes the newest snapshot and the events since the last look.
+    fn catch_up(&mut self) {
+        let events = self.client.events().since(self.seen_events);
+        if let Some(last) = events.last() {
+            self.seen_events = last.seq;
+            let surplus = events.len().saturating_sub(MOST_EVENTS);
+            self.take(Message::Events(events.into_iter().skip(surplus).collect()));
+        }
+        self.take(Message::Snapshot(self.client.snapshot()));
+    }
+
+    fn take(&mut self, message: Message) {
+        let before = self.model.now;
+        self.model.now = Timestamp::now();
+        let mut effects = on_clock(&mut self.model, before);
+        effects.extend(update(&mut self.model, message));
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        let announce = self.model.takes_paste();
+        if announce != self.pastes_announced {
+            self.pastes_announced = announce;
+            self.host.announce_pastes(announce);
+        }
+        self.dirty = true;
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        self.wizard.now = Timestamp::now();
-        let paste = self.wizard.takes_paste();
-        if paste != self.pasting {
-            self.pasting = paste;
-            terminal::bracketed_paste(paste);
+        self.dirty = false;
+        self.drawn = Some(Instant::now());
+        if self.model.in_plain_view {
+            return Ok(());
         }
-        let wizard = &mut self.wizard;
-        self.screen.draw(|frame| frame::draw(frame, wizard)).map_err(io::Error::other)?;
+        let model = &self.model;
+        self.terminal.draw(|frame| frame::draw(frame, model)).map_err(|error| io::Error::other(error.to_string()))?;
+        if let Some(Overlay::Confirm(question)) = &mut self.model.overlay {
+            question.was_drawn(Instant::now());
+        }
         Ok(())
     }
 
-    async fn on_input(&mut self, input: Input) {
-        self.wizard.now = Timestamp::now();
-        match input {
-            Input::Key(key) => {
-                if self.burst.is_pasted_newline(key, self.wizard.takes_paste()) {
-                    return self.on_paste("\n").await;
-                }
-                for effect in update::on_key(&mut self.wizard, key) {
-                    self.carry_out(effect).await;
-                }
-            }
-            Input::Paste(text) => self.on_paste(&text).await,
-            Input::Resize(..) => {
-                // The whole screen is drawn again; a terminal that is gone is noticed elsewhere.
-                let _ = self.screen.clear();
-            }
-            Input::FocusGained | Input::FocusLost | Input::Mouse(_) => {}
-        }
+    fn redraw_all(&mut self) {
+        // A terminal that cannot be cleared cannot be drawn on either; the next frame reports it.
+        let _ = self.terminal.clear();
+        self.dirty = true;
     }
 
-    async fn on_paste(&mut self, text: &str) {
-        for effect in update::on_paste(&mut self.wizard, text) {
-            self.carry_out(effect).await;
-        }
-    }
-
-    fn hear(&mut self, said: Said) {
-        match said {
-            Said::Status(text) => self.wizard.message = Some(text),
-            Said::Addresses(addresses) => {
-                let screens = &mut self.wizard.screens;
-                screens.prepare.take_addresses(addresses);
-                screens.connect.set_allow_from(screens.prepare.allow_from());
-            }
-            Said::File(path, read) => update::on_file(&mut self.wizard, &path, read),
-        }
-    }
-
-    async fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send(command) => {
-                let (client, said) = (self.client.clone(), self.said.clone());
-                tokio::spawn(async move {
-                    if let Err(refusal) = client.send(command).await {
-                        let _ = said.send(Said::Status(format!("Refused: {refusal}"))).await;
-                    }
-                });
+                let client = self.client.clone();
+                self.tasks.spawn(async move { Message::Answer(client.send(command).await) });
             }
-            Effect::Copy(text) => self.wizard.message = Some(clipboard::copy(&text)),
-            Effect::PlainView(text) => {
-                terminal::show_plainly(&text);
-                let _ = self.screen.clear();
+            Effect::Copy(text) => self.copy(text),
+            Effect::ShowPlain(text) => self.host.show_plain(&text),
+            Effect::ShowScreen => {
+                self.host.show_screen();
+                self.redraw_all();
             }
-            Effect::Save { file_name, text } => self.wizard.message = Some(save(&file_name, &text)),
-            Effect::SaveProfiles(profiles, certificates) => {
-                if let Err(why) = save_profiles(&profiles, &certificates) {
-                    self.wizard.message = Some(why);
-                }
+            Effect::Save { file_name, text } => self.blocking(move || Message::Say(save(&file_name, &text))),
+            Effect::ReadFile(path) => self.blocking(move || {
+                let read = read_pem(&path);
+                Message::FileRead { path, read }
+            }),
+            Effect::Measure(hosts) => self.blocking(move || Message::Measured(host::addresses(hosts.as_deref()))),
+            Effect::SaveProfiles { profiles, certificates } => {
+                self.blocking(move || Message::Say(save_profiles(&profiles, &certificates)));
             }
-            Effect::ReadFile(path) => {
-                let said = self.said.clone();
-                tokio::spawn(async move {
-                    let read = tokio::fs::read_to_string(&path).await;
-                    let read = read.map_err(|error| format!("{}: {error}", path.display()));
-                    let _ = said.send(Said::File(path, read)).await;
-                });
-            }
-            Effect::Measure(hosts) => {
-                let said = self.said.clone();
-                tokio::task::spawn_blocking(move || {
-                    let _ = said.blocking_send(Said::Addresses(host::addresses(hosts.as_deref())));
-                });
-            }
-            Effect::Redraw => {
-                let _ = self.screen.clear();
-            }
+            Effect::Bell => self.host.ring(),
+            Effect::Title(title) => self.host.set_title(&title),
+            Effect::Redraw => self.redraw_all(),
             Effect::Suspend => {
-                if !terminal::suspend() {
-                    self.wizard.message = Some("There is no shell to return to; the wizard stays.".into());
+                if let Err(why) = self.host.suspend() {
+                    self.model.said = Some(why.into());
                 }
-                self.pasting = false;
-                let _ = self.screen.clear();
+                self.pastes_announced = false;
+                self.redraw_all();
             }
         }
     }
-}
 
-/// Recognises a paste that arrives as single keys, so that its line ends do not press buttons.
-#[derive(Debug, Default)]
-struct Burst {
-    last: Option<Instant>,
-    keys: u32,
-}
+    fn blocking(&mut self, work: impl FnOnce() -> Message + Send + 'static) {
+        self.tasks.spawn(async move {
+            spawn_blocking(work).await.unwrap_or_else(|_| Message::Say("This did not work; the log says why.".into()))
+        });
+    }
 
-impl Burst {
-    fn is_pasted_newline(&mut self, key: KeyEvent, into_field: bool) -> bool {
-        let now = Instant::now();
-        let fast = self.last.is_some_and(|last| now.duration_since(last) < BURST_GAP);
-        self.keys = if fast { self.keys + 1 } else { 0 };
-        self.last = Some(now);
-        let enter = key.code == KeyCode::Enter && key.modifiers == KeyModifiers::NONE;
-        enter && key.kind == KeyEventKind::Press && into_field && self.keys > BURST_KEYS
+    fn copy(&mut self, text: String) {
+        if self.host.around() == Around::Tmux {
+            let client = self.client.clone();
+            self.tasks.spawn(async move {
+                let size = clipboard::measure(&text);
+                drop(client);
+                match clipboard::load_into_tmux(&text).await {
+                    true => Message::Say(format!("Sent to your clipboard with tmux load-buffer -w ({size}).")),
+                    false => Message::Say(format!("tmux did not take it ({size}); press v and select with the mouse.")),
+                }
+            });
+            return;
+        }
+        self.host.offer(&text);
+        let size = clipboard::measure(&text);
+        self.model.said = Some(format!("Sent with OSC 52 ({size}); if nothing arrives press v."));
     }
 }
 
-/// Writes into the current folder, never over a file; returns the sentence for the status line.
+/// Writes a file that does not exist yet, in the current folder; says where.
 fn save(file_name: &str, text: &str) -> String {
+    let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let (stem, extension) = file_name.rsplit_once('.').unwrap_or((file_name, "txt"));
-    for attempt in 0..1000 {
-        let name = if attempt == 0 { file_name.to_string() } else { format!("{stem}-{attempt}.{extension}") };
-        match std::fs::OpenOptions::new().write(true).create_new(true).open(&name) {
+    let safe: String = stem.chars().map(|c| if c == '/' || c.is_control() { '-' } else { c }).collect();
+    for number in 1..100 {
+        let name = if number == 1 { format!("{safe}.{extension}") } else { format!("{safe}-{number}.{extension}") };
+        let path = folder.join(name);
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(mut file) => {
                 return match file.write_all(text.as_bytes()) {
-                    Ok(()) => format!("Saved as {name} in the current folder."),
-                    Err(error) => format!("{name} could not be written: {error}."),
+                    Ok(()) => format!("Saved to {}.", path.display()),
+                    Err(error) => format!("! {} cannot be written: {error}", path.display()),
                 };
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return format!("{name} could not be written: {error}."),
+            Err(error) => return format!("! {} cannot be written: {error}", path.display()),
         }
     }
-    format!("{file_name} exists a thousand times already.")
+    format!("! {} holds a hundred reports already; move some away.", folder.display())
 }
 
-fn save_profiles(profiles: &[profiles::Profile], certificates: &[(std::path::PathBuf, String)]) -> Result<(), String> {
-    for (path, pem) in certificates {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
-        std::fs::write(path, pem).map_err(|error| format!("{}: {error}", path.display()))?;
+fn read_pem(path: &Path) -> Result<String, String> {
+    let unreadable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
+    let is_file = std::fs::metadata(path).map_err(|error| unreadable(&error))?.is_file();
+    if !is_file {
+        return Err(format!("{} is not a file", path.display()));
     }
-    profiles::save(profiles).map_err(|problem| problem.to_string())
+    let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
+    let mut text = String::new();
+    file.take(MOST_PEM_BYTES).read_to_string(&mut text).map_err(|error| unreadable(&error))?;
+    Ok(text)
+}
+
+fn save_profiles(profiles: &[profiles::Profile], certificates: &[(PathBuf, String)]) -> String {
+    for (path, pem) in certificates {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        if let Err(error) = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, pem)) {
+            return format!("! {} cannot be written: {error}", path.display());
+        }
+    }
+    match profiles::save(profiles) {
+        Ok(()) => "The profiles are saved, without any password.".into(),
+        Err(problem) => format!("! {}: {}", problem.what, problem.why),
+    }
 }

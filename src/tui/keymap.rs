@@ -1,55 +1,71 @@
-//! Which keys every screen has, and which key event a hint names. Footer and help are made from hints alone.
+//! Keys that work everywhere, and the footer. The footer, the help overlay and the README table come from here and from
+//! the screens' `keys()`.
 
-use super::{screen::KeyHint, widget::keys::key};
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use super::{
+    screen::{KeyHint, View},
+    widget::text,
+};
+use ratatui::text::{Line, Span};
 
-/// Keys that work on every screen, for the help.
-pub fn everywhere() -> Vec<KeyHint> {
-    vec![
-        key("?", "Help", "This help (F1 where letters are typed)"),
-        key("l", "Log", "Everything that happened; End follows, / searches, w saves"),
-        key("T", "Theme", "The terminal's 16 colours, or none"),
-        key("Ctrl-L", "Redraw", "Draws the whole screen again"),
-        key("Ctrl-Z", "Suspend", "Back to the shell; fg returns; the migration goes on only while this runs"),
-        key("Ctrl-C", "Leave", "Leaves the wizard; asks first while a migration runs"),
-        key("q", "Quit", "Leaves the wizard; asks first while a migration runs"),
-    ]
+/// One key that works on every screen.
+#[derive(Debug, Clone, Copy)]
+pub struct Global {
+    /// As drawn.
+    pub key: &'static str,
+    /// Short label for the footer.
+    pub label: &'static str,
+    /// Sentence for the help.
+    pub help: &'static str,
+    /// Works while letters go into a field.
+    pub while_typing: bool,
+    /// Stands in the footer when there is room.
+    pub in_footer: bool,
 }
 
-/// True when the hint `name` ("Up/Down", "Ctrl-R", "Enter") names this key.
-pub fn names(name: &str, event: KeyEvent) -> bool {
-    if name == "/" {
-        return event.code == KeyCode::Char('/');
-    }
-    name.split('/').any(|one| one == spelled(event))
+const fn global(key: &'static str, label: &'static str, help: &'static str, typing: bool, footer: bool) -> Global {
+    Global { key, label, help, while_typing: typing, in_footer: footer }
 }
 
-fn spelled(event: KeyEvent) -> String {
-    let control = event.modifiers.contains(KeyModifiers::CONTROL);
-    match event.code {
-        KeyCode::Char(' ') => "Space".into(),
-        KeyCode::Char(letter) if control => format!("Ctrl-{}", letter.to_ascii_uppercase()),
-        KeyCode::Char(letter) => letter.to_string(),
-        KeyCode::F(number) => format!("F{number}"),
-        KeyCode::BackTab => "Shift-Tab".into(),
-        KeyCode::Delete => "Del".into(),
-        KeyCode::PageUp => "PgUp".into(),
-        KeyCode::PageDown => "PgDn".into(),
-        other => format!("{other:?}"),
+/// The keys that work everywhere, in the order of the help.
+pub const GLOBALS: [Global; 8] = [
+    global("?", "Help", "This help; F1 while typing", false, false),
+    global("F1", "Help", "This help", true, false),
+    global("l", "Log", "Everything that happened, numbered", false, true),
+    global("v", "Plain view", "Shows this screen as plain text, for the mouse", false, false),
+    global("T", "Theme", "Colours: the terminal's own 16, or none", false, false),
+    global("q", "Quit", "Leaves the wizard; asks first while a migration runs in it", false, true),
+    global("Ctrl-C", "Quit", "The same as q", true, false),
+    global("Ctrl-L", "Redraw", "Draws everything again; Ctrl-Z suspends while nothing runs", true, false),
+];
+
+/// The hints of the footer: the screen's own, then the global ones that it does not have, the help always last.
+pub fn footer_hints(keys: &[KeyHint], typing: bool) -> Vec<(String, String, bool)> {
+    let mut hints: Vec<(String, String, bool)> =
+        keys.iter().map(|hint| (hint.key.to_string(), hint.label.to_string(), hint.disabled.is_some())).collect();
+    for global in GLOBALS.iter().filter(|global| global.in_footer && (!typing || global.while_typing)) {
+        if !keys.iter().any(|hint| hint.key == global.key) {
+            hints.push((global.key.into(), global.label.into(), false));
+        }
     }
+    hints
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hints_name_the_keys_that_are_pressed() {
-        let press = |code| KeyEvent::new(code, KeyModifiers::NONE);
-        assert!(names("Up/Down", press(KeyCode::Down)));
-        assert!(names("Enter", press(KeyCode::Enter)));
-        assert!(names("/", press(KeyCode::Char('/'))));
-        assert!(!names("c", press(KeyCode::Char('C'))));
-        assert!(names("Ctrl-R", KeyEvent::new(KeyCode::Char('r'), KeyModifiers::CONTROL)));
+/// The footer in `columns`: drops entries from its end until it fits, never the help.
+pub fn footer(keys: &[KeyHint], typing: bool, columns: usize, view: &View<'_>) -> Line<'static> {
+    let help = if typing { "F1 Help" } else { "? Help" };
+    let mut room = columns.saturating_sub(text::width(help) + 1);
+    let mut spans = vec![Span::raw(" ")];
+    for (key, label, disabled) in footer_hints(keys, typing) {
+        let needed = text::width(&key) + 1 + text::width(&label) + 2;
+        if needed > room {
+            break;
+        }
+        room -= needed;
+        let (strong, plain) =
+            if disabled { (view.theme.dim, view.theme.dim) } else { (view.theme.strong, view.theme.text) };
+        spans.push(Span::styled(key, strong));
+        spans.push(Span::styled(format!(" {label}  "), plain));
     }
+    spans.push(Span::styled(help, view.theme.text));
+    Line::from(spans)
 }

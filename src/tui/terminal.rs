@@ -1,136 +1,199 @@
-//! The terminal's modes: entered once, left once, in order, errors ignored: a dead terminal must never cause a panic.
+//! The real terminal: modes in and out, hangup, suspend, panic. Every write ignores its error: after a hangup printing
+//! fails, and a failing print in a panic hook would abort the program.
 
+use super::clipboard::{Around, osc52};
 use crossterm::{
-    cursor, event, execute,
-    style::force_color_output,
-    terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    cursor, event, execute, queue,
+    style::Print,
+    terminal::{self, EnterAlternateScreen, LeaveAlternateScreen, SetTitle},
 };
+use rustix::event::{PollFd, PollFlags, poll};
 use std::{
-    env,
+    fs::File,
     io::{self, IsTerminal, Write},
     sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
+use tokio::sync::watch;
 
+/// True while the terminal is in our modes; whoever turns it off restores the terminal.
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// Refuses where a full screen makes no sense, and says what to do instead.
-pub fn require() -> io::Result<()> {
-    let why = if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        "standard input and output are no terminal"
-    } else if env::var("TERM").is_ok_and(|term| term == "dumb") {
-        "TERM=dumb cannot show a full screen"
-    } else {
-        return Ok(());
-    };
-    let text = format!("the wizard needs a terminal: {why}. Without one use: mongoferry run --plan P.toml");
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+/// Side effects on the terminal other than drawing. Tests record them.
+pub trait Host {
+    /// Asks the terminal to announce pastes, or not.
+    fn announce_pastes(&mut self, on: bool);
+    /// Rings.
+    fn ring(&mut self);
+    /// Names the window.
+    fn set_title(&mut self, title: &str);
+    /// Offers text to the terminal's clipboard by OSC 52.
+    fn offer(&mut self, copied: &str);
+    /// Leaves the alternate screen and prints `text` as it is, for the mouse.
+    fn show_plain(&mut self, text: &str);
+    /// Back to the alternate screen.
+    fn show_screen(&mut self);
+    /// Gives the terminal to the shell until `fg`; the error says why that is not possible.
+    fn suspend(&mut self) -> Result<(), &'static str>;
+    /// What stands between the wizard and the terminal.
+    fn around(&self) -> Around;
 }
 
-/// True when no colour shall be used (`NO_COLOR`, https://no-color.org as crossterm reads it).
-pub fn wants_no_color() -> bool {
-    env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-}
-
-/// True when the locale is UTF-8 and the terminal is more than the Linux console.
-pub fn speaks_unicode() -> bool {
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| env::var(name).ok().filter(|v| !v.is_empty()));
-    let utf8 = locale.is_some_and(|locale| {
-        let locale = locale.to_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    });
-    utf8 && env::var("TERM").is_ok_and(|term| term != "linux")
-}
-
-/// The multiplexer that this terminal runs in.
-pub fn multiplexer() -> Option<&'static str> {
-    if env::var_os("TMUX").is_some() {
-        return Some("tmux");
+/// Why the full screen cannot be shown here; `None` when it can.
+pub fn unsuitable() -> Option<&'static str> {
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Some("the wizard needs a terminal on standard input and output");
     }
-    env::var_os("STY").is_some().then_some("screen")
+    if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        return Some("TERM=dumb cannot show the wizard");
+    }
+    None
 }
 
-/// Enters raw mode and the alternate screen, and makes sure that a panic leaves them.
-pub fn enter() -> io::Result<()> {
-    // With NO_COLOR crossterm drops the reverse video of the selection, too; our theme has no colour then anyway.
-    force_color_output(true);
-    enable_raw_mode()?;
+/// The terminal in our modes. Restores it when dropped.
+#[derive(Debug)]
+pub struct Tty {
+    around: Around,
+    /// The terminal is gone: not one byte more is written to it.
+    gone: watch::Receiver<bool>,
+}
+
+impl Tty {
+    /// Enters our modes. `gone` says when the terminal went away.
+    pub fn enter(gone: watch::Receiver<bool>) -> io::Result<Self> {
+        enter_modes()?;
+        // Keeps the title of the shell's window, for leaving.
+        let _ = execute!(io::stdout(), Print("\x1b[22;0t"));
+        Ok(Self { around: Around::detect(), gone })
+    }
+
+    fn is_gone(&self) -> bool {
+        *self.gone.borrow()
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        if self.is_gone() {
+            ENTERED.store(false, Ordering::SeqCst);
+            return;
+        }
+        leave_modes();
+        let _ = execute!(io::stdout(), Print("\x1b[23;0t"));
+    }
+}
+
+fn enter_modes() -> io::Result<()> {
+    terminal::enable_raw_mode()?;
     ENTERED.store(true, Ordering::SeqCst);
     execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)
 }
 
-/// Leaves every mode. Safe to call twice, and on a terminal that is gone.
-pub fn leave() {
+/// Leaves our modes, once: pastes off, cursor shown, alternate screen off, raw mode off.
+fn leave_modes() {
     if !ENTERED.swap(false, Ordering::SeqCst) {
         return;
     }
-    let _ = execute!(io::stdout(), event::DisableBracketedPaste);
-    let _ = execute!(io::stdout(), cursor::Show);
-    let _ = execute!(io::stdout(), LeaveAlternateScreen);
-    let _ = disable_raw_mode();
+    let mut out = io::stdout();
+    let _ = queue!(out, event::DisableBracketedPaste);
+    let _ = queue!(out, cursor::Show);
+    let _ = queue!(out, LeaveAlternateScreen);
+    let _ = out.flush();
+    let _ = terminal::disable_raw_mode();
 }
 
-/// Pastes arrive whole only while this is on; off elsewhere, so that a lost end of a paste cannot swallow all keys.
-pub fn bracketed_paste(on: bool) {
-    let _ = if on {
-        execute!(io::stdout(), event::EnableBracketedPaste)
-    } else {
-        execute!(io::stdout(), event::DisableBracketedPaste)
-    };
-}
-
-/// A panic in any thread leaves the terminal usable and is printed after that.
-pub fn guard_panics() {
-    let before = std::panic::take_hook();
+/// A panic on this thread restores the terminal before its message is printed. A panic of another thread must not draw
+/// over the screen: it goes to the log.
+pub fn restore_on_panic() {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let screen_thread = thread::current().id();
+    let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        leave();
-        before(panic);
+        if !ENTERED.load(Ordering::SeqCst) {
+            return print(panic);
+        }
+        tracing::error!("panic: {panic}");
+        if thread::current().id() == screen_thread {
+            leave_modes();
+            print(panic);
+        }
     }));
 }
 
-/// Resolves when the terminal is gone: a thread waits for the hangup (a read would spin, see UX.md 2.1).
-pub async fn gone() {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        use rustix::event::{PollFd, PollFlags, poll};
-        // Without a controlling terminal SIGHUP and the end of input still end the wizard.
-        let Ok(terminal) = std::fs::File::open("/dev/tty") else { return };
+impl Host for Tty {
+    fn announce_pastes(&mut self, on: bool) {
+        let _ = if on {
+            execute!(io::stdout(), event::EnableBracketedPaste)
+        } else {
+            execute!(io::stdout(), event::DisableBracketedPaste)
+        };
+    }
+
+    fn ring(&mut self) {
+        let _ = execute!(io::stdout(), Print("\x07"));
+    }
+
+    fn set_title(&mut self, title: &str) {
+        let _ = execute!(io::stdout(), SetTitle(title));
+    }
+
+    fn offer(&mut self, copied: &str) {
+        let _ = execute!(io::stdout(), Print(osc52(copied, self.around)));
+    }
+
+    fn show_plain(&mut self, text: &str) {
+        let mut out = io::stdout();
+        let _ = queue!(out, LeaveAlternateScreen, cursor::Show);
+        // Raw mode stays on, so a line ends with both.
+        for line in text.lines() {
+            let _ = write!(out, "{line}\r\n");
+        }
+        let _ = write!(out, "\r\n(mongoferry: select with the mouse; Enter goes back)\r\n");
+        let _ = out.flush();
+    }
+
+    fn show_screen(&mut self) {
+        let _ = execute!(io::stdout(), EnterAlternateScreen, cursor::Hide);
+    }
+
+    fn suspend(&mut self) -> Result<(), &'static str> {
+        let own = rustix::process::getpid();
+        if rustix::process::getsid(None).is_ok_and(|leader| leader == own) {
+            return Err("There is no shell to go back to; q leaves.");
+        }
+        leave_modes();
+        // Stops the whole group, as a shell expects of Ctrl-Z; returns after `fg`.
+        let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::STOP);
+        let entered = enter_modes();
+        match (stopped, entered) {
+            (Ok(()), Ok(())) => Ok(()),
+            _ => Err("Suspending is not possible here."),
+        }
+    }
+
+    fn around(&self) -> Around {
+        self.around
+    }
+}
+
+/// Watches for the terminal going away, which reading from it does not report when SIGHUP is ignored.
+pub fn watch_for_hangup() -> watch::Receiver<bool> {
+    let (tell, gone) = watch::channel(false);
+    // Ends with the process: a thread that waits for a hangup cannot be woken otherwise.
+    let _ = thread::Builder::new().name("hangup".into()).spawn(move || {
+        let Ok(tty) = File::open("/dev/tty") else { return };
         loop {
-            let mut watched = [PollFd::new(&terminal, PollFlags::empty())];
+            let mut watched = [PollFd::new(&tty, PollFlags::empty())];
             match poll(&mut watched, None) {
-                Ok(_) if watched[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => break,
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
+                Ok(_) if watched[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
             }
         }
-        // Nobody listens any more when the wizard was left in another way.
-        let _ = sender.send(());
+        tell.send_replace(true);
     });
-    if receiver.await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Leaves the alternate screen, prints text as it is for the mouse, waits for Enter, comes back.
-pub fn show_plainly(text: &str) {
-    leave();
-    let mut out = io::stdout();
-    let _ = writeln!(out, "{text}\n\nEnter returns to the wizard.");
-    let _ = out.flush();
-    let mut line = String::new();
-    let _ = io::stdin().read_line(&mut line);
-    let _ = enter();
-}
-
-/// Ctrl-Z: gives the terminal back, stops this process, and comes back when it is continued. `false` when there is no
-/// shell to return to.
-pub fn suspend() -> bool {
-    let leader = rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid());
-    if leader {
-        return false;
-    }
-    leave();
-    let _ = rustix::process::kill_current_process_group(rustix::process::Signal::STOP);
-    let _ = enter();
-    true
+    gone
 }

@@ -11,6 +11,7 @@ use crate::{
         catalog::{Catalog, CatalogEntry, Kind},
         cluster::DriverError,
         errors::{code, is_transient},
+        namespace::TEMPORARY_PREFIX,
     },
     oplog::Dialect,
 };
@@ -39,7 +40,7 @@ pub(super) async fn check(destination: &Cluster, catalog: &Catalog, cancel: &Can
     let _abandoned = cancel.clone().drop_guard();
     let trial = Trial {
         destination: destination.clone(),
-        db: format!("mongoferry_check_{}", ObjectId::new().to_hex()),
+        db: format!("{TEMPORARY_PREFIX}{}", ObjectId::new().to_hex()),
         cancel,
         tried: HashSet::new(),
         failed: Vec::new(),

@@ -276,15 +276,9 @@ impl EndpointForm {
             }
             Part::Tls => self.turn_tls(key.code),
             Part::Ca => self.on_ca_key(key.code, control, key),
-            _ => match self.text(part) {
-                Some(field) => {
-                    if field.on_key(key) {
-                        Pressed::Taken
-                    } else {
-                        Pressed::Ignored
-                    }
-                }
-                _ => Pressed::Ignored,
+            _ => match self.text(part).is_some_and(|field| field.on_key(key)) {
+                true => Pressed::Taken,
+                false => Pressed::Ignored,
             },
         }
     }

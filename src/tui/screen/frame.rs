@@ -1,110 +1,104 @@
-//! The frame of every screen (UX.md rule 1): who and where, the rail, a rule, the body, one sentence, the keys.
+//! The frame around every screen: who and where, the rail, a rule, the body, one sentence, the keys.
 
-use super::{
-    check_data, confirm, connect, connect_new, countdown, destination, finalising, following, help, log, migrating,
-    prepare, running, small, stop_application, success, validate,
-};
-use crate::{
-    model::Phase,
-    tui::{
-        action::Screen,
-        model::{Overlay, Wizard},
-        update,
-        widget::{place, text},
-    },
+use super::{KeyHint, View, running, small};
+use crate::tui::{
+    action::Screen,
+    keymap,
+    model::{Model, Overlay},
+    widget::{place, text},
 };
 use ratatui::{
-    Frame,
+    Frame, Terminal,
+    backend::TestBackend,
     layout::Rect,
     text::{Line, Span},
 };
 
-/// Narrower or lower than this: no rail.
-const FULL: (u16, u16) = (80, 24);
-/// Narrower or lower than this: the status card.
-const NARROW: (u16, u16) = (60, 16);
+const RAIL: [&str; 7] = ["Destination", "Prepare", "Connect", "Validate", "Migrate", "Cut over", "Done"];
 
-/// The stations of the rail and the screens that belong to them.
-const RAIL: [(&str, &[Screen]); 7] = [
-    ("Destination", &[Screen::Destination]),
-    ("Prepare", &[Screen::Prepare]),
-    ("Connect", &[Screen::Connect]),
-    ("Validate", &[Screen::Validate]),
-    ("Migrate", &[Screen::Migrating, Screen::Following, Screen::Countdown]),
-    ("Cut over", &[Screen::StopApplication, Screen::Finalising, Screen::CheckData, Screen::ConnectNew]),
-    ("Done", &[Screen::Success]),
-];
-
-/// Draws the whole screen.
-pub fn draw(frame: &mut Frame<'_>, wizard: &Wizard) {
-    let area = frame.area();
-    let sentence = sentence(wizard);
-    if area.width < NARROW.0 || area.height < NARROW.1 {
-        return small::draw(frame, area, &wizard.view(), &sentence, "");
+/// The step of the rail that a screen belongs to.
+fn step(screen: Screen) -> usize {
+    match screen {
+        Screen::Destination => 0,
+        Screen::Prepare => 1,
+        Screen::Connect => 2,
+        Screen::Validate => 3,
+        Screen::Migrating | Screen::Following | Screen::Countdown => 4,
+        Screen::StopApplication | Screen::Finalising | Screen::CheckData | Screen::ConnectNew => 5,
+        Screen::Success => 6,
     }
-    let columns = usize::from(area.width);
-    let full = area.width >= FULL.0 && area.height >= FULL.1;
-    let view = wizard.view();
-    let mut top = vec![text::ends(&who(wizard), &format!("{} ", header(wizard)), columns)]
-        .into_iter()
-        .map(|line| Line::styled(line, view.theme.strong))
-        .collect::<Vec<_>>();
-    if full {
-        top.push(rail(wizard));
-    }
-    top.push(Line::styled(view.glyphs.rule.repeat(columns), view.theme.dim));
-    let head = u16::try_from(top.len()).unwrap_or(3);
-    place::draw(frame, place::part(area, 0, 0, area.width, head), top);
-    let body = place::part(area, 0, head, area.width, area.height.saturating_sub(head + 2));
-    draw_body(frame, body, wizard);
-    let bottom = vec![Line::raw(text::cut(&format!(" {sentence}"), columns)), footer(wizard, columns)];
-    place::draw(frame, place::part(area, 0, area.height - 2, area.width, 2), bottom);
 }
 
-fn who(wizard: &Wizard) -> String {
-    let view = wizard.view();
-    let destination = match (&wizard.destination, wizard.snapshot.phase) {
-        (_, phase) if !matches!(phase, Phase::Idle | Phase::Validating) => running::destination_name(&view),
-        (Some((name, _)), _) => name.clone(),
-        (None, _) => return " mongoferry".into(),
+/// The keys of what is on top.
+pub fn keys(model: &Model) -> Vec<KeyHint> {
+    match &model.overlay {
+        Some(Overlay::Help(help)) => help.keys(),
+        Some(Overlay::Log(log)) => log.keys(),
+        Some(Overlay::Confirm(question)) => question.keys(),
+        None => model.screens.keys(model.screen, &model.view()),
+    }
+}
+
+/// The sentence of the status line.
+pub fn status(model: &Model) -> String {
+    let view = model.view();
+    if let Some(said) = &model.said {
+        return said.clone();
+    }
+    if model.engine_gone {
+        return "The engine has ended; these are the last values known. q leaves.".into();
+    }
+    if let Some((what, since)) = model.waiting {
+        let waited = text::between(since, model.now).as_secs();
+        if waited >= 1 {
+            return format!("Waiting for the engine: {what}, {waited} s.");
+        }
+    }
+    match &model.overlay {
+        Some(Overlay::Help(_)) => "Esc, ? or q closes this help.".into(),
+        Some(Overlay::Log(log)) => log.status(&view),
+        Some(Overlay::Confirm(question)) => question.status(),
+        None => model.screens.status(model.screen, &view),
+    }
+}
+
+/// ` mongoferry  rs0 -> prod-new                             up 03:21:02  engine ok`
+fn header(model: &Model, columns: usize) -> Line<'static> {
+    let view = model.view();
+    let chosen = model.screens.connect.destination_name();
+    let started = model.is_started();
+    let route = if started {
+        format!("{} -> {}", running::source_name(&view), running::destination_name(&view))
+    } else {
+        match (chosen, view.snapshot.source.set.as_deref().filter(|_| model.screen == Screen::Validate)) {
+            (None, _) => String::new(),
+            (Some(name), set) => format!("{} -> {name}", set.unwrap_or("?")),
+        }
     };
-    let source = match wizard.snapshot.phase {
-        Phase::Idle => "?".to_string(),
-        _ => running::source_name(&view),
-    };
-    format!(" mongoferry  {source} -> {destination}")
+    let mut right = model.screens.header(model.screen, &view);
+    if model.engine_gone {
+        right = "engine gone".into();
+    } else if model.is_running() && right.starts_with("up ") {
+        right += "  engine ok";
+    }
+    let left = format!(" mongoferry  {route}");
+    let right = text::cut(&right, columns.saturating_sub(13));
+    let room = columns.saturating_sub(text::width(&right) + 1);
+    Line::from(vec![
+        Span::styled(text::left(&left, room), view.theme.strong),
+        Span::styled(format!("{right} "), view.theme.text),
+    ])
 }
 
-fn header(wizard: &Wizard) -> String {
-    if wizard.engine_gone {
-        return "ENGINE LOST".into();
-    }
-    let view = wizard.view();
-    match wizard.screen {
-        Screen::Destination => destination::header(&view),
-        Screen::Prepare => prepare::header(&view),
-        Screen::Connect => connect::header(&view),
-        Screen::Validate => validate::header(&view),
-        Screen::Migrating => migrating::header(&view),
-        Screen::Following => following::header(&view),
-        Screen::Countdown => countdown::header(&view),
-        Screen::StopApplication => stop_application::header(&view),
-        Screen::Finalising => finalising::header(&view),
-        Screen::CheckData => check_data::header(&view),
-        Screen::ConnectNew => connect_new::header(&view),
-        Screen::Success => success::header(&view),
-    }
-}
-
-fn rail(wizard: &Wizard) -> Line<'static> {
-    let view = wizard.view();
-    let now = RAIL.iter().position(|(_, screens)| screens.contains(&wizard.screen)).unwrap_or(0);
+/// ` +Destination  [Prepare]  Connect  Validate  Migrate  Cut over  Done`
+fn rail(model: &Model) -> Line<'static> {
+    let now = step(model.screen);
     let mut spans = vec![Span::raw(" ")];
-    for (index, (name, _)) in RAIL.iter().enumerate() {
-        let (word, style) = match index.cmp(&now) {
-            std::cmp::Ordering::Less => (format!("{}{name}", view.glyphs.done), view.theme.ok),
-            std::cmp::Ordering::Equal => (format!("[{name}]"), view.theme.strong),
-            std::cmp::Ordering::Greater => ((*name).to_string(), view.theme.dim),
+    for (at, name) in RAIL.iter().enumerate() {
+        let (word, style) = match at.cmp(&now) {
+            std::cmp::Ordering::Less => (format!("{}{name}", model.glyphs.done), model.theme.text),
+            std::cmp::Ordering::Equal => (format!("[{name}]"), model.theme.strong),
+            std::cmp::Ordering::Greater => ((*name).to_string(), model.theme.dim),
         };
         spans.push(Span::styled(word, style));
         spans.push(Span::raw("  "));
@@ -112,77 +106,66 @@ fn rail(wizard: &Wizard) -> Line<'static> {
     Line::from(spans)
 }
 
-fn draw_body(frame: &mut Frame<'_>, body: Rect, wizard: &Wizard) {
-    let (view, screens) = (wizard.view(), &wizard.screens);
-    match &wizard.overlay {
-        Some(Overlay::Help(from)) => {
-            let hints = update::screen_hints(wizard);
-            return help::draw(frame, body, &view, &hints, *from);
-        }
-        Some(Overlay::Log(state)) => return log::draw(frame, body, &view, state),
-        Some(Overlay::Confirm(state)) => return confirm::draw(frame, body, &view, state),
-        None => {}
+/// Draws everything into the whole frame, as its size allows.
+pub fn draw(frame: &mut Frame<'_>, model: &Model) {
+    let area = frame.area();
+    if area.is_empty() {
+        return;
     }
-    match wizard.screen {
-        Screen::Destination => destination::draw(frame, body, &view, &screens.destination),
-        Screen::Prepare => prepare::draw(frame, body, &view, &screens.prepare),
-        Screen::Connect => connect::draw(frame, body, &view, &screens.connect),
-        Screen::Validate => validate::draw(frame, body, &view, &screens.validate),
-        Screen::Migrating => migrating::draw(frame, body, &view, &screens.migrating),
-        Screen::Following => following::draw(frame, body, &view, &screens.following),
-        Screen::Countdown => countdown::draw(frame, body, &view, &screens.countdown),
-        Screen::StopApplication => stop_application::draw(frame, body, &view, &screens.stop_application),
-        Screen::Finalising => finalising::draw(frame, body, &view, &screens.finalising),
-        Screen::CheckData => check_data::draw(frame, body, &view, &screens.check_data),
-        Screen::ConnectNew => connect_new::draw(frame, body, &view, &screens.connect_new),
-        Screen::Success => success::draw(frame, body, &view, &screens.success),
+    if area.width < 60 || area.height < 16 {
+        small::draw(frame, area, model);
+        return;
+    }
+    let view = model.view();
+    let columns = usize::from(area.width);
+    let full = area.width >= 80 && area.height >= 24;
+    let mut top = vec![header(model, columns)];
+    if full {
+        top.push(rail(model));
+    }
+    top.push(Line::styled(model.glyphs.rule.repeat(columns), model.theme.dim));
+    let above = u16::try_from(top.len()).unwrap_or(3);
+    place::draw(frame, place::part(area, 0, 0, area.width, above), top);
+    let body = place::part(area, 0, above, area.width, area.height.saturating_sub(above + 2));
+    draw_body(frame, body, model, &view);
+    let sentence = format!(" {}", status(model));
+    let style = if sentence.starts_with(" ! ") { view.theme.fail } else { view.theme.text };
+    let below = vec![
+        Line::styled(text::cut(&sentence, columns), style),
+        keymap::footer(&keys(model), model.is_typing(), columns, &view),
+    ];
+    place::draw(frame, place::below(area, area.height.saturating_sub(2)), below);
+}
+
+fn draw_body(frame: &mut Frame<'_>, body: Rect, model: &Model, view: &View<'_>) {
+    match &model.overlay {
+        Some(Overlay::Log(log)) => log.draw(frame, body, view),
+        Some(Overlay::Help(help)) => {
+            help.draw(frame, body, view, &below_help(model), model.screens.is_typing(model.screen))
+        }
+        Some(Overlay::Confirm(question)) => question.draw(frame, body, view),
+        None => model.screens.draw(model.screen, frame, body, view),
     }
 }
 
-/// The status line: what was just said, else what the screen says.
-fn sentence(wizard: &Wizard) -> String {
-    if let Some(message) = &wizard.message {
-        return message.clone();
-    }
-    let (view, screens) = (wizard.view(), &wizard.screens);
-    match &wizard.overlay {
-        Some(Overlay::Help(_)) => return help::status(),
-        Some(Overlay::Log(state)) => return log::status(&view, state),
-        Some(Overlay::Confirm(state)) => return confirm::status(state),
-        None => {}
-    }
-    match wizard.screen {
-        Screen::Destination => destination::status(&view, &screens.destination),
-        Screen::Prepare => prepare::status(&view, &screens.prepare),
-        Screen::Connect => connect::status(&view, &screens.connect),
-        Screen::Validate => validate::status(&view, &screens.validate),
-        Screen::Migrating => migrating::status(&view, &screens.migrating),
-        Screen::Following => following::status(&view, &screens.following),
-        Screen::Countdown => countdown::status(&view, &screens.countdown),
-        Screen::StopApplication => stop_application::status(&view, &screens.stop_application),
-        Screen::Finalising => finalising::status(&view, &screens.finalising),
-        Screen::CheckData => check_data::status(&view, &screens.check_data),
-        Screen::ConnectNew => connect_new::status(&view, &screens.connect_new),
-        Screen::Success => success::status(&view, &screens.success),
-    }
+/// The keys that the help explains.
+pub fn below_help(model: &Model) -> Vec<KeyHint> {
+    model.screens.keys(model.screen, &model.view())
 }
 
-/// The keys that fit, most important first; `? Help` always.
-fn footer(wizard: &Wizard, columns: usize) -> Line<'static> {
-    let view = wizard.view();
-    let help = if wizard.is_typing() { "F1 Help" } else { "? Help" };
-    let mut room = columns.saturating_sub(text::width(help) + 2);
-    let mut spans = vec![Span::raw(" ")];
-    for hint in update::hints(wizard) {
-        let word = format!("{} {}  ", hint.key, hint.label);
-        let width = text::width(&word);
-        if width > room {
-            break;
-        }
-        room -= width;
-        let style = if hint.disabled.is_some() { view.theme.dim } else { view.theme.text };
-        spans.push(Span::styled(word, style));
-    }
-    spans.push(Span::raw(help));
-    Line::from(spans)
+/// The size of the body in a terminal of the model's size.
+pub fn body_size(model: &Model) -> (usize, usize) {
+    let (width, height) = (usize::from(model.size.0), usize::from(model.size.1));
+    let around = if width >= 80 && height >= 24 { 5 } else { 4 };
+    (width, height.saturating_sub(around))
+}
+
+/// The screen as plain text of `width` x `height`, trailing blanks left out.
+pub fn as_text(model: &Model, width: u16, height: u16) -> String {
+    // A test backend cannot fail: its error has no value.
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(width.max(1), height.max(1)));
+    let Ok(drawn) = terminal.draw(|frame| draw(frame, model));
+    let buffer = drawn.buffer;
+    let row = |y: u16| -> String { (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect() };
+    (0..buffer.area.height).map(|y| format!("{}\n", row(y).trim_end())).collect()
 }

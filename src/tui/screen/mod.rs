@@ -47,7 +47,10 @@ pub mod log;
 pub mod migrating;
 pub mod prepare;
 pub mod running;
+pub mod screens;
 pub mod small;
 pub mod stop_application;
 pub mod success;
 pub mod validate;
+
+pub use screens::Screens;

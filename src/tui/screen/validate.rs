@@ -1,9 +1,9 @@
-//! 4.4 Validation report: checks stream in, a failure explains itself, Start Migration when all is well.
+//! 4.4 Validation report: the checks as they come in, what to do about a failure, and Start Migration.
 
-use super::{KeyHint, View, running};
+use super::{KeyHint, View};
 use crate::{
     model::{
-        Check, CheckState, Command, Phase, Side, ValidationReport,
+        Check, CheckId, CheckState, Command, Side, ValidationReport,
         command::Consent,
         units::{show_bytes, show_duration},
     },
@@ -25,280 +25,404 @@ use ratatui::{
 };
 use std::time::Duration;
 
-/// The selected check, and whether warnings are accepted.
+/// What is selected, what was accepted, and what the plan says.
 #[derive(Debug, Default)]
 pub struct State {
-    /// `None`: the first failure, or the Start button.
-    selected: Option<usize>,
+    /// The check that the operator moved to; `None`: the first failure, by itself.
+    selected: Option<CheckId>,
+    /// The focus is on Start Migration rather than in the list.
+    in_list: bool,
     accepted: bool,
+    destination: String,
+}
+
+impl State {
+    /// A new validation begins on `destination`.
+    pub fn begin(&mut self, destination: String) {
+        *self = Self { destination, ..Self::default() };
+    }
+
+    fn current<'a>(&self, report: &'a ValidationReport) -> Option<&'a Check> {
+        let of = |state: CheckState| report.checks.iter().find(move |check| check.state == state);
+        match self.selected {
+            Some(id) => report.checks.iter().find(|check| check.id == id),
+            None => of(CheckState::Fail).or_else(|| of(CheckState::Warn).filter(|_| report.finished)),
+        }
+    }
 }
 
 fn report<'a>(view: &View<'a>) -> Option<&'a ValidationReport> {
     view.snapshot.validation.as_ref()
 }
 
-impl State {
-    /// What Enter and the explanation are about: the chosen check, else the first one that failed.
-    fn current(&self, report: &ValidationReport) -> Option<usize> {
-        let chosen = self.selected.filter(|at| *at < report.checks.len());
-        chosen.or_else(|| report.checks.iter().position(|check| check.state == CheckState::Fail))
-    }
-}
-
-fn warnings(report: &ValidationReport) -> usize {
-    report.count(CheckState::Warn)
+/// The right end of line 1.
+pub fn header(view: &View<'_>) -> String {
+    report(view).map_or_else(String::new, |report| {
+        let took = show_duration(Duration::from_millis(report.took_ms));
+        format!("{} checks, {took}", report.checks.len())
+    })
 }
 
 /// Why Start Migration does nothing now.
-fn start_disabled(view: &View<'_>, state: &State) -> Option<String> {
-    let Some(report) = report(view) else { return Some("Nothing has been validated yet.".into()) };
-    if view.snapshot.phase != Phase::Validating {
-        return Some("The migration has been started.".into());
-    }
+fn start_blocked(view: &View<'_>, state: &State) -> Option<String> {
+    let Some(report) = report(view) else { return Some("The checks have not begun.".into()) };
+    let names = |wanted: CheckState| {
+        let names: Vec<&str> =
+            report.checks.iter().filter(|check| check.state == wanted).map(|check| check.label.as_str()).collect();
+        names.join(", ")
+    };
+    let failed = report.count(CheckState::Fail);
     if !report.finished {
         let running = report.checks.iter().find(|check| check.state == CheckState::Running);
-        let what = running.map_or("the next check".to_string(), |check| format!("{} ({})", check.label, check.side));
-        return Some(format!("The checks are still running: {what}."));
+        let what = running.map_or_else(String::new, |check| format!(": {} of the {}", check.label, check.side));
+        return Some(format!("Checking{what}."));
+    }
+    if failed > 0 {
+        let warned = match report.count(CheckState::Warn) {
+            0 => String::new(),
+            count => format!(", {}", text::counted(count, "warning", "warnings")),
+        };
+        return Some(format!(
+            "{failed} failed{warned}. Start Migration is disabled: fix {} first.",
+            names(CheckState::Fail)
+        ));
     }
     if !report.passed() {
-        let failed = report.checks.iter().find(|check| check.state == CheckState::Fail);
-        let first = failed.map_or(String::new(), |check| format!(": fix {} first", check.label));
-        let count = text::counted(report.count(CheckState::Fail), "check failed", "checks failed");
-        return Some(format!("{count}. Start Migration is disabled{first}."));
+        return Some(format!("Start Migration is disabled: {} could not run.", names(CheckState::Skip)));
     }
-    if warnings(report) > 0 && !state.accepted {
-        return Some("Space accepts the warnings; then Enter starts the migration.".into());
+    if report.count(CheckState::Warn) > 0 && !state.accepted {
+        return Some(format!("Space accepts the warning: {}. Then Enter starts.", names(CheckState::Warn)));
     }
     None
 }
 
-/// The right end of line 1.
-pub fn header(view: &View<'_>) -> String {
-    match report(view) {
-        Some(report) => {
-            format!("{} checks, {}", report.checks.len(), show_duration(Duration::from_millis(report.took_ms)))
+/// One sentence: what now, or why not.
+pub fn status(view: &View<'_>, state: &State) -> String {
+    start_blocked(view, state).unwrap_or_else(|| {
+        if will_drop(view) {
+            "All checks are well. Enter asks for the destination's name, then starts.".into()
+        } else {
+            "All checks are well. Enter starts the migration.".into()
         }
-        None => "step 4 of 7".into(),
+    })
+}
+
+fn will_drop(view: &View<'_>) -> bool {
+    report(view).is_some_and(|report| report.passed() && !report.would_drop.is_empty())
+}
+
+fn run_again_blocked(view: &View<'_>) -> Option<String> {
+    match report(view) {
+        Some(report) if report.finished => None,
+        _ => Some("The checks are still running.".into()),
     }
 }
 
-/// One sentence: what now, or why not.
-pub fn status(view: &View<'_>, state: &State) -> String {
-    start_disabled(view, state).unwrap_or_else(|| "All is well. Enter starts the migration.".into())
+fn fix_of(check: &Check) -> Option<String> {
+    check.fix_command.clone().or_else(|| Some(check.fix.clone()).filter(|fix| !fix.is_empty()))
+}
+
+fn copy_blocked(view: &View<'_>, state: &State) -> Option<String> {
+    let fix = report(view).and_then(|report| state.current(report)).and_then(fix_of);
+    fix.is_none().then(|| "There is nothing to fix in the selected check.".into())
 }
 
 /// The keys, most important first.
 pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
-    let running = report(view).is_none_or(|report| !report.finished);
-    let busy = running.then(|| "The checks are still running.".to_string());
-    let no_fix = fix(view, state).is_none().then(|| "The selected check has no command to copy.".to_string());
-    let mut keys =
-        vec![key_unless("Enter", "Start", "Starts the migration when every check passed", start_disabled(view, state))];
-    if report(view).is_some_and(|report| warnings(report) > 0) {
-        keys.push(key("Space", "Accept warnings", "Accepts the warnings, once for all; the report names them"));
+    let mut keys = Vec::new();
+    let passed = report(view).is_some_and(ValidationReport::passed);
+    if passed {
+        let help = "Starts copying; asks for the destination's name first when something is dropped";
+        keys.push(key_unless("Enter", "Start Migration", help, start_blocked(view, state)));
     }
-    keys.push(key_unless("r", "Run again", "Runs the checks again after something was fixed", busy));
-    keys.push(key_unless("y", "Copy fix", "Copies the command that fixes the selected check", no_fix));
-    keys.push(key("Up/Down", "Select", "Selects a check; its explanation is shown below"));
-    keys.push(key("w", "Save report", "Writes the report into the current folder"));
-    keys.push(key("Esc", "Back", "Back to the connection form; nothing has been written"));
+    if passed && report(view).is_some_and(|report| report.count(CheckState::Warn) > 0) {
+        keys.push(key("Space", "Accept", "Accepts the warnings, by name; they are kept in the report"));
+    }
+    keys.push(key("Up/Down", "Select", "Moves in the list of checks; also j and k"));
+    keys.push(key_unless("r", "Run again", "Runs the checks again", run_again_blocked(view)));
+    keys.push(key_unless(
+        "y",
+        "Copy fix",
+        "Copies the command or the advice of the selected check",
+        copy_blocked(view, state),
+    ));
+    keys.push(key("w", "Save report", "Writes the checks to a file"));
+    keys.push(key("Esc", "Back", "Back to the connection form"));
     keys
-}
-
-fn fix(view: &View<'_>, state: &State) -> Option<String> {
-    let report = report(view)?;
-    report.checks.get(state.current(report)?)?.fix_command.clone()
 }
 
 /// What a key does.
 pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
-    let count = report(view).map_or(0, |report| report.checks.len());
-    let at = report(view).and_then(|report| state.current(report));
     match plain(key)? {
-        KeyCode::Up | KeyCode::Char('k') => {
-            state.selected = Some(at.map_or(count.saturating_sub(1), |at| at.saturating_sub(1)));
-            None
+        KeyCode::Esc | KeyCode::Left => return Some(Action::Open(Screen::Connect)),
+        KeyCode::Up | KeyCode::Char('k') => select(state, view, -1),
+        KeyCode::Down | KeyCode::Char('j') => select(state, view, 1),
+        KeyCode::Char('r') => {
+            return Some(run_again_blocked(view).map_or(Action::Send(Command::Revalidate), Action::Say));
         }
-        KeyCode::Down | KeyCode::Char('j') => {
-            state.selected = Some(at.map_or(0, |at| (at + 1).min(count.saturating_sub(1))));
-            None
+        KeyCode::Char('y') => {
+            let fix = report(view).and_then(|report| state.current(report)).and_then(fix_of);
+            let nothing = || Action::Say("There is nothing to fix in the selected check.".into());
+            return Some(fix.map_or_else(nothing, Action::Copy));
         }
-        KeyCode::Char(' ') => {
-            state.accepted = !state.accepted;
-            None
+        KeyCode::Char('w') => {
+            let nothing = || Action::Say("There is no report yet.".into());
+            let save = |report| Action::Save { file_name: "mongoferry-validation.txt".into(), text: as_text(report) };
+            return Some(report(view).map_or_else(nothing, save));
         }
-        KeyCode::Char('r') if report(view).is_some_and(|report| report.finished) => {
-            (state.selected, state.accepted) = (None, false);
-            Some(Action::Send(Command::Revalidate))
-        }
-        KeyCode::Char('r') => Some(Action::Say("The checks are still running.".into())),
-        KeyCode::Char('y') => Some(match fix(view, state) {
-            Some(command) => Action::Copy(command),
-            None => Action::Say("The selected check has no command to copy.".into()),
-        }),
-        KeyCode::Char('w') => report(view)
-            .map(|report| Action::Save { file_name: "mongoferry-validation.txt".into(), text: plain_report(report) }),
-        KeyCode::Enter => Some(match start_disabled(view, state) {
-            Some(why) => Action::Say(why),
-            None => start(view),
-        }),
-        KeyCode::Esc => Some(Action::Open(Screen::Connect)),
-        _ => None,
+        KeyCode::Char(' ') if report(view).is_some_and(ValidationReport::passed) => state.accepted = !state.accepted,
+        KeyCode::Enter => return Some(start_blocked(view, state).map_or_else(|| start(view, state), Action::Say)),
+        _ => {}
     }
+    None
 }
 
-fn start(view: &View<'_>) -> Action {
-    let consent = Consent { warnings: true, clear_destination: true };
+fn select(state: &mut State, view: &View<'_>, by: isize) {
+    let Some(report) = report(view) else { return };
+    let at = state.current(report).and_then(|now| report.checks.iter().position(|check| check.id == now.id));
+    let to = match at {
+        None if by > 0 => 0,
+        None => report.checks.len().saturating_sub(1),
+        Some(at) => at.saturating_add_signed(by).min(report.checks.len().saturating_sub(1)),
+    };
+    state.in_list = true;
+    state.selected = report.checks.get(to).map(|check| check.id);
+}
+
+fn start(view: &View<'_>, state: &State) -> Action {
+    let warnings = state.accepted;
+    if !will_drop(view) {
+        return Action::Send(Command::Start(Consent { warnings, clear_destination: false }));
+    }
+    let name = &state.destination;
     let dropped = report(view).map(|report| report.would_drop.as_slice()).unwrap_or_default();
-    if dropped.is_empty() {
-        return Action::Send(Command::Start(Consent { clear_destination: false, ..consent }));
-    }
-    let destination = running::destination_name(view);
-    let count = text::counted(dropped.len(), "database", "databases");
-    let mut body =
-        vec![format!("This DROPS collections of {count} on the DESTINATION, before copying:"), String::new()];
-    for database in dropped {
-        let collections = usize::try_from(database.collections).unwrap_or(usize::MAX);
-        let collections = text::counted(collections, "collection", "collections");
-        body.push(format!("  {:<20} {collections:<16} {}", database.name, show_bytes(database.bytes)));
-    }
+    let mut body = vec![
+        format!("This DROPS {} on the DESTINATION,", text::counted(dropped.len(), "database", "databases")),
+        "as far as the plan selects them, before copying:".into(),
+        String::new(),
+    ];
+    body.extend(dropped.iter().map(|database| {
+        let count = usize::try_from(database.collections).unwrap_or(usize::MAX);
+        let collections = text::counted(count, "collection", "collections");
+        format!("  {:<20} {collections:>16}  {:>10}", text::cut(&database.name, 20), show_bytes(database.bytes))
+    }));
     body.extend([String::new(), "It cannot be undone. The source is not touched.".into()]);
     Action::Confirm(Confirmation {
-        title: format!("Clear existing data on {destination}?"),
+        title: format!("Clear existing data on {name}?"),
         body,
-        expected: destination,
+        expected: name.clone(),
         expected_label: "the destination name".into(),
         button: "Drop and continue".into(),
-        then: Box::new(Action::Send(Command::Start(consent))),
+        then: Box::new(Action::Send(Command::Start(Consent { warnings, clear_destination: true }))),
     })
 }
 
-/// The report as plain lines, for a file.
-fn plain_report(report: &ValidationReport) -> String {
-    let mut out = String::new();
-    for check in &report.checks {
-        out.push_str(&format!("{:<5} {} {}: {}\n", word(check.state), check.side, check.label, check.evidence));
-        for extra in [&check.explanation, &check.fix].into_iter().filter(|extra| !extra.is_empty()) {
-            out.push_str(&format!("      {extra}\n"));
-        }
-        if let Some(command) = &check.fix_command {
-            out.push_str(&format!("      {command}\n"));
-        }
-    }
-    out
-}
-
-fn word(state: CheckState) -> &'static str {
+fn word(state: CheckState, view: &View<'_>) -> (&'static str, Style) {
     match state {
-        CheckState::Waiting => "",
-        CheckState::Running => "...",
-        CheckState::Ok => "OK",
-        CheckState::Warn => "WARN",
-        CheckState::Fail => "FAIL",
-        CheckState::Skip => "SKIP",
+        CheckState::Waiting => ("", view.theme.dim),
+        CheckState::Running => ("...", view.theme.text),
+        CheckState::Ok => ("OK", view.theme.ok),
+        CheckState::Warn => ("WARN", view.theme.wait),
+        CheckState::Fail => ("FAIL", view.theme.fail),
+        CheckState::Skip => ("SKIP", view.theme.dim),
     }
 }
 
-fn style(state: CheckState, view: &View<'_>) -> Style {
-    match state {
-        CheckState::Ok => view.theme.ok,
-        CheckState::Warn => view.theme.wait,
-        CheckState::Fail => view.theme.fail,
-        CheckState::Waiting | CheckState::Running | CheckState::Skip => view.theme.dim,
-    }
-}
-
-/// Draws the body.
-pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
-    let Some(report) = report(view) else {
-        return place::draw(frame, body, vec![Line::raw(" Nothing has been validated yet; Esc goes back.")]);
-    };
-    let columns = usize::from(body.width);
-    let below = explanation(view, state, report, columns);
-    let room = usize::from(body.height).saturating_sub(below.len() + 1);
-    let rows = checks(view, state, report, columns);
-    let at = rows.iter().position(|(selected, _)| *selected).unwrap_or(0);
-    let skip = (at + 2).saturating_sub(room).min(rows.len().saturating_sub(room));
-    let mut lines: Vec<Line<'static>> = rows.into_iter().skip(skip).take(room).map(|(_, line)| line).collect();
-    lines.push(Line::styled(format!(" {}", view.glyphs.rule.repeat(columns.saturating_sub(2))), view.theme.dim));
-    lines.extend(below);
-    place::draw(frame, body, lines);
-}
-
-fn checks(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize) -> Vec<(bool, Line<'static>)> {
-    let current = state.current(report);
-    let mut lines = Vec::new();
-    let mut side = None;
-    for (index, check) in report.checks.iter().enumerate() {
-        if side != Some(check.side) {
-            side = Some(check.side);
-            let name = if check.side == Side::Source {
-                format!(" Source {}", running::source_name(view))
-            } else {
-                format!(" Destination {}", running::destination_name(view))
+/// The report as plain text, for a file.
+fn as_text(report: &ValidationReport) -> String {
+    let mut out = String::from("mongoferry validation\n");
+    for side in [Side::Source, Side::Destination] {
+        out += &format!("\n{side}\n");
+        for check in report.checks.iter().filter(|check| check.side == side) {
+            let word = match check.state {
+                CheckState::Waiting => "-",
+                CheckState::Running => "...",
+                CheckState::Ok => "OK",
+                CheckState::Warn => "WARN",
+                CheckState::Fail => "FAIL",
+                CheckState::Skip => "SKIP",
             };
-            lines.push((false, Line::styled(text::cut(&name, columns), view.theme.strong)));
+            out += &format!("  {word:<5} {:<15} {}\n", check.label, check.evidence);
+            for (label, sentence) in [("why", &check.explanation), ("fix", &check.fix)] {
+                if !sentence.is_empty() {
+                    out += &format!("        {label}: {sentence}\n");
+                }
+            }
+            if let Some(command) = &check.fix_command {
+                out += &format!("        run: {command}\n");
+            }
         }
-        lines.push((current == Some(index), row(check, current == Some(index), view, columns)));
     }
-    lines
+    let list = |title: &str, lines: &[String]| -> String {
+        let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+        if lines.is_empty() { lines } else { format!("\n{title}\n{lines}") }
+    };
+    out += &list("Start Migration would", &report.summary);
+    out + &list("Left behind", &report.left_behind)
 }
 
-fn row(check: &Check, selected: bool, view: &View<'_>, columns: usize) -> Line<'static> {
-    let pointer = if selected { view.glyphs.pointer } else { " " };
-    let evidence = text::cut(&check.evidence, columns.saturating_sub(26));
-    let label = text::left(&check.label, 15);
-    let label_style = if selected { view.theme.selected } else { view.theme.text };
-    Line::from(vec![
-        Span::raw(format!(" {pointer} ")),
-        Span::styled(text::left(word(check.state), 6), style(check.state, view)),
-        Span::styled(label, label_style),
-        Span::raw(format!(" {evidence}")),
-    ])
+/// One line of the list: a heading, a check, or several fine checks of the destination in one.
+struct Row {
+    id: Option<CheckId>,
+    line: Line<'static>,
 }
 
-fn explanation(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize) -> Vec<Line<'static>> {
-    let current = state.current(report).and_then(|at| report.checks.get(at));
-    match current.filter(|check| !check.explanation.is_empty() || !check.fix.is_empty()) {
-        Some(check) => explained(check, view, columns),
-        None if report.passed() => ready(view, state, report, columns),
-        None => vec![Line::styled(" Nothing has been written to either cluster.", view.theme.dim)],
+const CONNECTING: [CheckId; 5] = [
+    CheckId::DestinationNetwork,
+    CheckId::DestinationTls,
+    CheckId::DestinationSignIn,
+    CheckId::DestinationReplicaSet,
+    CheckId::DestinationPermissions,
+];
+
+fn rows(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize, tight: bool) -> Vec<Row> {
+    let current = state.current(report).map(|check| check.id);
+    let mut rows = Vec::new();
+    let heading = |side: &str, label: &str| Row {
+        id: None,
+        line: Line::styled(text::cut(&format!(" {side} {label}"), columns), view.theme.strong),
+    };
+    let fine = |id: CheckId| report.checks.iter().any(|check| check.id == id && check.state == CheckState::Ok);
+    let together =
+        tight && CONNECTING.iter().all(|id| fine(*id)) && !current.is_some_and(|id| CONNECTING.contains(&id));
+    for check in &report.checks {
+        if check.id == CheckId::SourceNetwork {
+            rows.push(heading("Source", &view.snapshot.source.label));
+        }
+        if check.id == CheckId::DestinationNetwork {
+            let label =
+                if state.destination.is_empty() { &view.snapshot.destination.label } else { &state.destination };
+            rows.push(heading("Destination", label));
+        }
+        if together && CONNECTING.contains(&check.id) {
+            if check.id == CheckId::DestinationNetwork {
+                let labels: Vec<&str> = CONNECTING.iter().map(|id| id.label()).collect();
+                let spans = vec![
+                    Span::raw("   "),
+                    Span::styled(format!("{:<6}", "OK"), view.theme.ok),
+                    Span::raw(text::cut(&labels.join(", "), columns.saturating_sub(10))),
+                ];
+                rows.push(Row { id: Some(check.id), line: Line::from(spans) });
+            }
+            continue;
+        }
+        let (word, style) = word(check.state, view);
+        let selected = current == Some(check.id);
+        let pointer = if selected { view.glyphs.pointer } else { " " };
+        let rest = format!("{:<15} {}", check.label, check.evidence);
+        let rest = text::cut(&rest, columns.saturating_sub(10));
+        let body = if selected { view.theme.selected } else { view.theme.text };
+        let line = Line::from(vec![
+            Span::raw(format!(" {pointer} ")),
+            Span::styled(format!("{word:<6}"), style),
+            Span::styled(rest, body),
+        ]);
+        rows.push(Row { id: Some(check.id), line });
     }
+    rows
 }
 
-fn explained(check: &Check, view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    let head = format!(" {} {}: {}", word(check.state), check.label, check.explanation);
-    for (index, line) in text::wrap(&head, columns.saturating_sub(2)).into_iter().take(3).enumerate() {
-        let style = if index == 0 { style(check.state, view) } else { view.theme.text };
-        lines.push(Line::styled(if index == 0 { line } else { format!("   {line}") }, style));
+/// The block at the bottom: the selected check explained, or what Start will do.
+fn bottom(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize) -> Vec<Line<'static>> {
+    if report.passed() && !state.in_list {
+        return summary(view, state, report, columns);
     }
-    for line in text::wrap(&check.fix, columns.saturating_sub(4)).into_iter().take(3) {
-        lines.push(Line::raw(format!("   {line}")));
+    let Some(check) = state.current(report) else { return Vec::new() };
+    let (word, style) = word(check.state, view);
+    let sentence = if check.explanation.is_empty() { &check.evidence } else { &check.explanation };
+    let mut wrapped =
+        text::labelled(&format!(" {word} {}: ", check.label), sentence, columns.saturating_sub(1)).into_iter();
+    let mut lines: Vec<Line<'static>> = wrapped.next().map(|line| Line::styled(line, style)).into_iter().collect();
+    lines.extend(wrapped.map(Line::from));
+    if !check.fix.is_empty() {
+        lines.extend(text::labelled("   Fix  ", &check.fix, columns.saturating_sub(1)).into_iter().map(Line::from));
     }
     if let Some(command) = &check.fix_command {
-        for line in text::pieces(command, columns.saturating_sub(6)).into_iter().take(3) {
-            lines.push(Line::styled(format!("     {line}"), view.theme.strong));
-        }
-        lines.push(Line::raw("   y copies this; then press r. Nothing has been written to either cluster."));
+        lines.extend(text::labelled("   Run  ", command, columns.saturating_sub(1)).into_iter().map(Line::from));
+        lines.push(Line::styled("        (y copies this)", view.theme.dim));
+    }
+    if matches!(check.state, CheckState::Fail | CheckState::Warn) {
+        lines.push(Line::raw("   Then press r. Nothing has been written to either cluster."));
+    }
+    if report.passed() {
+        lines.push(button(view, state, columns));
     }
     lines
 }
 
-fn ready(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize) -> Vec<Line<'static>> {
-    let mut lines: Vec<Line<'static>> =
-        report.summary.iter().take(4).map(|line| Line::raw(text::cut(&format!(" {line}"), columns))).collect();
-    for what in report.left_behind.iter().take(2) {
-        lines.push(Line::styled(text::cut(&format!(" not carried: {what}"), columns), view.theme.wait));
+fn summary(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize) -> Vec<Line<'static>> {
+    let mut lines = vec![Line::styled(" Start Migration will", view.theme.strong)];
+    let dropped = &report.would_drop;
+    if !dropped.is_empty() {
+        let names: Vec<&str> = dropped.iter().map(|database| database.name.as_str()).collect();
+        let sentence = format!("DROP on {}: {}", state.destination, names.join(", "));
+        let wrapped = text::labelled("   ", &sentence, columns.saturating_sub(1));
+        lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.wait)));
     }
-    let count = warnings(report);
-    if count > 0 {
-        let mark = if state.accepted { "[x]" } else { "[ ]" };
-        let what = text::counted(count, "warning", "warnings");
-        lines.push(Line::raw(format!(" {mark} I accept {what}   (Space)")));
+    for sentence in &report.summary {
+        lines.extend(text::labelled("   ", sentence, columns.saturating_sub(1)).into_iter().map(Line::from));
     }
-    let enabled = start_disabled(view, state).is_none();
-    let button = Button { label: "Start Migration".into(), enabled };
-    lines.push(buttons::row(&[button], 0, columns.saturating_sub(19) / 2, view.theme));
+    if !report.left_behind.is_empty() {
+        let count = text::counted(report.left_behind.len(), "object", "objects");
+        let sentence = format!("leave {count} behind: {}", report.left_behind.join("; "));
+        let wrapped = text::labelled("   ", &sentence, columns.saturating_sub(1));
+        lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.wait)));
+    }
+    let warned: Vec<String> = report
+        .checks
+        .iter()
+        .filter(|check| check.state == CheckState::Warn)
+        .map(|check| format!("{} ({})", check.label, check.evidence))
+        .collect();
+    if !warned.is_empty() {
+        let tick = if state.accepted { "[x]" } else { "[ ]" };
+        let wrapped = text::labelled(&format!(" {tick} I accept: "), &warned.join("; "), columns.saturating_sub(1));
+        lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.wait)));
+    }
+    lines.push(button(view, state, columns));
     lines
+}
+
+fn button(view: &View<'_>, state: &State, columns: usize) -> Line<'static> {
+    let row = [Button { label: "Start Migration".into(), enabled: start_blocked(view, state).is_none() }];
+    buttons::row(&row, 0, columns.saturating_sub(buttons::columns(&row)) / 2, view.theme)
+}
+
+/// The 19 lines between rule and status line.
+pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
+    let columns = usize::from(body.width);
+    let height = usize::from(body.height);
+    let Some(report) = report(view) else {
+        place::draw(frame, body, vec![Line::raw(" The checks have not begun.")]);
+        return;
+    };
+    let tight = height < 30;
+    let rows = rows(view, state, report, columns, tight);
+    let mut bottom = bottom(view, state, report, columns);
+    // The button stays when the block is cut.
+    let most = if tight { height * 2 / 5 } else { height / 2 }.max(height.saturating_sub(rows.len() + 1));
+    if bottom.len() > most && most > 0 {
+        let last = bottom.pop();
+        bottom.truncate(most - 1);
+        bottom.extend(last);
+    }
+    let list_height = height.saturating_sub(bottom.len() + usize::from(!bottom.is_empty()));
+    let current = state.current(report).map(|check| check.id);
+    let at = rows.iter().position(|row| row.id.is_some() && row.id == current).unwrap_or(0);
+    let progress = rows.iter().rposition(|row| {
+        let is_active = |check: &Check| Some(check.id) == row.id && check.state == CheckState::Running;
+        report.checks.iter().any(is_active)
+    });
+    let follow = if state.in_list || report.finished { at } else { at.max(progress.unwrap_or(0)) };
+    let offset = (follow + 2).saturating_sub(list_height).min(rows.len().saturating_sub(list_height));
+    let mut lines: Vec<Line<'static>> = rows.into_iter().skip(offset).take(list_height).map(|row| row.line).collect();
+    if !bottom.is_empty() {
+        while lines.len() < list_height && height < 30 {
+            lines.push(Line::raw(""));
+        }
+        let rule = format!(" {}", view.glyphs.rule.repeat(columns.saturating_sub(2)));
+        lines.push(Line::styled(rule, view.theme.dim));
+        lines.extend(bottom);
+    }
+    place::draw(frame, body, lines);
 }
