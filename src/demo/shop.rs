@@ -30,7 +30,8 @@ impl Numbers {
 
     fn word(&mut self) -> &'static str {
         self.pick([
-            "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "juniper", "knoll", "larch",
+            "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "juniper", "knoll",
+            "larch",
         ])
     }
 
