@@ -19,6 +19,7 @@
 //! 5. Every action that a key can trigger is a [`model::Command`]; a view mutates nothing.
 
 pub mod cli;
+pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod machine;
@@ -26,11 +27,14 @@ pub mod model;
 pub mod mongo;
 pub mod oplog;
 pub mod paths;
+pub mod pem;
 pub mod plain;
+pub mod profiles;
 pub mod report;
-//ROLES
+pub mod roles;
 pub mod secret;
 pub mod session;
 pub mod telemetry;
 pub mod tui;
+pub mod uri;
 pub mod validate;

@@ -1,2 +1,20 @@
-//! The `mongoferry` binary.
-fn main() {}
+//! The `mongoferry` binary: parse arguments, choose a role, map errors to exit codes.
+
+use clap::Parser;
+use mongoferry::{cli::Cli, roles};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mongoferry: this host: cannot start the runtime: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let code = runtime.block_on(roles::play(cli));
+    // Tasks that are still blocked in a system call must not hold the terminal.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    ExitCode::from(code)
+}

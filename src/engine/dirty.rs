@@ -12,7 +12,7 @@ use std::{
 
 /// Identifiers kept for all collections together.
 pub const MAX_IDS: usize = 1_000_000;
-/// Memory for them, bytes; each identifier counts [`ENTRY_OVERHEAD`] more than its length.
+/// Memory for them, bytes; each identifier counts `ENTRY_OVERHEAD` more than its length.
 pub const MAX_BYTES: usize = 64 << 20;
 /// What one identifier costs beside its own bytes: pointer and length, hash slot, allocation header.
 const ENTRY_OVERHEAD: usize = 48;

@@ -1,3 +1,5 @@
+//! Tests of the metadata comparison.
+
 use super::*;
 use bson::doc;
 

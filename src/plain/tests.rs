@@ -1,3 +1,5 @@
+//! Tests of the plain lines and NDJSON.
+
 use super::*;
 use crate::model::{
     Event, Problem, Severity, Side,

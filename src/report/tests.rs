@@ -1,3 +1,5 @@
+//! Tests of the report.
+
 use super::*;
 use crate::model::{
     CheckId, Optime, Severity, ValidationReport,

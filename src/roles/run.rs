@@ -37,9 +37,8 @@ pub async fn play(path: &Path, settings: Settings) -> anyhow::Result<u8> {
 pub async fn migrate(mut client: Client, plan: Plan, settings: Settings, demo: bool) -> anyhow::Result<u8> {
     let clear = plan.options.clear_destination;
     client.send(Command::Validate(Box::new(plan))).await.context("validation was refused")?;
-    let validating = autopilot::wait_for(&mut client, |snapshot| {
-        snapshot.validation.as_ref().is_some_and(|report| report.finished)
-    });
+    let validating =
+        autopilot::wait_for(&mut client, |snapshot| snapshot.validation.as_ref().is_some_and(|report| report.finished));
     let snapshot = tokio::select! {
         snapshot = validating => snapshot.context("the engine ended during validation")?,
         why = super::interrupted() => bail!("{why}; nothing has been written to either cluster"),
@@ -69,7 +68,9 @@ pub async fn migrate(mut client: Client, plan: Plan, settings: Settings, demo: b
     let code = finish(&client, stand).await;
     let _ = follower.await;
     let last = client.snapshot();
-    if let Some(path) = &last.report && !settings.json {
+    if let Some(path) = &last.report
+        && !settings.json
+    {
         let _ = writeln!(std::io::stdout(), "report  {path}");
     }
     code
@@ -141,8 +142,10 @@ async fn finish(client: &Client, stand: autopilot::Stand) -> anyhow::Result<u8> 
         }
         Stand::Differs(count) => {
             stop(client).await;
-            bail!("{count} documents differ even after they were copied again; the cutover was not finished. {}",
-                "Look at the report; the source is untouched and the destination was not opened.")
+            bail!(
+                "{count} documents differ even after they were copied again; the cutover was not finished. {}",
+                "Look at the report; the source is untouched and the destination was not opened."
+            )
         }
         Stand::FinalizeFailed => {
             stop(client).await;

@@ -2,7 +2,7 @@
 
 use super::exit;
 use crate::{
-    cli::Look,
+    cli::{GlyphChoice, Look, ThemeChoice},
     model::{Phase, Plan, Snapshot, units::show_duration},
     session::Client,
     tui,
@@ -41,5 +41,19 @@ fn farewell(snapshot: &Snapshot) -> String {
             "mongoferry: {name} was in phase {phase} and has ended with the wizard: this version runs the migration \
              inside it.\nThe source is untouched; the destination keeps what was copied. Start again with \"clear\"."
         ),
+    }
+}
+
+impl From<Look> for tui::Look {
+    fn from(look: Look) -> Self {
+        let glyphs = look.glyphs.map(|choice| match choice {
+            GlyphChoice::Ascii => tui::GlyphChoice::Ascii,
+            GlyphChoice::Unicode => tui::GlyphChoice::Unicode,
+        });
+        let theme = look.theme.map(|choice| match choice {
+            ThemeChoice::Sixteen => tui::ThemeChoice::Sixteen,
+            ThemeChoice::Mono => tui::ThemeChoice::Mono,
+        });
+        tui::Look { glyphs, theme }
     }
 }

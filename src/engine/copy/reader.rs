@@ -11,7 +11,7 @@ use crate::{
     mongo::{
         catalog::{CatalogEntry, Kind},
         cluster::DriverError,
-        errors::{code, command_problem, is_transient},
+        errors::{code, command_problem, explain, is_transient},
     },
     oplog::{
         DocumentId,
@@ -58,7 +58,7 @@ pub async fn copy_range(
             }
             Some(QUERY_PLAN_KILLED) => {}
             _ if is_transient(&error) => {
-                let text = format!("reading {} was interrupted and goes on: {error}", entry.namespace);
+                let text = format!("reading {} was interrupted and goes on: {}", entry.namespace, explain(&error));
                 context.events.record(Severity::Warn, "retry", text);
             }
             _ => {

@@ -1,3 +1,5 @@
+//! Tests of the raw `_id` order.
+
 use super::*;
 use bson::{Binary, Bson, Decimal128, Timestamp, doc, oid::ObjectId, rawdoc, spec::BinarySubtype};
 use proptest::prelude::*;

@@ -1,0 +1,117 @@
+//! The real binary in a real pseudo-terminal, with a terminal emulator that says what is on the screen.
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use std::{
+    io::{Read, Write},
+    num::NonZeroU16,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// A process in a terminal. Killed and reaped when dropped.
+pub struct Terminal {
+    child: Box<dyn Child + Send + Sync>,
+    master: Option<Box<dyn MasterPty + Send>>,
+    writer: Option<Box<dyn Write + Send>>,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+/// Longest wait for a text; slower machines set `MONGOFERRY_TEST_PATIENCE_S`.
+fn patience() -> Duration {
+    let seconds = std::env::var("MONGOFERRY_TEST_PATIENCE_S").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(60))
+}
+
+fn cells(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).expect("a terminal has a size")
+}
+
+impl Terminal {
+    /// Starts the binary with arguments and environment in a terminal of this size.
+    pub fn start(arguments: &[&str], environment: &[(&str, &str)], columns: u16, rows: u16) -> Self {
+        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_mongoferry"));
+        command.args(arguments);
+        command.env("TERM", "xterm-256color");
+        command.env("LC_ALL", "C");
+        command.env_remove("TMUX");
+        command.env_remove("STY");
+        command.env_remove("NO_COLOR");
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        let child = pair.slave.spawn_command(command).expect("the binary starts");
+        drop(pair.slave);
+        let mut reader = pair.master.try_clone_reader().expect("a reader");
+        let writer = pair.master.take_writer().expect("a writer");
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(cells(rows), cells(columns), 0)));
+        let parser = screen.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                parser.lock().unwrap().process(&buffer[..count]);
+            }
+        });
+        Self { child, master: Some(pair.master), writer: Some(writer), screen }
+    }
+
+    /// What is on the screen.
+    pub fn screen(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Types keys.
+    pub fn send(&mut self, keys: &str) {
+        let writer = self.writer.as_mut().expect("an open terminal");
+        writer.write_all(keys.as_bytes()).expect("typing");
+        writer.flush().expect("typing");
+    }
+
+    /// Waits until the screen satisfies `wanted`; panics with the screen when it does not.
+    pub fn wait_until(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + patience();
+        loop {
+            let screen = self.screen();
+            if wanted(&screen) {
+                return screen;
+            }
+            let ended = self.child.try_wait().expect("a child");
+            assert!(
+                Instant::now() < deadline && ended.is_none(),
+                "no {what} (ended: {ended:?}); the screen:\n{screen}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for a text on the screen.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        self.wait_until(&format!("text {text:?}"), |screen| screen.contains(text))
+    }
+
+    /// Closes the terminal as a lost connection does.
+    pub fn hang_up(&mut self) {
+        self.writer = None;
+        self.master = None;
+    }
+
+    /// Waits for the end of the process and returns its exit code.
+    pub fn wait_for_exit(&mut self) -> u32 {
+        let deadline = Instant::now() + patience();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.exit_code();
+            }
+            assert!(Instant::now() < deadline, "the process did not end; the screen:\n{}", self.screen());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
