@@ -92,21 +92,26 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     drive::wait(&mut client, "ready again", |snapshot| snapshot.can_cutover).await;
     client.send(Command::PrepareCutover).await.unwrap();
     drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
-    // A writer that comes back at the worst moment: again and again until one falls between drain and opening.
+    // A writer that comes back at the worst moment and goes on: some of its writes fall between drain and opening.
     let orders = source.database("shop").collection::<Document>("orders");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let late = tokio::spawn(async move {
-        for n in 0..40 {
+        let mut stopped = stopped;
+        let mut n = 0;
+        while stopped.try_recv().is_err() {
+            n += 1;
             orders.insert_one(doc! { "_id": format!("late {n}") }).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
-    late.await.unwrap();
     let snapshot = drive::wait(&mut client, "the reopened step", |snapshot| {
         let late = |cutover: &mongoferry::model::snapshot::Cutover| cutover.late_write.is_some();
         snapshot.cutover.as_ref().is_some_and(late) || snapshot.phase >= Phase::Cleanup
     })
     .await;
+    stop.send(()).unwrap();
+    late.await.unwrap();
     let cutover = snapshot.cutover.clone().unwrap();
     assert_eq!(cutover.step, CutoverStep::StopApplication, "a write came late and the destination was opened");
     assert!(!snapshot.can_write);

@@ -1,6 +1,10 @@
 //! What a key leads to. Screens return actions as data; `update` carries them out.
 
-use crate::model::Command;
+use crate::{
+    model::{Command, Endpoint},
+    profiles::Profile,
+};
+use std::path::PathBuf;
 
 /// The screens of the wizard, in the order of the walk-through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,8 +61,32 @@ pub enum Action {
     Help,
     /// Show the event log.
     Log,
-    /// Leave the wizard.
+    /// Leave the wizard; asks first while a migration runs in it.
     Quit,
+    /// Leave the wizard without asking again.
+    Leave,
+    /// Several actions, in this order.
+    Many(Vec<Action>),
+    /// Take this destination and go on to Prepare.
+    Choose {
+        /// What the operator calls it.
+        name: String,
+        /// How to reach it; its password when it is known already.
+        endpoint: Box<Endpoint>,
+    },
+    /// Write the destination profiles, and first the pasted CA certificates that they name by path.
+    SaveProfiles {
+        /// All of them; the file is replaced.
+        profiles: Vec<Profile>,
+        /// Path and PEM text.
+        certificates: Vec<(PathBuf, String)>,
+    },
+    /// Read a PEM file for the field that has the focus.
+    ReadFile(PathBuf),
+    /// Find out from which local addresses this host reaches the given host list (no packet is sent).
+    Measure(Option<String>),
+    /// Make a plan of the forms and run all checks on it.
+    Validate,
 }
 
 /// A typed confirmation (4.13): default Cancel, armed late, paste refused.

@@ -34,11 +34,23 @@ pub struct KeyHint {
 }
 
 pub mod check_data;
+pub mod confirm;
+pub mod connect;
 pub mod connect_new;
 pub mod countdown;
+pub mod destination;
 pub mod finalising;
 pub mod following;
+pub mod frame;
+pub mod help;
+pub mod log;
 pub mod migrating;
+pub mod prepare;
 pub mod running;
+pub mod screens;
+pub mod small;
 pub mod stop_application;
 pub mod success;
+pub mod validate;
+
+pub use screens::Screens;

@@ -1,0 +1,71 @@
+//! Keys that work everywhere, and the footer. The footer, the help overlay and the README table come from here and from
+//! the screens' `keys()`.
+
+use super::{
+    screen::{KeyHint, View},
+    widget::text,
+};
+use ratatui::text::{Line, Span};
+
+/// One key that works on every screen.
+#[derive(Debug, Clone, Copy)]
+pub struct Global {
+    /// As drawn.
+    pub key: &'static str,
+    /// Short label for the footer.
+    pub label: &'static str,
+    /// Sentence for the help.
+    pub help: &'static str,
+    /// Works while letters go into a field.
+    pub while_typing: bool,
+    /// Stands in the footer when there is room.
+    pub in_footer: bool,
+}
+
+const fn global(key: &'static str, label: &'static str, help: &'static str, typing: bool, footer: bool) -> Global {
+    Global { key, label, help, while_typing: typing, in_footer: footer }
+}
+
+/// The keys that work everywhere, in the order of the help.
+pub const GLOBALS: [Global; 8] = [
+    global("?", "Help", "This help; F1 while typing", false, false),
+    global("F1", "Help", "This help", true, false),
+    global("l", "Log", "Everything that happened, numbered", false, true),
+    global("v", "Plain view", "Shows this screen as plain text, for the mouse", false, false),
+    global("T", "Theme", "Colours: the terminal's own 16, or none", false, false),
+    global("q", "Quit", "Leaves the wizard; asks first while a migration runs in it", false, true),
+    global("Ctrl-C", "Quit", "The same as q", true, false),
+    global("Ctrl-L", "Redraw", "Draws everything again; Ctrl-Z suspends while nothing runs", true, false),
+];
+
+/// The hints of the footer: the screen's own, then the global ones that it does not have, the help always last.
+pub fn footer_hints(keys: &[KeyHint], typing: bool) -> Vec<(String, String, bool)> {
+    let mut hints: Vec<(String, String, bool)> =
+        keys.iter().map(|hint| (hint.key.to_string(), hint.label.to_string(), hint.disabled.is_some())).collect();
+    for global in GLOBALS.iter().filter(|global| global.in_footer && (!typing || global.while_typing)) {
+        if !keys.iter().any(|hint| hint.key == global.key) {
+            hints.push((global.key.into(), global.label.into(), false));
+        }
+    }
+    hints
+}
+
+/// The footer in `columns`: drops entries from its end until it fits, never the help.
+pub fn footer(keys: &[KeyHint], typing: bool, columns: usize, view: &View<'_>) -> Line<'static> {
+    let help = if typing { "F1 Help" } else { "? Help" };
+    let mut room = columns.saturating_sub(text::width(help) + 1);
+    let mut spans = vec![Span::raw(" ")];
+    for (key, label, disabled) in footer_hints(keys, typing) {
+        let needed = text::width(&key) + 1 + text::width(&label) + 2;
+        if needed > room {
+            break;
+        }
+        room -= needed;
+        let (strong, plain) =
+            if disabled { (view.theme.dim, view.theme.dim) } else { (view.theme.strong, view.theme.text) };
+        spans.push(Span::styled(key, strong));
+        spans.push(Span::styled(format!(" {label}  "), plain));
+    }
+    spans.push(Span::styled(help, view.theme.text));
+    Line::from(spans)
+}

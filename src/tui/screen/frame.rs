@@ -1,0 +1,171 @@
+//! The frame around every screen: who and where, the rail, a rule, the body, one sentence, the keys.
+
+use super::{KeyHint, View, running, small};
+use crate::tui::{
+    action::Screen,
+    keymap,
+    model::{Model, Overlay},
+    widget::{place, text},
+};
+use ratatui::{
+    Frame, Terminal,
+    backend::TestBackend,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+const RAIL: [&str; 7] = ["Destination", "Prepare", "Connect", "Validate", "Migrate", "Cut over", "Done"];
+
+/// The step of the rail that a screen belongs to.
+fn step(screen: Screen) -> usize {
+    match screen {
+        Screen::Destination => 0,
+        Screen::Prepare => 1,
+        Screen::Connect => 2,
+        Screen::Validate => 3,
+        Screen::Migrating | Screen::Following | Screen::Countdown => 4,
+        Screen::StopApplication | Screen::Finalising | Screen::CheckData | Screen::ConnectNew => 5,
+        Screen::Success => 6,
+    }
+}
+
+/// The keys of what is on top.
+pub fn keys(model: &Model) -> Vec<KeyHint> {
+    match &model.overlay {
+        Some(Overlay::Help(help)) => help.keys(),
+        Some(Overlay::Log(log)) => log.keys(),
+        Some(Overlay::Confirm(question)) => question.keys(),
+        None => model.screens.keys(model.screen, &model.view()),
+    }
+}
+
+/// The sentence of the status line.
+pub fn status(model: &Model) -> String {
+    let view = model.view();
+    if let Some(said) = &model.said {
+        return said.clone();
+    }
+    if model.engine_gone {
+        return "The engine has ended; these are the last values known. q leaves.".into();
+    }
+    if let Some((what, since)) = model.waiting {
+        let waited = text::between(since, model.now).as_secs();
+        if waited >= 1 {
+            return format!("Waiting for the engine: {what}, {waited} s.");
+        }
+    }
+    match &model.overlay {
+        Some(Overlay::Help(_)) => "Esc, ? or q closes this help.".into(),
+        Some(Overlay::Log(log)) => log.status(&view),
+        Some(Overlay::Confirm(question)) => question.status(),
+        None => model.screens.status(model.screen, &view),
+    }
+}
+
+/// ` mongoferry  rs0 -> prod-new                             up 03:21:02  engine ok`
+fn header(model: &Model, columns: usize) -> Line<'static> {
+    let view = model.view();
+    let chosen = model.screens.connect.destination_name();
+    let started = model.is_started();
+    let route = if started {
+        format!("{} -> {}", running::source_name(&view), running::destination_name(&view))
+    } else {
+        match (chosen, view.snapshot.source.set.as_deref().filter(|_| model.screen == Screen::Validate)) {
+            (None, _) => String::new(),
+            (Some(name), set) => format!("{} -> {name}", set.unwrap_or("?")),
+        }
+    };
+    let mut right = model.screens.header(model.screen, &view);
+    if model.engine_gone {
+        right = "engine gone".into();
+    } else if model.is_running() && right.starts_with("up ") {
+        right += "  engine ok";
+    }
+    let left = format!(" mongoferry  {route}");
+    let right = text::cut(&right, columns.saturating_sub(13));
+    let room = columns.saturating_sub(text::width(&right) + 1);
+    Line::from(vec![
+        Span::styled(text::left(&left, room), view.theme.strong),
+        Span::styled(format!("{right} "), view.theme.text),
+    ])
+}
+
+/// ` +Destination  [Prepare]  Connect  Validate  Migrate  Cut over  Done`
+fn rail(model: &Model) -> Line<'static> {
+    let now = step(model.screen);
+    let mut spans = vec![Span::raw(" ")];
+    for (at, name) in RAIL.iter().enumerate() {
+        let (word, style) = match at.cmp(&now) {
+            std::cmp::Ordering::Less => (format!("{}{name}", model.glyphs.done), model.theme.text),
+            std::cmp::Ordering::Equal => (format!("[{name}]"), model.theme.strong),
+            std::cmp::Ordering::Greater => ((*name).to_string(), model.theme.dim),
+        };
+        spans.push(Span::styled(word, style));
+        spans.push(Span::raw("  "));
+    }
+    Line::from(spans)
+}
+
+/// Draws everything into the whole frame, as its size allows.
+pub fn draw(frame: &mut Frame<'_>, model: &Model) {
+    let area = frame.area();
+    if area.is_empty() {
+        return;
+    }
+    if area.width < 60 || area.height < 16 {
+        small::draw(frame, area, model);
+        return;
+    }
+    let view = model.view();
+    let columns = usize::from(area.width);
+    let full = area.width >= 80 && area.height >= 24;
+    let mut top = vec![header(model, columns)];
+    if full {
+        top.push(rail(model));
+    }
+    top.push(Line::styled(model.glyphs.rule.repeat(columns), model.theme.dim));
+    let above = u16::try_from(top.len()).unwrap_or(3);
+    place::draw(frame, place::part(area, 0, 0, area.width, above), top);
+    let body = place::part(area, 0, above, area.width, area.height.saturating_sub(above + 2));
+    draw_body(frame, body, model, &view);
+    let sentence = format!(" {}", status(model));
+    let style = if sentence.starts_with(" ! ") { view.theme.fail } else { view.theme.text };
+    let below = vec![
+        Line::styled(text::cut(&sentence, columns), style),
+        keymap::footer(&keys(model), model.is_typing(), columns, &view),
+    ];
+    place::draw(frame, place::below(area, area.height.saturating_sub(2)), below);
+}
+
+fn draw_body(frame: &mut Frame<'_>, body: Rect, model: &Model, view: &View<'_>) {
+    match &model.overlay {
+        Some(Overlay::Log(log)) => log.draw(frame, body, view),
+        Some(Overlay::Help(help)) => {
+            help.draw(frame, body, view, &below_help(model), model.screens.is_typing(model.screen))
+        }
+        Some(Overlay::Confirm(question)) => question.draw(frame, body, view),
+        None => model.screens.draw(model.screen, frame, body, view),
+    }
+}
+
+/// The keys that the help explains.
+pub fn below_help(model: &Model) -> Vec<KeyHint> {
+    model.screens.keys(model.screen, &model.view())
+}
+
+/// The size of the body in a terminal of the model's size.
+pub fn body_size(model: &Model) -> (usize, usize) {
+    let (width, height) = (usize::from(model.size.0), usize::from(model.size.1));
+    let around = if width >= 80 && height >= 24 { 5 } else { 4 };
+    (width, height.saturating_sub(around))
+}
+
+/// The screen as plain text of `width` x `height`, trailing blanks left out.
+pub fn as_text(model: &Model, width: u16, height: u16) -> String {
+    // A test backend cannot fail: its error has no value.
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(width.max(1), height.max(1)));
+    let Ok(drawn) = terminal.draw(|frame| draw(frame, model));
+    let buffer = drawn.buffer;
+    let row = |y: u16| -> String { (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect() };
+    (0..buffer.area.height).map(|y| format!("{}\n", row(y).trim_end())).collect()
+}
