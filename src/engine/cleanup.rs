@@ -6,12 +6,10 @@ use crate::model::{
     Side,
     snapshot::{StepLine, StepState},
 };
+use crate::mongo::namespace::TEMPORARY_PREFIX;
 use bson::rawdoc;
 use std::path::Path;
 use tokio::sync::watch;
-
-/// Prefix of every database that mongoferry creates for a moment on a destination.
-pub const TEMPORARY_PREFIX: &str = "mongoferry_check_";
 
 /// Cleans up, one line per item in `view`. Never fails as a whole: a line that failed says what is left to do.
 pub async fn clean_up(context: &Context, spool: &Path, view: &watch::Sender<StepsView>) {

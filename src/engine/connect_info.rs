@@ -25,9 +25,9 @@ const OWN_NAME: &str = "mongoferry";
 const POLL_EVERY: Duration = Duration::from_secs(5);
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 
-/// Keeps the connect page current until the migration's token fires or nobody looks any more.
+/// Keeps the connect page current until the migration's token fires.
 pub async fn poll(context: Context, endpoint: Endpoint, view: watch::Sender<Option<ConnectInfo>>) {
-    while !view.is_closed() {
+    loop {
         let info = connect_info(&context, &endpoint).await;
         view.send_if_modified(|shown| {
             let changed = shown.as_ref() != Some(&info);
@@ -42,10 +42,10 @@ pub async fn poll(context: Context, endpoint: Endpoint, view: watch::Sender<Opti
     }
 }
 
-/// Samples who writes on the source until the token fires or nobody looks any more. A namespace keeps the last client
+/// Samples who writes on the source until the token fires. A namespace keeps the last client
 /// seen writing to it.
 pub async fn poll_likely_clients(context: Context, view: watch::Sender<HashMap<String, String>>) {
-    while !view.is_closed() {
+    loop {
         let seen = likely_clients(&context.source).await;
         view.send_if_modified(|shown| {
             let changed = seen.iter().any(|(namespace, client)| shown.get(namespace) != Some(client));
@@ -237,7 +237,15 @@ mod tests {
         let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("client");
         let hosts = vec!["new-a:27017".into(), "new-b:27017".into()];
         let version = ServerVersion { major: 6, minor: 0, patch: 5 };
-        let cluster = Cluster { side: Side::Destination, client, set: "rs9".into(), version, hosts, primary: None };
+        let cluster = Cluster {
+            side: Side::Destination,
+            client,
+            set: "rs9".into(),
+            version,
+            hosts,
+            primary: None,
+            ca_file: None,
+        };
         Strings::new(&cluster, endpoint)
     }
 

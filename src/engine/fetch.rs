@@ -12,7 +12,7 @@ use crate::{
     mongo::{
         Cluster,
         cluster::DriverError,
-        errors::{code, command_problem, is_transient},
+        errors::{code, command_problem, explain, is_transient},
     },
     oplog::{Body, Entry, Inner, entry::operations},
 };
@@ -69,7 +69,11 @@ pub async fn fetch(
         if !lost && !is_transient(&error) {
             break command_problem(Side::Source, "reading the oplog failed", &error).into();
         }
-        context.events.record(Severity::Warn, "retry", format!("reading the oplog was interrupted: {error}"));
+        context.events.record(
+            Severity::Warn,
+            "retry",
+            format!("reading the oplog was interrupted: {}", explain(&error)),
+        );
         delay = if fetcher.position > before {
             Duration::from_millis(100)
         } else {

@@ -19,7 +19,7 @@ use crate::{
         Namespace,
         catalog::Kind,
         cluster::DriverError,
-        errors::{code, is_transient},
+        errors::{code, explain, is_transient},
     },
 };
 use bson::{RawBson, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
@@ -88,7 +88,7 @@ pub async fn finalize(
                 FailedIndex {
                     namespace: step.namespace.to_string(),
                     index: step.name.clone(),
-                    reason: error.to_string(),
+                    reason: explain(&error),
                 },
             )),
         }

@@ -110,6 +110,8 @@ impl Follower {
                     None => return Err(Halt::Cancelled),
                 },
             };
+            // It may have been closed while this waited for an entry.
+            self.context.gate.pass(&self.context.cancel).await?;
             let parsed = Entry::parse(&entry).map_err(|error| oplog_problem(&error))?;
             if target.is_some_and(|target| parsed.ts > target) {
                 return drained(board, &self.context).await;

@@ -16,7 +16,7 @@ use crate::{
         Namespace, ServerVersion,
         catalog::Kind,
         cluster::DriverError,
-        errors::{code, is_transient},
+        errors::{code, explain, is_transient},
     },
 };
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, raw::cstr};
@@ -133,8 +133,8 @@ pub async fn add_index(context: &Context, tracked: &mut Tracked, spec: &RawDocum
 
 fn reason(error: &DriverError) -> String {
     match code(error) {
-        Some(code) if CONFLICTS.contains(&code) => format!("conflicts with another index: {error}"),
-        _ => error.to_string(),
+        Some(code) if CONFLICTS.contains(&code) => format!("conflicts with another index: {}", explain(error)),
+        _ => explain(error),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     model::{Problem, Severity, Side},
     mongo::{
         cluster::DriverError,
-        errors::{command_problem, is_transient},
+        errors::{command_problem, explain, is_transient},
     },
     session::EventLog,
 };
@@ -63,7 +63,11 @@ where
             }
             Err(error) if is_transient(&error) && began.elapsed() < PATIENCE => {
                 if retries == 0 {
-                    events.record(Severity::Warn, "retry", format!("{side}: {what} failed and is retried: {error}"));
+                    events.record(
+                        Severity::Warn,
+                        "retry",
+                        format!("{side}: {what} failed and is retried: {}", explain(&error)),
+                    );
                 }
                 retries += 1;
                 tokio::select! {

@@ -2,7 +2,7 @@
 
 use crate::model::{Optime, Side};
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// Errors of the driver, unchanged; the engine and validation turn them into [`crate::model::Problem`]s.
 pub type DriverError = mongodb::error::Error;
@@ -48,6 +48,8 @@ pub struct Cluster {
     pub hosts: Vec<String>,
     /// The primary at the time of connecting.
     pub primary: Option<String>,
+    /// The private authority's certificates as the file that the driver reads; removed with the last clone.
+    pub ca_file: Option<Arc<tempfile::TempPath>>,
 }
 
 /// What a primary says about its newest write (`hello.lastWrite`; needs no privilege, OPLOG.md section D).

@@ -28,6 +28,20 @@ pub fn code(error: &DriverError) -> Option<i32> {
     }
 }
 
+/// The error in one line, without the driver's wrapping and without the server's whole reply.
+pub fn explain(error: &DriverError) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => {
+            format!("code {} {}: {}", command.code, command.code_name, command.message.trim_end_matches('.'))
+        }
+        ErrorKind::Custom(message) => match message.downcast_ref::<String>() {
+            Some(text) => text.clone(),
+            None => error.kind.to_string(),
+        },
+        kind => kind.to_string(),
+    }
+}
+
 /// The problem an operator sees when a command failed in the middle of a migration.
 pub fn command_problem(side: Side, what: impl Into<String>, error: &DriverError) -> Problem {
     let retry_helps = is_transient(error);
@@ -40,7 +54,7 @@ pub fn command_problem(side: Side, what: impl Into<String>, error: &DriverError)
     Problem {
         side,
         what: what.into(),
-        why: error.to_string(),
+        why: explain(error),
         fix: fix.into(),
         retry_helps,
         written: "The source is untouched; the destination keeps what was copied so far.".into(),

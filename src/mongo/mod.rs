@@ -8,6 +8,10 @@ pub mod cluster;
 pub mod connect;
 pub mod errors;
 pub mod namespace;
+pub mod privileges;
+pub mod probe;
+pub mod tls;
+pub mod topology;
 
 pub use cluster::{Cluster, LastWrite, ServerVersion};
 pub use namespace::Namespace;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Prefix of every database that mongoferry creates for a moment on a destination.
+pub const TEMPORARY_PREFIX: &str = "mongoferry_check_";
+
 /// A namespace. Equal and hashed by both parts; shown as `db.collection`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace {

@@ -19,7 +19,8 @@ pub async fn play(look: Look) -> anyhow::Result<u8> {
 
 /// Opens the wizard on a client; on leaving prints one line of state to the normal screen.
 pub async fn open(client: Client, look: Look, prefill: Option<Plan>) -> anyhow::Result<u8> {
-    let demo = client.snapshot().application.is_some();
+    // Only the demo fills in a plan.
+    let demo = prefill.is_some();
     tui::run(client.clone(), tui::WizardOptions { look: look.into(), prefill, demo }).await?;
     let snapshot = client.snapshot();
     let _ = writeln!(std::io::stdout(), "{}", farewell(&snapshot));

@@ -166,6 +166,8 @@ pub fn home(snapshot: &Snapshot) -> Option<Screen> {
         Phase::Expired => Screen::Countdown,
         Phase::Cutover => cutover(snapshot.cutover.as_ref()),
         Phase::Finalizing | Phase::Cleanup => Screen::Finalising,
+        // The walk-through ends with the connect page; its Done opens the success report.
+        Phase::Completed if snapshot.connect.is_some() => Screen::ConnectNew,
         Phase::Completed => Screen::Success,
     })
 }

@@ -3,6 +3,7 @@
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use std::{
     io::{Read, Write},
+    num::NonZeroU16,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -10,15 +11,20 @@ use std::{
 /// A process in a terminal. Killed and reaped when dropped.
 pub struct Terminal {
     child: Box<dyn Child + Send + Sync>,
-    master: Option<Box<dyn MasterPty + Send>>,
-    writer: Option<Box<dyn Write + Send>>,
+    // Closing it would hang up.
+    _master: Box<dyn MasterPty + Send>,
+    writer: Box<dyn Write + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
 }
 
 /// Longest wait for a text; slower machines set `MONGOFERRY_TEST_PATIENCE_S`.
 fn patience() -> Duration {
     let seconds = std::env::var("MONGOFERRY_TEST_PATIENCE_S").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(60))
+    Duration::from_secs(seconds.unwrap_or(150))
+}
+
+fn cells(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).expect("a terminal has a size")
 }
 
 impl Terminal {
@@ -40,7 +46,7 @@ impl Terminal {
         drop(pair.slave);
         let mut reader = pair.master.try_clone_reader().expect("a reader");
         let writer = pair.master.take_writer().expect("a writer");
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(cells(rows), cells(columns), 0)));
         let parser = screen.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
@@ -48,7 +54,7 @@ impl Terminal {
                 parser.lock().unwrap().process(&buffer[..count]);
             }
         });
-        Self { child, master: Some(pair.master), writer: Some(writer), screen }
+        Self { child, _master: pair.master, writer, screen }
     }
 
     /// What is on the screen.
@@ -58,9 +64,8 @@ impl Terminal {
 
     /// Types keys.
     pub fn send(&mut self, keys: &str) {
-        let writer = self.writer.as_mut().expect("an open terminal");
-        writer.write_all(keys.as_bytes()).expect("typing");
-        writer.flush().expect("typing");
+        self.writer.write_all(keys.as_bytes()).expect("typing");
+        self.writer.flush().expect("typing");
     }
 
     /// Waits until the screen satisfies `wanted`; panics with the screen when it does not.
@@ -85,10 +90,40 @@ impl Terminal {
         self.wait_until(&format!("text {text:?}"), |screen| screen.contains(text))
     }
 
-    /// Closes the terminal as a lost connection does.
-    pub fn hang_up(&mut self) {
-        self.writer = None;
-        self.master = None;
+    /// Presses a key until a text is on the screen; for moving a focus whose way there is the form's own business.
+    pub fn press_until(&mut self, key: &str, shown: &str, focused: &str) {
+        let is_there = |screen: &str| screen.contains(shown) && screen.contains(focused);
+        for _ in 0..20 {
+            for _ in 0..15 {
+                if is_there(&self.screen()) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            self.send(key);
+        }
+        panic!("{key:?} never led to {shown:?} and {focused:?}; the screen:\n{}", self.screen());
+    }
+
+    /// A text that is printed while the process ends.
+    pub fn wait_for_last(&mut self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.screen().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?}; the screen:\n{}", self.screen());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Pastes text as terminals do that bracket it.
+    pub fn paste(&mut self, text: &str) {
+        self.send(&format!("\x1b[200~{text}\x1b[201~"));
+    }
+
+    /// Sends a signal to the process.
+    pub fn signal(&mut self, signal: &str) {
+        let pid = self.child.process_id().expect("a process").to_string();
+        let sent = std::process::Command::new("kill").args([signal, &pid]).status().expect("kill");
+        assert!(sent.success());
     }
 
     /// Waits for the end of the process and returns its exit code.

@@ -11,7 +11,7 @@ use crate::{
     mongo::{
         catalog::{CatalogEntry, Kind},
         cluster::DriverError,
-        errors::{code, command_problem, is_transient},
+        errors::{code, command_problem, explain, is_transient},
     },
     oplog::{
         DocumentId,
@@ -58,7 +58,7 @@ pub async fn copy_range(
             }
             Some(QUERY_PLAN_KILLED) => {}
             _ if is_transient(&error) => {
-                let text = format!("reading {} was interrupted and goes on: {error}", entry.namespace);
+                let text = format!("reading {} was interrupted and goes on: {}", entry.namespace, explain(&error));
                 context.events.record(Severity::Warn, "retry", text);
             }
             _ => {
@@ -142,8 +142,20 @@ async fn open(context: &Context, entry: &CatalogEntry, range: &Range) -> Result<
     if let Some(until) = &range.until {
         command.append(cstr!("max"), until);
     }
+    // A throttled read comes in quarters of a second, not in batches of 16 MB.
+    let batch = context.options.throttle.map(|rate| {
+        let average = (entry.bytes / entry.documents.max(1)).max(1);
+        u32::try_from(rate / 4 / average).unwrap_or(u32::MAX).clamp(1, 100_000)
+    });
+    if let Some(batch) = batch {
+        command.append(cstr!("batchSize"), i64::from(batch));
+    }
     let source = context.source.client.database(&entry.namespace.db);
-    match source.run_raw_cursor_command(command.clone()).batch().await {
+    let run = |command: RawDocumentBuf| {
+        let run = source.run_raw_cursor_command(command);
+        if let Some(batch) = batch { run.batch_size(batch) } else { run }
+    };
+    match run(command.clone()).batch().await {
         // Reading by UUID needs a privilege that the plain read roles lack.
         Err(error) if code(&error) == Some(13) && entry.uuid.is_some() => {
             let name = crate::mongo::catalog::name_of(&context.source, &entry.namespace.db, uuid_of(entry)).await?;
@@ -153,7 +165,7 @@ async fn open(context: &Context, entry: &CatalogEntry, range: &Range) -> Result<
             for (key, value) in command.iter().filter_map(Result::ok).skip(1) {
                 by_name.append(key, value);
             }
-            source.run_raw_cursor_command(by_name).batch().await
+            run(by_name).batch().await
         }
         outcome => outcome,
     }

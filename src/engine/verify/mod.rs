@@ -28,7 +28,12 @@ use super::{
 };
 use crate::{
     model::{Severity, Side, snapshot::Verification},
-    mongo::{Namespace, catalog::Kind, cluster::DriverError, errors::command_problem},
+    mongo::{
+        Namespace,
+        catalog::Kind,
+        cluster::DriverError,
+        errors::{command_problem, explain},
+    },
 };
 use bson::Uuid;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -184,7 +189,7 @@ impl Verifier {
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         if attempt == 1 {
-            let text = format!("{side}: comparing {} starts over: {error}", target.namespace);
+            let text = format!("{side}: comparing {} starts over: {}", target.namespace, explain(error));
             self.context.events.record(Severity::Warn, "retry", text);
         }
         tokio::select! {

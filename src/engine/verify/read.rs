@@ -13,7 +13,7 @@ use crate::{
     mongo::{
         Cluster, Namespace,
         cluster::DriverError,
-        errors::{code, command_problem, is_transient},
+        errors::{code, command_problem, explain, is_transient},
     },
 };
 use bson::{raw::cstr, rawdoc};
@@ -187,7 +187,11 @@ impl<'a> Reader<'a> {
         if self.access == Access::Natural {
             return Err(Interrupted::StartOver(side, error));
         }
-        let text = format!("{side}: reading {} for verification was interrupted and goes on: {error}", self.namespace);
+        let text = format!(
+            "{side}: reading {} for verification was interrupted and goes on: {}",
+            self.namespace,
+            explain(&error)
+        );
         self.context.events.record(Severity::Warn, "retry", text);
         self.batch = Batch::default();
         self.cursor = open(self.context, self.cluster, &self.namespace, self.access, self.last.as_deref()).await?;

@@ -1,0 +1,113 @@
+//! data: what will be copied, and by name what will not.
+
+use super::board::Finding;
+use crate::{
+    model::{
+        NamespaceFilter,
+        units::{show_bytes, show_count},
+    },
+    mongo::{
+        Cluster,
+        catalog::{self, Catalog, Kind},
+        cluster::DriverError,
+        errors::code,
+    },
+};
+use bson::{RawDocument, rawdoc};
+
+/// The selected data of the source.
+pub(super) struct Data {
+    /// Everything selected.
+    pub catalog: Catalog,
+    /// Uncompressed size of the documents.
+    pub bytes: u64,
+    /// How the check ended.
+    pub finding: Finding,
+    /// Objects that stay behind, `name: reason`.
+    pub left_behind: Vec<String>,
+}
+
+/// Reads the catalog of the selected namespaces and looks for what cannot be carried.
+pub(super) async fn check(
+    source: &Cluster,
+    filter: &NamespaceFilter,
+    migration_user: Option<&str>,
+) -> Result<Data, Finding> {
+    let catalog = catalog::read(source, filter).await.map_err(|error| {
+        let fix = match code(&error) {
+            Some(13) => "Grant readAnyDatabase and clusterMonitor to the source user (time-series buckets need them).",
+            _ => "Look at the server's message, then run the checks again.",
+        };
+        Finding::fail("the collections cannot be listed", error.to_string(), fix)
+    })?;
+    let entries = || catalog.databases.iter().flat_map(|database| &database.entries);
+    let bytes = entries().map(|entry| entry.bytes).sum();
+    let documents: u64 = entries().map(|entry| entry.documents).sum();
+    let count = |kind| entries().filter(|entry| entry.kind == kind).count();
+    let indexes: usize = entries().map(|entry| entry.indexes.len()).sum();
+    let mut parts = vec![plural(count(Kind::Collection), "collection")];
+    if count(Kind::Timeseries) > 0 {
+        parts.push(plural(count(Kind::Timeseries), "time-series collection"));
+    }
+    if count(Kind::View) > 0 {
+        parts.push(plural(count(Kind::View), "view"));
+    }
+    parts.push(show_bytes(bytes));
+    parts.push(format!("about {} documents", show_count(documents)));
+    parts.push(match indexes {
+        1 => "1 index".into(),
+        count => format!("{} indexes", show_count(count as u64)),
+    });
+    let evidence = parts.join(", ");
+    let mut left_behind: Vec<String> = entries()
+        .filter(|entry| entry.options.get_document("encryptedFields").is_ok())
+        .map(|entry| {
+            format!("{}: queryable encryption was never tried; compare it after the migration", entry.namespace)
+        })
+        .collect();
+    let (users, roles) = (count_users(source, migration_user).await, count_roles(source).await);
+    let mut lost = Vec::new();
+    for (found, word) in [(users, "user"), (roles, "role")] {
+        match found {
+            Some(0) => {}
+            Some(found) => lost.push(plural(found, word)),
+            None => left_behind.push(format!("{word}s: never carried; they cannot be listed with this login")),
+        }
+    }
+    let finding = if lost.is_empty() && left_behind.iter().all(|line| line.contains("cannot be listed")) {
+        Finding::ok(evidence)
+    } else {
+        left_behind.extend(lost.iter().map(|what| format!("{what}: create them on the destination")));
+        Finding::warn(
+            format!("{evidence}; left behind: {}", if lost.is_empty() { "see below".into() } else { lost.join(", ") }),
+            "these objects of the source are not carried over by this version".to_string(),
+            "Create what your application needs on the destination before the cutover.",
+        )
+    };
+    Ok(Data { bytes, finding, left_behind, catalog })
+}
+
+fn plural(count: usize, word: &str) -> String {
+    match count {
+        1 => format!("1 {word}"),
+        count => format!("{} {word}s", show_count(count as u64)),
+    }
+}
+
+/// Users other than the migration's; `None` when they cannot be listed.
+async fn count_users(source: &Cluster, migration_user: Option<&str>) -> Option<usize> {
+    let command = rawdoc! { "usersInfo": { "forAllDBs": true } };
+    let reply = source.run("admin", command).await.ok()?;
+    let users = reply.get_array("users").ok()?.into_iter().filter_map(|user| user.ok()?.as_document());
+    Some(users.filter(|user| user.get_str("user").ok() != migration_user).count())
+}
+
+/// Roles that somebody defined; `None` when they cannot be listed.
+async fn count_roles(source: &Cluster) -> Option<usize> {
+    let command = rawdoc! { "find": "system.roles", "projection": { "_id": 1 }, "batchSize": 10_000 };
+    let reply = source.run("admin", command).await;
+    let first_batch = |reply: &RawDocument| -> Result<usize, DriverError> {
+        Ok(reply.get_document("cursor")?.get_array("firstBatch")?.into_iter().count())
+    };
+    first_batch(&reply.ok()?).ok()
+}

@@ -1,0 +1,236 @@
+//! feature check: every option set and every index of the source is tried on an empty temporary collection of the
+//! destination, and the destination is asked whether it takes the server's own update stage (OPLOG.md B.4).
+//!
+//! Everything happens in one temporary database of a name that nobody else uses. The task that creates it also drops
+//! it, whatever happens to the validation that waits for it.
+
+use super::board::Finding;
+use crate::{
+    mongo::{
+        Cluster,
+        catalog::{Catalog, CatalogEntry, Kind},
+        cluster::DriverError,
+        errors::{code, is_transient},
+        namespace::TEMPORARY_PREFIX,
+    },
+    oplog::Dialect,
+};
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, oid::ObjectId, raw::cstr, rawdoc};
+use std::collections::HashSet;
+use tokio_util::sync::CancellationToken;
+
+/// The collection in the temporary database.
+const TRIAL: &str = "trial";
+/// Missing privilege.
+const UNAUTHORIZED: i32 = 13;
+
+/// What the trial showed.
+pub(super) struct Features {
+    /// How the check ended.
+    pub finding: Finding,
+    /// How updates are written; the translation that every destination takes when the trial was impossible.
+    pub dialect: Dialect,
+    /// What cannot be built, `namespace index: reason`.
+    pub left_behind: Vec<String>,
+}
+
+/// Runs the trial in a task of its own; cancelled and cleaned up when this future is dropped.
+pub(super) async fn check(destination: &Cluster, catalog: &Catalog, cancel: &CancellationToken) -> Features {
+    let cancel = cancel.child_token();
+    let _abandoned = cancel.clone().drop_guard();
+    let trial = Trial {
+        destination: destination.clone(),
+        db: format!("{TEMPORARY_PREFIX}{}", ObjectId::new().to_hex()),
+        cancel,
+        tried: HashSet::new(),
+        failed: Vec::new(),
+    };
+    let entries: Vec<CatalogEntry> = catalog.databases.iter().flat_map(|database| &database.entries).cloned().collect();
+    let fallback = Dialect { major: destination.version.major, internal_stage: false };
+    match tokio::spawn(trial.run(entries)).await {
+        Ok(features) => features,
+        Err(error) => Features {
+            finding: Finding::fail("the trial broke off", error.to_string(), "Report it as a bug."),
+            dialect: fallback,
+            left_behind: Vec::new(),
+        },
+    }
+}
+
+struct Trial {
+    destination: Cluster,
+    db: String,
+    cancel: CancellationToken,
+    tried: HashSet<Vec<u8>>,
+    failed: Vec<String>,
+}
+
+impl Trial {
+    async fn run(mut self, entries: Vec<CatalogEntry>) -> Features {
+        let mut dialect = Dialect { major: self.destination.version.major, internal_stage: false };
+        let outcome = self.try_all(&entries, &mut dialect).await;
+        let dropped = self.drop_all().await;
+        let indexes: usize = entries.iter().map(|entry| entry.indexes.len()).sum();
+        let finding = match (outcome, dropped) {
+            (_, Err(error)) => Finding::warn(
+                format!("the temporary database {} could not be dropped", self.db),
+                error.to_string(),
+                "Drop it by hand; it is empty.",
+            )
+            .command(Some(format!("db.getSiblingDB('{}').dropDatabase()", self.db))),
+            (Err(error), Ok(())) if code(&error) == Some(UNAUTHORIZED) => Finding::warn(
+                "indexes could not be tried in advance",
+                format!("the user may not write a temporary database: {error}"),
+                "Grant readWriteAnyDatabase and dbAdminAnyDatabase, or accept that an index may fail later.",
+            ),
+            (Err(error), Ok(())) => Finding::fail(
+                "the trial failed",
+                error.to_string(),
+                "Look at the server's message, then run the checks again.",
+            ),
+            (Ok(()), Ok(())) if !self.failed.is_empty() => Finding::warn(
+                format!("{} of the source cannot be made here: {}", self.failed.len(), self.failed.join("; ")),
+                "the destination refused them on an empty collection, so the migration cannot build them either",
+                "Drop or change them on the source, or accept that they are left out.",
+            ),
+            (Ok(()), Ok(())) => {
+                let stage = if dialect.internal_stage { "accepted" } else { "not accepted, translating" };
+                Finding::ok(format!(
+                    "all {indexes} indexes accepted on an empty collection; exact update stage {stage}"
+                ))
+            }
+        };
+        Features { finding, dialect, left_behind: self.failed }
+    }
+
+    async fn try_all(&mut self, entries: &[CatalogEntry], dialect: &mut Dialect) -> Result<(), DriverError> {
+        self.destination.run(&self.db, rawdoc! { "create": TRIAL }).await?;
+        dialect.internal_stage = self.takes_internal_stage().await?;
+        self.drop_trial().await?;
+        for entry in entries {
+            if self.cancel.is_cancelled() {
+                return Ok(());
+            }
+            if matches!(entry.kind, Kind::Collection | Kind::Buckets) {
+                self.try_entry(entry).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One update that matches nothing; a server that does not know the stage refuses it while parsing.
+    async fn takes_internal_stage(&self) -> Result<bool, DriverError> {
+        let stage =
+            rawdoc! { "$_internalApplyOplogUpdate": { "oplogUpdate": { "$v": 2, "diff": { "u": { "a": 1 } } } } };
+        let update = rawdoc! { "update": TRIAL, "updates": [{ "q": { "_id": 0 }, "u": [stage] }] };
+        match self.destination.run(&self.db, update).await {
+            Ok(reply) => Ok(reply.get_array("writeErrors").is_err()),
+            Err(error) if is_transient(&error) || code(&error).is_none() => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn try_entry(&mut self, entry: &CatalogEntry) -> Result<(), DriverError> {
+        let time_series = entry.kind == Kind::Buckets;
+        let mut options = RawDocumentBuf::new();
+        let kept = |name: &str| !time_series || matches!(name, "timeseries" | "expireAfterSeconds" | "collation");
+        for (name, value) in entry.options.iter().filter_map(Result::ok) {
+            if kept(name.as_str()) {
+                options.append(name, value);
+            }
+        }
+        let mut fresh = Vec::new();
+        for spec in &entry.indexes {
+            if self.tried.insert(fingerprint(spec, &options)) {
+                fresh.push(spec);
+            }
+        }
+        let new_options = !options.is_empty() && self.tried.insert(options.as_bytes().to_vec());
+        if fresh.is_empty() && !new_options {
+            return Ok(());
+        }
+        let mut create = rawdoc! { "create": TRIAL };
+        for (name, value) in options.iter().filter_map(Result::ok) {
+            create.append(name, value);
+        }
+        if let Err(error) = self.destination.run(&self.db, create).await {
+            self.note(error, || format!("{} with its options", entry.namespace))?;
+            return Ok(());
+        }
+        for spec in fresh {
+            let (coll, spec) = match spec.get_document("originalSpec") {
+                Ok(original) if time_series => (TRIAL.to_string(), original),
+                _ if time_series => (format!("system.buckets.{TRIAL}"), spec.as_ref()),
+                _ => (TRIAL.to_string(), spec.as_ref()),
+            };
+            if let Err(error) = self.create_index(&coll, spec).await {
+                let name = spec.get_str("name").unwrap_or("?").to_string();
+                self.note(error, || format!("{} index {name}", entry.namespace))?;
+            }
+        }
+        self.drop_trial().await
+    }
+
+    async fn create_index(&self, coll: &str, spec: &RawDocument) -> Result<(), DriverError> {
+        let mut indexes = RawArrayBuf::new();
+        let mut clean = RawDocumentBuf::new();
+        for (name, value) in spec.iter().filter_map(Result::ok) {
+            // 4.2 wrote the namespace into each spec; newer servers refuse it.
+            if name.as_str() != "ns" {
+                clean.append(name, value);
+            }
+        }
+        indexes.push(clean);
+        let mut command = RawDocumentBuf::new();
+        command.append(cstr!("createIndexes"), coll);
+        command.append(cstr!("indexes"), indexes);
+        self.destination.run(&self.db, command).await.map(|_| ())
+    }
+
+    /// Keeps a refusal by name; errors that say nothing about the object end the trial.
+    fn note(&mut self, error: DriverError, what: impl Fn() -> String) -> Result<(), DriverError> {
+        if is_transient(&error) || matches!(code(&error), None | Some(UNAUTHORIZED)) {
+            return Err(error);
+        }
+        self.failed.push(format!("{}: {error}", what()));
+        Ok(())
+    }
+
+    async fn drop_trial(&self) -> Result<(), DriverError> {
+        match self.destination.run(&self.db, rawdoc! { "drop": TRIAL }).await {
+            Err(error) if code(&error) != Some(26) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops the database, or at least the collection for users that may not drop databases.
+    async fn drop_all(&self) -> Result<(), DriverError> {
+        let mut outcome = Ok(());
+        for _ in 0..3 {
+            outcome = match self.destination.run(&self.db, rawdoc! { "dropDatabase": 1 }).await {
+                Ok(_) => return Ok(()),
+                // Then it could not be created either, or its collection goes alone.
+                Err(error) if code(&error) == Some(UNAUTHORIZED) => match self.drop_trial().await {
+                    Err(error) if code(&error) == Some(UNAUTHORIZED) => return Ok(()),
+                    outcome => return outcome,
+                },
+                Err(error) => Err(error),
+            };
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
+        outcome
+    }
+}
+
+/// What makes two index specs the same for a trial: everything but the name, and the collection's options.
+fn fingerprint(spec: &RawDocument, options: &RawDocument) -> Vec<u8> {
+    let mut bytes = options.as_bytes().to_vec();
+    for (name, value) in spec.iter().filter_map(Result::ok) {
+        if name.as_str() != "name" {
+            let mut field = RawDocumentBuf::new();
+            field.append(name, value);
+            bytes.extend_from_slice(field.as_bytes());
+        }
+    }
+    bytes
+}

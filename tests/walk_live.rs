@@ -1,0 +1,170 @@
+//! The walk-through's turns on real servers: pause, expiry, going back, late writes, repair, clearing, filters.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use bson::{Document, doc};
+use common::{Pair, compare, drive};
+use mongoferry::model::{
+    Command, NamespaceFilter, Phase, Refusal,
+    filter::Pattern,
+    snapshot::{CutoverStep, VerificationState},
+};
+use std::time::Duration;
+
+async fn loaded(documents: i32) -> (Pair, mongodb::Client, mongodb::Client) {
+    let pair = common::pair().await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    let orders = source.database("shop").collection::<Document>("orders");
+    orders.insert_many((0..documents).map(|n| doc! { "_id": n, "pad": "x".repeat(500) })).await.unwrap();
+    (pair, source, destination)
+}
+
+fn refused(outcome: Result<(), Refusal>) -> String {
+    outcome.expect_err("it should be refused").to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_copy_stands_still_and_goes_on() {
+    let (pair, source, destination) = loaded(40_000).await;
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
+    plan.options.throttle = Some(8_000_000);
+    drive::start(&mut client, plan).await;
+    drive::wait(&mut client, "a copy", |snapshot| snapshot.phase == Phase::Copying && snapshot.copy.documents > 0)
+        .await;
+    client.send(Command::Pause).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let at_rest = client.snapshot();
+    assert_eq!(at_rest.phase, Phase::Paused);
+    assert!(at_rest.copy.documents < 40_000, "the copy was over before it could be paused");
+    assert!(refused(client.send(Command::PrepareCutover).await).contains("paused"));
+    source.database("shop").collection::<Document>("orders").delete_one(doc! { "_id": 39_999 }).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(client.snapshot().copy.documents, at_rest.copy.documents, "it copied while paused");
+    client.send(Command::Resume).await.unwrap();
+    drive::cut_over(&mut client, async || {}).await;
+    compare::assert_identical(&source, &destination).await;
+    engine.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_window_keeps_everything_and_resumes() {
+    let (pair, source, destination) = loaded(100).await;
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
+    plan.options.cutover_window = Duration::from_secs(2);
+    plan.options.extend_by = Duration::from_secs(2);
+    drive::start(&mut client, plan).await;
+    let ready = drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::Extend).await.unwrap();
+    let extended = drive::wait(&mut client, "an extension", |snapshot| snapshot.extensions == 1).await;
+    assert!(extended.cutover_deadline > ready.cutover_deadline);
+    assert_eq!(extended.extension_log[0].by, "ops@test");
+    drive::wait(&mut client, "expiry", |snapshot| snapshot.phase == Phase::Expired).await;
+    let orders = source.database("shop").collection::<Document>("orders");
+    orders.insert_one(doc! { "_id": "after expiry" }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let copied = destination.database("shop").collection::<Document>("orders");
+    assert_eq!(copied.count_documents(doc! { "_id": "after expiry" }).await.unwrap(), 0, "it synced after expiry");
+    client.send(Command::Resume).await.unwrap();
+    drive::cut_over(&mut client, async || {}).await;
+    compare::assert_identical(&source, &destination).await;
+    engine.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_write_reopens_the_cutover_and_arrives() {
+    let (pair, source, destination) = loaded(5_000).await;
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let orders = source.database("shop").collection::<Document>("orders");
+    orders.insert_one(doc! { "_id": "not quiet" }).await.unwrap();
+    let fresh = |snapshot: &mongoferry::model::Snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet < 1_000);
+    drive::wait(&mut client, "a write", |snapshot| fresh(snapshot) && snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    assert!(refused(client.send(Command::ContinueCutover { assume_stopped: false }).await).contains("without a write"));
+    client.send(Command::GoBack).await.unwrap();
+    drive::wait(&mut client, "ready again", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
+    // A writer that comes back at the worst moment and goes on: some of its writes fall between drain and opening.
+    let orders = source.database("shop").collection::<Document>("orders");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let late = tokio::spawn(async move {
+        let mut stopped = stopped;
+        let mut n = 0;
+        while stopped.try_recv().is_err() {
+            n += 1;
+            orders.insert_one(doc! { "_id": format!("late {n}") }).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    let snapshot = drive::wait(&mut client, "the reopened step", |snapshot| {
+        let late = |cutover: &mongoferry::model::snapshot::Cutover| cutover.late_write.is_some();
+        snapshot.cutover.as_ref().is_some_and(late) || snapshot.phase >= Phase::Cleanup
+    })
+    .await;
+    stop.send(()).unwrap();
+    late.await.unwrap();
+    let cutover = snapshot.cutover.clone().unwrap();
+    assert_eq!(cutover.step, CutoverStep::StopApplication, "a write came late and the destination was opened");
+    assert!(!snapshot.can_write);
+    drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
+    compare::assert_identical(&source, &destination).await;
+    engine.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrupted_destination_is_found_and_repaired_before_it_is_opened() {
+    let (pair, source, destination) = loaded(3_000).await;
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    drive::wait(&mut client, "copied", |snapshot| snapshot.phase >= Phase::Following).await;
+    let copy = destination.database("shop").collection::<Document>("orders");
+    copy.delete_one(doc! { "_id": 17 }).await.unwrap();
+    copy.update_one(doc! { "_id": 18 }, doc! { "$set": { "pad": 1 } }).await.unwrap();
+    copy.insert_one(doc! { "_id": "stranger" }).await.unwrap();
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    let snapshot = drive::wait(&mut client, "the verdict", |snapshot| {
+        snapshot.verification.state == VerificationState::Done || snapshot.phase >= Phase::Finalizing
+    })
+    .await;
+    assert_eq!(snapshot.phase, Phase::Cutover, "it went on although documents differ");
+    assert_eq!(snapshot.verification.mismatches, 3, "{:#?}", snapshot.verification);
+    client.send(Command::RepairMismatches).await.unwrap();
+    let done = drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
+    assert_eq!(done.verification.mismatches, 0);
+    compare::assert_identical(&source, &destination).await;
+    engine.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clearing_drops_what_the_filter_selects_and_nothing_else() {
+    let (pair, source, destination) = loaded(200).await;
+    source.database("crm").collection::<Document>("left_out").insert_one(doc! { "_id": 1 }).await.unwrap();
+    destination.database("shop").collection::<Document>("orders").insert_one(doc! { "_id": "old" }).await.unwrap();
+    destination.database("shop").collection::<Document>("old_only").insert_one(doc! { "_id": 1 }).await.unwrap();
+    destination.database("mine").collection::<Document>("kept").insert_one(doc! { "_id": 1 }).await.unwrap();
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
+    plan.options.filter = NamespaceFilter { include: vec![Pattern::parse("shop.*").unwrap()], exclude: Vec::new() };
+    plan.options.clear_destination = true;
+    drive::start(&mut client, plan).await;
+    drive::cut_over(&mut client, async || {}).await;
+    let differences = compare::differences(&source, &destination).await;
+    assert_eq!(differences, ["crm.left_out: only on the source", "mine.kept: only on the destination"]);
+    engine.shut_down().await;
+}
