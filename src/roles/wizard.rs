@@ -19,7 +19,7 @@ pub async fn play(look: Look) -> anyhow::Result<u8> {
 
 /// Opens the wizard on a client; on leaving prints one line of state to the normal screen.
 pub async fn open(client: Client, look: Look, prefill: Option<Plan>) -> anyhow::Result<u8> {
-    // Only the demo fills in a plan.
+    // Only the demo fills the forms.
     let demo = prefill.is_some();
     tui::run(client.clone(), tui::WizardOptions { look: look.into(), prefill, demo }).await?;
     let snapshot = client.snapshot();

@@ -18,7 +18,8 @@ use jiff::Timestamp;
 use ratatui::{Terminal, backend::Backend};
 use std::{
     fs::OpenOptions,
-    future::{Future, poll_fn},
+    future::Future,
+    future::poll_fn,
     io::{self, Read, Write},
     path::{Path, PathBuf},
     pin::pin,
@@ -94,8 +95,8 @@ pub async fn run<B: Backend, H: Host>(
                 app.on_event(event);
                 // Everything that waits is taken before the next frame.
                 while app.model.outcome.is_none() {
-                    // Polled with this task's waker: the terminal's stream keeps the first waker that it is given, so
-                    // one that does nothing would lose the next key.
+                    // With this task's own waker: crossterm keeps the waker of the first poll until an event comes, so one
+                    // that wakes nobody would leave the next key unread.
                     match poll_fn(|context| Poll::Ready(input.poll_next_unpin(context))).await {
                         Poll::Ready(Some(Ok(event))) => app.on_event(event),
                         Poll::Ready(_) => return Ok(Outcome::HungUp),
