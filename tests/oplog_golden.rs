@@ -3,7 +3,7 @@
 
 use bson::{Document, RawDocumentBuf};
 use mongoferry::oplog::{
-    Batch, Body, ChangeKind, Dialect, Entry, Inner, OplogError,
+    Batch, Body, ChangeKind, Dialect, Entry, Inner, OplogError, Traits,
     entry::operations,
     update::{self, Form},
 };
@@ -89,7 +89,7 @@ fn every_recorded_update_has_a_form_in_every_dialect() {
                 assert_eq!(is_replacement, matches!(form, Form::Replacement(_)), "{version} {case}");
                 assert!(!matches!(form, Form::Refetch(_)), "{version} {case}: {form:?}");
                 let mut batch = Batch::new(dialect);
-                batch.push(change.uuid.unwrap(), change).unwrap();
+                batch.push(change.uuid.unwrap(), Traits::default(), change).unwrap();
                 let commands: Vec<_> =
                     batch.into_collections().iter().flat_map(|collection| collection.commands("c")).collect();
                 assert_eq!(commands.len(), 1, "{version} {case}");

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     model::{Optime, Problem, Side, snapshot::FailedIndex},
     mongo::Namespace,
-    oplog::{Assembler, Body, Change, DocumentId, Entry, Inner, entry::operations, shortened, transactions::Assembled},
+    oplog::{
+        Assembler, Body, Change, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
+        transactions::Assembled,
+    },
 };
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use std::sync::Arc;
@@ -274,6 +277,7 @@ impl Dispatcher<'_> {
             ts: self.ts,
             wall_ms: self.wall_ms,
             uuid,
+            traits: Traits { capped: tracked.is_capped(), collated: tracked.is_collated() },
             namespace: Arc::new(tracked.namespace.clone()),
             operation: raw.to_owned(),
         };

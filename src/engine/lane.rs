@@ -12,7 +12,7 @@ use crate::{
     model::{Optime, Problem, Severity, Side},
     mongo::{Namespace, errors::command_problem},
     oplog::{
-        Batch, DocumentId, Inner, OplogError,
+        Batch, DocumentId, Inner, OplogError, Traits,
         batch::{CollectionBatch, Pushed, WriteCommand, WriteKind, upsert_statement},
         entry::operation,
     },
@@ -39,6 +39,8 @@ pub struct Item {
     pub wall_ms: i64,
     /// The source's collection.
     pub uuid: Uuid,
+    /// What the order of that collection's changes means.
+    pub traits: Traits,
     /// Where that collection lives on the destination now; a rename is a barrier, so it holds until the item is applied.
     pub namespace: Arc<Namespace>,
     /// The operation: a whole entry, or an element of `applyOps`.
@@ -158,7 +160,7 @@ impl Work {
     fn take(&mut self, item: &Item, remember: bool) -> Result<Pushed, Halt> {
         let refused = |error: OplogError| oplog_problem(&error);
         let Inner::Change(change) = operation(&item.operation).map_err(refused)? else { return Ok(Pushed::Taken) };
-        if self.batch.push(item.uuid, &change).map_err(refused)? == Pushed::Full {
+        if self.batch.push(item.uuid, item.traits, &change).map_err(refused)? == Pushed::Full {
             return Ok(Pushed::Full);
         }
         if remember {

@@ -1,24 +1,26 @@
-//! Folds consecutive changes of one lane into at most one statement per document, and builds the write commands.
+//! Folds consecutive changes of one lane into at most one statement per document.
 //!
 //! Within a batch the order of statements is free, because no document has two of them. Consecutive changes of one
 //! document are folded into one; what cannot be folded says [`Pushed::Full`]: execute the batch, then push again.
 
-use super::{Change, ChangeKind, Dialect, DocumentId, OplogError, update};
-use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, raw::cstr, rawdoc};
+use super::{
+    Change, ChangeKind, Dialect, DocumentId, OplogError,
+    commands::{self, whole},
+    update::{self, Form},
+};
+use bson::{RawDocumentBuf, Uuid};
 use std::collections::HashMap;
 
-/// Statements in one command.
-const STATEMENTS: usize = 1_000;
-/// Bytes of statements in one command; a single larger statement is a command of its own.
-const COMMAND_BYTES: usize = 12 << 20;
+pub use super::commands::{WriteCommand, WriteKind, holds_zero_timestamp, upsert_statement};
+
 /// Pipeline stages folded into one statement.
 const STAGES: usize = 30;
-/// Documents near the 16 MB limit do not fit into an update command beside its other parts.
-const LARGE: usize = (16 << 20) - 65_536;
+/// Bytes folded into one statement; it must stay well below the 16 MiB of a command. A single change may be larger.
+const STATEMENT_BYTES: usize = 4 << 20;
 
 /// What to do to one document.
 #[derive(Debug, Clone)]
-enum Statement {
+pub(super) enum Statement {
     /// It is new, or replaces whatever is there (upsert).
     Put(RawDocumentBuf),
     /// Put it, then run these stages (an insert followed by updates).
@@ -40,18 +42,39 @@ enum Statement {
 pub enum Pushed {
     /// It is in the batch.
     Taken,
-    /// Execute the batch first, then push again.
+    /// Execute the batch first, then push again. An empty batch is never full.
     Full,
+}
+
+/// What a collection's order of changes means beyond each single document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traits {
+    /// Documents keep the order in which they were inserted.
+    pub capped: bool,
+    /// A default collation: ids with other bytes can be one id (OPLOG.md B.7).
+    pub collated: bool,
 }
 
 /// The changes that one lane executes together.
 #[derive(Debug)]
 pub struct Batch {
     dialect: Dialect,
-    /// By collection, then by [`DocumentId::key`].
-    collections: HashMap<Uuid, HashMap<Vec<u8>, (DocumentId, Statement)>>,
+    collections: HashMap<Uuid, Folded>,
     bytes: usize,
     changes: usize,
+}
+
+/// What a collection's changes amount to so far.
+#[derive(Debug, Default)]
+struct Folded {
+    /// In the order of the oplog; `None` where a later insert took the document to the end.
+    statements: Vec<Option<(DocumentId, Statement)>>,
+    /// Place in `statements` by [`DocumentId::key`].
+    places: HashMap<Vec<u8>, usize>,
+    /// A delete was pushed.
+    deleted: bool,
+    /// Nothing more may be pushed.
+    sealed: bool,
 }
 
 /// The statements of one collection, ready to become commands.
@@ -63,30 +86,6 @@ pub struct CollectionBatch {
     statements: Vec<(DocumentId, Statement)>,
     /// Documents that must be fetched again from the source.
     pub refetch: Vec<DocumentId>,
-}
-
-/// What kind of command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteKind {
-    /// `insert`: error 11000 means that the document is there already and has to be replaced.
-    Insert,
-    /// `update`.
-    Update,
-    /// `delete`.
-    Delete,
-}
-
-/// One write command; `ids[i]` is the document of statement `i`, for `writeErrors`.
-#[derive(Debug)]
-pub struct WriteCommand {
-    /// What kind.
-    pub kind: WriteKind,
-    /// `insert`, `update` or `delete`, unordered.
-    pub command: RawDocumentBuf,
-    /// The documents, by statement.
-    pub ids: Vec<DocumentId>,
-    /// For inserts: the documents themselves, by statement, to replace those that exist already.
-    pub documents: Vec<RawDocumentBuf>,
 }
 
 impl Batch {
@@ -111,35 +110,32 @@ impl Batch {
     }
 
     /// Takes a change of the collection `uuid` into the batch.
-    pub fn push(&mut self, uuid: Uuid, change: &Change<'_>) -> Result<Pushed, OplogError> {
+    pub fn push(&mut self, uuid: Uuid, traits: Traits, change: &Change<'_>) -> Result<Pushed, OplogError> {
         let id = DocumentId::new(change.id()?);
-        let statements = self.collections.entry(uuid).or_default();
-        let before = match statements.get(id.key()) {
-            // Perhaps the same document under another numeric type, perhaps another one: in sequence both are right.
-            Some((other, _)) if *other != id => return Ok(Pushed::Full),
-            before => before.map(|(_, statement)| statement),
+        let (what, bytes) = match &change.kind {
+            ChangeKind::Insert(document) => (What::Put((*document).to_owned()), document.as_bytes().len()),
+            ChangeKind::Delete(_) => (What::Delete, 64),
+            ChangeKind::Update { update, .. } => {
+                (What::Update(update::form(update, self.dialect)?), update.as_bytes().len())
+            }
         };
-        let folded = match &change.kind {
-            ChangeKind::Insert(document) => fold_whole(before, |_| Statement::Put((*document).to_owned())),
-            ChangeKind::Delete(_) => fold_whole(before, |_| Statement::Delete),
-            ChangeKind::Update { update, .. } => fold_update(before, update::form(update, self.dialect)?),
-        };
-        let Some(statement) = folded else { return Ok(Pushed::Full) };
-        statements.insert(id.key().to_vec(), (id, statement));
-        self.changes += 1;
-        self.bytes += match &change.kind {
-            ChangeKind::Insert(document) | ChangeKind::Update { update: document, .. } => document.as_bytes().len(),
-            ChangeKind::Delete(_) => 64,
-        };
-        Ok(Pushed::Taken)
+        let pushed = self.collections.entry(uuid).or_default().push(id, what, traits, self.dialect);
+        if pushed == Pushed::Taken {
+            self.changes += 1;
+            self.bytes += bytes;
+        }
+        Ok(pushed)
     }
 
     /// The batch, collection by collection.
     pub fn into_collections(self) -> Vec<CollectionBatch> {
         let dialect = self.dialect;
-        let of_collection = |(uuid, statements): (Uuid, HashMap<Vec<u8>, (DocumentId, Statement)>)| {
-            let (refetch, statements): (Vec<_>, Vec<_>) =
-                statements.into_values().partition(|(_, statement)| matches!(statement, Statement::Refetch));
+        let of_collection = |(uuid, folded): (Uuid, Folded)| {
+            let (refetch, statements): (Vec<_>, Vec<_>) = folded
+                .statements
+                .into_iter()
+                .flatten()
+                .partition(|(_, statement)| matches!(statement, Statement::Refetch));
             let refetch = refetch.into_iter().map(|(id, _)| id).collect();
             CollectionBatch { uuid, dialect, statements, refetch }
         };
@@ -147,193 +143,134 @@ impl Batch {
     }
 }
 
-/// A change that says the whole outcome replaces what was there, except that a pending refetch already promises more.
-fn fold_whole(before: Option<&Statement>, outcome: impl Fn(()) -> Statement) -> Option<Statement> {
-    match before {
-        Some(Statement::Refetch) => Some(Statement::Refetch),
-        _ => Some(outcome(())),
-    }
-}
-
-/// `None`: cannot be folded into `before`.
-fn fold_update(before: Option<&Statement>, form: update::Form) -> Option<Statement> {
-    use update::Form;
-    Some(match (before, form) {
-        (Some(Statement::Refetch), _) | (_, Form::Refetch(_)) => Statement::Refetch,
-        // An update of a document that is gone changes nothing, and must not bring it back.
-        (Some(Statement::Delete), _) => Statement::Delete,
-        (Some(Statement::Put(_) | Statement::PutThen(..)), Form::Replacement(document)) => Statement::Put(document),
-        (_, Form::Replacement(document)) => Statement::Replace(document),
-        (None, Form::Stages(stages)) => Statement::Stages(stages),
-        (None, Form::Classic(update)) => Statement::Classic(update),
-        (Some(Statement::Stages(earlier)), Form::Stages(stages)) if earlier.len() + stages.len() <= STAGES => {
-            Statement::Stages([earlier.clone(), stages].concat())
-        }
-        (Some(Statement::Put(document)), Form::Stages(stages)) => Statement::PutThen(document.clone(), stages),
-        (Some(Statement::PutThen(document, earlier)), Form::Stages(stages))
-            if earlier.len() + stages.len() <= STAGES =>
-        {
-            Statement::PutThen(document.clone(), [earlier.clone(), stages].concat())
-        }
-        _ => return None,
-    })
-}
-
-/// True when an insert would rewrite a top-level `Timestamp(0,0)` (OPLOG.md A.2, B.7).
-pub fn holds_zero_timestamp(document: &RawDocument) -> bool {
-    document.iter().any(|element| {
-        matches!(element, Ok((name, bson::RawBsonRef::Timestamp(stamp)))
-            if stamp.time == 0 && stamp.increment == 0 && name.as_str() != "_id")
-    })
-}
-
-/// `[{ $replaceWith: { $literal: document } }]`: keeps zero timestamps and names with dollars (5.0+).
-fn whole(document: &RawDocument) -> RawDocumentBuf {
-    rawdoc! { "$replaceWith": { "$literal": document.to_owned() } }
-}
-
-/// An update statement that puts `document` in place of whatever has its `_id`, or creates it.
-pub fn upsert_statement(id: &DocumentId, document: &RawDocument, dialect: Dialect) -> RawDocumentBuf {
-    update_statement(id, replacement(document, dialect), true)
-}
-
-fn replacement(document: &RawDocument, dialect: Dialect) -> Update {
-    // 4.4 refuses dollar names inside an aggregation literal, and its replacement keeps everything else.
-    if dialect.major >= 5 || holds_zero_timestamp(document) {
-        Update::Pipeline(vec![whole(document)])
-    } else {
-        Update::Document(document.to_owned())
-    }
-}
-
-enum Update {
-    Pipeline(Vec<RawDocumentBuf>),
-    Document(RawDocumentBuf),
-}
-
-fn update_statement(id: &DocumentId, update: Update, upsert: bool) -> RawDocumentBuf {
-    let mut statement = RawDocumentBuf::new();
-    statement.append(cstr!("q"), id.filter());
-    match update {
-        Update::Document(document) => statement.append(cstr!("u"), document),
-        Update::Pipeline(stages) => {
-            let mut array = RawArrayBuf::new();
-            for stage in stages {
-                array.push(stage);
-            }
-            statement.append(cstr!("u"), array);
-        }
-    }
-    if upsert {
-        statement.append(cstr!("upsert"), true);
-    }
-    statement
-}
-
 impl CollectionBatch {
-    /// The write commands for the collection that is called `name` on the destination.
+    /// The write commands for the collection that is called `name` on the destination, in an order that is right when
+    /// each is finished before the next begins.
     pub fn commands(&self, name: &str) -> Vec<WriteCommand> {
-        let mut inserts = Commands::new(WriteKind::Insert, name);
-        let mut updates = Commands::new(WriteKind::Update, name);
-        let mut deletes = Commands::new(WriteKind::Delete, name);
-        for (id, statement) in &self.statements {
-            match statement {
-                Statement::Put(document) if document.as_bytes().len() < LARGE && holds_zero_timestamp(document) => {
-                    updates.push(id, upsert_statement(id, document, self.dialect));
-                }
-                Statement::Put(document) => inserts.push(id, document.clone()),
-                Statement::PutThen(document, stages) => {
-                    let stages = [vec![whole(document)], stages.clone()].concat();
-                    updates.push(id, update_statement(id, Update::Pipeline(stages), true));
-                }
-                Statement::Replace(document) => {
-                    updates.push(id, update_statement(id, replacement(document, self.dialect), false));
-                }
-                Statement::Stages(stages) => {
-                    updates.push(id, update_statement(id, Update::Pipeline(stages.clone()), false));
-                }
-                Statement::Classic(update) => {
-                    updates.push(id, update_statement(id, Update::Document(update.clone()), false));
-                }
-                Statement::Delete => {
-                    deletes.push(id, rawdoc! { "q": id.filter(), "limit": 1 });
-                }
-                Statement::Refetch => {}
-            }
-        }
-        [inserts, updates, deletes].into_iter().flat_map(Commands::finish).collect()
+        commands::build(self.statements.iter(), name, self.dialect)
     }
 }
 
-/// The commands of one kind; a new one is begun when the limits are reached.
-struct Commands<'a> {
-    kind: WriteKind,
-    name: &'a str,
-    done: Vec<WriteCommand>,
-    statements: RawArrayBuf,
-    ids: Vec<DocumentId>,
-    documents: Vec<RawDocumentBuf>,
-    bytes: usize,
+/// A change, ready to be folded.
+enum What {
+    Put(RawDocumentBuf),
+    Update(Form),
+    Delete,
 }
 
-impl<'a> Commands<'a> {
-    fn new(kind: WriteKind, name: &'a str) -> Self {
-        let (done, ids, documents) = (Vec::new(), Vec::new(), Vec::new());
-        Self { kind, name, done, statements: RawArrayBuf::new(), ids, documents, bytes: 0 }
-    }
-
-    fn push(&mut self, id: &DocumentId, statement: RawDocumentBuf) {
-        let size = statement.as_bytes().len();
-        if !self.ids.is_empty() && (self.ids.len() >= STATEMENTS || self.bytes + size > COMMAND_BYTES) {
-            self.flush();
+impl Folded {
+    fn push(&mut self, id: DocumentId, what: What, traits: Traits, dialect: Dialect) -> Pushed {
+        if self.sealed {
+            return Pushed::Full;
         }
-        self.bytes += size;
-        self.ids.push(id.clone());
-        if self.kind == WriteKind::Insert {
-            self.documents.push(statement.clone());
+        let is_first = self.statements.is_empty();
+        let mut slot = match self.places.get(id.key()) {
+            Some(place) => self.statements.get_mut(*place),
+            None => None,
+        };
+        if let Some(Some((other, _))) = &slot
+            && *other != id
+        {
+            // Perhaps the same document under another numeric type, perhaps another one: in sequence both are right.
+            return Pushed::Full;
         }
-        self.statements.push(statement);
-    }
-
-    fn flush(&mut self) {
-        if self.ids.is_empty() {
-            return;
+        // A deleted id may be one with an id that comes after it. Ids that live side by side are never one.
+        if traits.collated && self.deleted && slot.is_none() && !matches!(what, What::Delete) {
+            return Pushed::Full;
         }
-        let mut command = RawDocumentBuf::new();
-        let statements = std::mem::take(&mut self.statements);
-        match self.kind {
-            WriteKind::Insert => {
-                command.append(cstr!("insert"), self.name);
-                command.append(cstr!("documents"), statements);
+        // An upsert is executed after the inserts, so that it would come to stand behind them.
+        let apart = traits.capped && matches!(&what, What::Put(document) if holds_zero_timestamp(document));
+        if apart && !is_first {
+            return Pushed::Full;
+        }
+        let (is_put, is_delete) = (matches!(what, What::Put(_)), matches!(what, What::Delete));
+        let before = slot.as_mut().and_then(|slot| slot.take()).map(|(_, statement)| statement);
+        let folded = match (traits.capped, before, what) {
+            // Folded, it would keep the place of the deleted document, or come behind later inserts.
+            (true, Some(before @ Statement::Delete), What::Put(_)) => Err(before),
+            (true, Some(before @ Statement::Put(_)), What::Update(Form::Stages(_))) => Err(before),
+            (_, before, what) => fold(before, what, dialect),
+        };
+        let statement = match folded {
+            Ok(statement) => statement,
+            Err(before) => {
+                if let Some(slot) = slot {
+                    *slot = Some((id, before));
+                }
+                return Pushed::Full;
             }
-            WriteKind::Update => {
-                command.append(cstr!("update"), self.name);
-                command.append(cstr!("updates"), statements);
-            }
-            WriteKind::Delete => {
-                command.append(cstr!("delete"), self.name);
-                command.append(cstr!("deletes"), statements);
+        };
+        self.deleted |= is_delete;
+        self.sealed = apart;
+        match slot {
+            Some(slot) if !is_put => *slot = Some((id, statement)),
+            _ => {
+                self.places.insert(id.key().to_vec(), self.statements.len());
+                self.statements.push(Some((id, statement)));
             }
         }
-        command.append(cstr!("ordered"), false);
-        if self.kind != WriteKind::Delete {
-            command.append(cstr!("bypassDocumentValidation"), true);
-        }
-        command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
-        let (ids, documents) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.documents));
-        self.done.push(WriteCommand { kind: self.kind, command, ids, documents });
-        self.bytes = 0;
+        Pushed::Taken
     }
+}
 
-    fn finish(mut self) -> Vec<WriteCommand> {
-        self.flush();
-        self.done
+/// One statement for what was to be done before and what comes now; `Err` gives back what cannot be folded.
+fn fold(before: Option<Statement>, what: What, dialect: Dialect) -> Result<Statement, Statement> {
+    use Statement::{Classic, Delete, Put, PutThen, Refetch, Replace, Stages};
+    Ok(match (before, what) {
+        // The document as it is on the source later than any of these: what comes after replays onto it.
+        (Some(Refetch), _) | (_, What::Update(Form::Refetch(_))) => Refetch,
+        (_, What::Put(document)) => Put(document),
+        (_, What::Delete) => Delete,
+        // An update of a document that is gone changes nothing, and must not bring it back.
+        (Some(Delete), What::Update(_)) => Delete,
+        (Some(Put(_) | PutThen(..)), What::Update(Form::Replacement(document))) => Put(document),
+        (_, What::Update(Form::Replacement(document))) => Replace(document),
+        (None, What::Update(Form::Stages(stages))) => Stages(stages),
+        (None, What::Update(Form::Classic(update))) => Classic(update),
+        (Some(before @ Classic(_)), What::Update(_)) => return Err(before),
+        (Some(before), What::Update(Form::Classic(_))) => return Err(before),
+        (Some(before), What::Update(Form::Stages(mut stages))) => {
+            let (count, bytes) = weight(&before);
+            let more: usize = stages.iter().map(|stage| stage.as_bytes().len()).sum();
+            if count + stages.len() > STAGES || bytes + more > STATEMENT_BYTES {
+                return Err(before);
+            }
+            match before {
+                Put(document) => PutThen(document, stages),
+                PutThen(document, mut earlier) => {
+                    earlier.append(&mut stages);
+                    PutThen(document, earlier)
+                }
+                Stages(mut earlier) => {
+                    earlier.append(&mut stages);
+                    Stages(earlier)
+                }
+                Replace(document) if dialect.major >= 5 => {
+                    stages.insert(0, whole(&document));
+                    Stages(stages)
+                }
+                before => return Err(before),
+            }
+        }
+    })
+}
+
+/// Stages and bytes of a statement.
+fn weight(statement: &Statement) -> (usize, usize) {
+    let bytes = |stages: &[RawDocumentBuf]| stages.iter().map(|stage| stage.as_bytes().len()).sum::<usize>();
+    match statement {
+        Statement::Put(document) | Statement::Replace(document) => (1, document.as_bytes().len()),
+        Statement::PutThen(document, stages) => (1 + stages.len(), document.as_bytes().len() + bytes(stages)),
+        Statement::Stages(stages) => (stages.len(), bytes(stages)),
+        Statement::Classic(update) => (0, update.as_bytes().len()),
+        Statement::Delete | Statement::Refetch => (0, 0),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bson::rawdoc;
 
     const INTERNAL: Dialect = Dialect { major: 6, internal_stage: true };
 
@@ -358,7 +295,7 @@ mod tests {
     fn kinds(changes: &[Change<'_>]) -> Vec<(WriteKind, usize)> {
         let mut batch = Batch::new(INTERNAL);
         for change in changes {
-            assert_eq!(batch.push(uuid(), change), Ok(Pushed::Taken));
+            assert_eq!(batch.push(uuid(), Traits::default(), change), Ok(Pushed::Taken));
         }
         let collections = batch.into_collections();
         let commands = collections.iter().flat_map(|collection| collection.commands("c"));
@@ -381,12 +318,12 @@ mod tests {
         let one = rawdoc! { "_id": 1 };
         let replacement = rawdoc! { "_id": 1, "x": 1 };
         let mut batch = Batch::new(INTERNAL);
-        batch.push(uuid(), &update(&one, &replacement)).unwrap();
+        batch.push(uuid(), Traits::default(), &update(&one, &replacement)).unwrap();
         let command = &batch.into_collections()[0].commands("c")[0];
         assert!(command.command.get_array("updates").unwrap().get_document(0).unwrap().get_bool("upsert").is_err());
         let zero = rawdoc! { "_id": 1, "t": bson::Timestamp { time: 0, increment: 0 } };
         let mut batch = Batch::new(INTERNAL);
-        batch.push(uuid(), &insert(&zero)).unwrap();
+        batch.push(uuid(), Traits::default(), &insert(&zero)).unwrap();
         let command = &batch.into_collections()[0].commands("c")[0];
         assert_eq!(command.kind, WriteKind::Update, "an insert would rewrite the zero timestamp");
         assert!(command.command.get_array("updates").unwrap().get_document(0).unwrap().get_bool("upsert").unwrap());
@@ -395,11 +332,11 @@ mod tests {
     #[test]
     fn ids_that_may_be_one_document_are_never_folded() {
         let (int, long) = (rawdoc! { "_id": 1 }, rawdoc! { "_id": 1_i64 });
-        let (ab, ba) = (rawdoc! { "_id": { "a": 2, "b": 1 } }, rawdoc! { "_id": { "b": 1, "a": 2 } });
+        let (ab, ba) = (rawdoc! { "_id": { "a": 2, "b": 1 } }, rawdoc! { "_id": { "a": 2.0, "b": 1 } });
         for (first, second) in [(&int, &long), (&ab, &ba)] {
             let mut batch = Batch::new(INTERNAL);
-            assert_eq!(batch.push(uuid(), &insert(first)), Ok(Pushed::Taken));
-            assert_eq!(batch.push(uuid(), &insert(second)), Ok(Pushed::Full));
+            assert_eq!(batch.push(uuid(), Traits::default(), &insert(first)), Ok(Pushed::Taken));
+            assert_eq!(batch.push(uuid(), Traits::default(), &insert(second)), Ok(Pushed::Full));
         }
     }
 
@@ -408,7 +345,54 @@ mod tests {
         let one = rawdoc! { "_id": 1 };
         let diff = rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } };
         let mut batch = Batch::new(INTERNAL);
-        let taken = (0..100).take_while(|_| batch.push(uuid(), &update(&one, &diff)) == Ok(Pushed::Taken)).count();
+        let taken = (0..100)
+            .take_while(|_| batch.push(uuid(), Traits::default(), &update(&one, &diff)) == Ok(Pushed::Taken))
+            .count();
         assert_eq!(taken, STAGES);
+    }
+
+    fn takes(traits: Traits, changes: &[Change<'_>]) -> Vec<Pushed> {
+        let mut batch = Batch::new(INTERNAL);
+        changes.iter().map(|change| batch.push(uuid(), traits, change).unwrap()).collect()
+    }
+
+    #[test]
+    fn under_a_collation_nothing_follows_the_delete_of_another_id() {
+        use Pushed::{Full, Taken};
+        let collated = Traits { collated: true, ..Traits::default() };
+        let (upper, lower, other) = (rawdoc! { "_id": "A" }, rawdoc! { "_id": "a" }, rawdoc! { "_id": "b" });
+        assert_eq!(takes(collated, &[insert(&other), delete(&upper), insert(&lower)]), [Taken, Taken, Full]);
+        assert_eq!(takes(collated, &[delete(&upper), delete(&other), insert(&upper)]), [Taken, Taken, Taken]);
+        assert_eq!(takes(Traits::default(), &[delete(&upper), insert(&lower)]), [Taken, Taken]);
+    }
+
+    #[test]
+    fn a_capped_collection_keeps_the_order_of_inserts() {
+        use Pushed::{Full, Taken};
+        let capped = Traits { capped: true, ..Traits::default() };
+        let (one, two) = (rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 });
+        let zero = rawdoc! { "_id": 3, "t": bson::Timestamp { time: 0, increment: 0 } };
+        let diff = rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } };
+        assert_eq!(takes(capped, &[insert(&one), delete(&two), insert(&two)]), [Taken, Taken, Full]);
+        assert_eq!(takes(capped, &[insert(&one), insert(&two), update(&one, &diff)]), [Taken, Taken, Full]);
+        assert_eq!(takes(capped, &[insert(&one), insert(&zero)]), [Taken, Full]);
+        assert_eq!(takes(capped, &[insert(&zero), insert(&one)]), [Taken, Full]);
+    }
+
+    #[test]
+    fn inserts_stay_in_the_order_of_the_oplog() {
+        let documents: Vec<_> = (0..50_i32).map(|n| rawdoc! { "_id": (n * 37) % 50 }).collect();
+        let mut batch = Batch::new(INTERNAL);
+        for document in &documents {
+            batch.push(uuid(), Traits::default(), &insert(document)).unwrap();
+        }
+        assert_eq!(batch.into_collections()[0].commands("c")[0].documents, documents);
+    }
+
+    #[test]
+    fn a_large_document_is_not_folded_with_more() {
+        let large = rawdoc! { "_id": 1, "s": "x".repeat(15 << 20) };
+        let diff = rawdoc! { "$v": 2, "diff": { "u": { "a": "y".repeat(2 << 20) } } };
+        assert_eq!(takes(Traits::default(), &[insert(&large), update(&large, &diff)]), [Pushed::Taken, Pushed::Full]);
     }
 }

@@ -56,8 +56,9 @@ fn text(value: &str) -> RawBson {
     RawBson::String(value.into())
 }
 
-fn is_index(component: &str) -> bool {
-    component.parse::<u32>().is_ok_and(|index| index.to_string() == component)
+/// `0`, `1`, `2`, …: in an array an index, in a document a name. No array has room for the largest.
+pub(super) fn is_index(component: &str) -> bool {
+    component.parse().is_ok_and(|index: i32| index >= 0 && index < i32::MAX && index.to_string() == component)
 }
 
 /// The value of a path that does not exist yet.

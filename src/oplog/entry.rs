@@ -115,7 +115,7 @@ impl Change<'_> {
 /// True for namespaces that are never migrated (OPLOG.md section 0, rule 3).
 fn is_system(ns: &str) -> bool {
     let db = ns.split('.').next().unwrap_or_default();
-    matches!(db, "local" | "config" | "admin" | "") || ns.ends_with(".system.profile")
+    matches!(db, "local" | "config" | "admin") || ns.ends_with(".system.profile")
 }
 
 fn optime(document: &RawDocument, field: &str) -> Option<Optime> {
@@ -141,8 +141,10 @@ impl<'a> Entry<'a> {
 fn body(raw: &RawDocument) -> Result<Body<'_>, OplogError> {
     let malformed = |what| OplogError::malformed(what, raw);
     let op = raw.get_str("op").map_err(|_| malformed("entry without op"))?;
-    if op == "n" {
-        return Ok(Body::Noop);
+    match op {
+        "n" => return Ok(Body::Noop),
+        "i" | "u" | "d" | "c" => {}
+        _ => return Err(OplogError::unsupported("an unknown operation", raw)),
     }
     let ns = raw.get_str("ns").map_err(|_| malformed("entry without ns"))?;
     if op == "c" {
@@ -170,8 +172,18 @@ fn body(raw: &RawDocument) -> Result<Body<'_>, OplogError> {
 }
 
 fn applied<'a>(raw: &'a RawDocument, o: &'a RawDocument, operations: &'a RawArray) -> Result<Body<'a>, OplogError> {
-    let Ok(number) = raw.get_i64("txnNumber") else { return Ok(Body::ApplyOps(operations)) };
     let malformed = |what| OplogError::malformed(what, raw);
+    // Newer servers write the inserts of one command like this: parts that stand for themselves (type 1), although they
+    // name a transaction number and the entry before them.
+    let part = match raw.get("multiOpType").ok().flatten() {
+        None | Some(RawBsonRef::Int32(0)) => true,
+        Some(RawBsonRef::Int32(1)) => false,
+        Some(_) => return Err(OplogError::unsupported("an unknown kind of applyOps", raw)),
+    };
+    if !part || !matches!(raw.get("txnNumber"), Ok(Some(_))) {
+        return Ok(Body::ApplyOps(operations));
+    }
+    let number = raw.get_i64("txnNumber").map_err(|_| malformed("txnNumber is not a long"))?;
     let session = raw.get_document("lsid").ok().and_then(|lsid| uuid(lsid, "id"));
     let session = session.ok_or_else(|| malformed("transaction without lsid"))?;
     let previous = raw.get_document("prevOpTime").ok().and_then(|previous| optime(previous, "ts"));
@@ -192,10 +204,16 @@ pub fn operation(raw: &RawDocument) -> Result<Inner<'_>, OplogError> {
     let malformed = |what| OplogError::malformed(what, raw);
     let op = raw.get_str("op").map_err(|_| malformed("operation without op"))?;
     let ns = raw.get_str("ns").map_err(|_| malformed("operation without ns"))?;
-    if op == "n" || is_system(ns) {
+    if op == "n" {
         return Ok(Inner::Nothing);
     }
     let o = raw.get_document("o").map_err(|_| malformed("operation without o"))?;
+    if op == "c" && matches!(o.get("applyOps"), Ok(Some(_))) {
+        return Err(OplogError::unsupported("applyOps within applyOps", raw));
+    }
+    if is_system(ns) {
+        return Ok(Inner::Nothing);
+    }
     let uuid = uuid(raw, "ui");
     let kind = match op {
         "i" => ChangeKind::Insert(o),
@@ -221,4 +239,89 @@ pub fn operations(array: &RawArray) -> impl Iterator<Item = Result<Inner<'_>, Op
         let document = element.ok().and_then(RawBsonRef::as_document);
         operation(document.ok_or(OplogError::Corrupt)?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{DateTime, RawDocumentBuf, Timestamp, oid::ObjectId, rawdoc, spec::BinarySubtype};
+
+    fn entry(op: &str, ns: &str, o: RawDocumentBuf) -> RawDocumentBuf {
+        rawdoc! {
+            "op": op, "ns": ns, "o": o, "ts": Timestamp { time: 7, increment: 1 }, "t": 1_i64, "v": 2_i64,
+            "wall": DateTime::from_millis(7_000),
+        }
+    }
+
+    fn transaction(o: RawDocumentBuf) -> RawDocumentBuf {
+        let mut raw = entry("c", "admin.$cmd", o);
+        let id = bson::Binary { subtype: BinarySubtype::Uuid, bytes: vec![9; 16] };
+        let previous = rawdoc! { "ts": Timestamp { time: 0, increment: 0 }, "t": -1_i64 };
+        raw.append(bson::raw::cstr!("lsid"), rawdoc! { "id": id });
+        raw.append(bson::raw::cstr!("txnNumber"), 4_i64);
+        raw.append(bson::raw::cstr!("prevOpTime"), previous);
+        raw
+    }
+
+    #[test]
+    fn prepared_transactions_are_refused_with_their_text() {
+        for o in [
+            rawdoc! { "applyOps": [], "prepare": true },
+            rawdoc! { "commitTransaction": 1 },
+            rawdoc! { "abortTransaction": 1 },
+        ] {
+            let error = Entry::parse(&transaction(o.clone())).unwrap_err().to_string();
+            assert!(
+                error.contains("prepared") && error.contains(o.iter().last().unwrap().unwrap().0.as_str()),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_operation_is_refused_wherever_it_is() {
+        for ns in ["shop.orders", "config.x", ""] {
+            let error = Entry::parse(&entry("xi", ns, rawdoc! { "_id": 1 })).unwrap_err();
+            assert!(matches!(error, OplogError::Unsupported { .. }), "{error}");
+        }
+        assert!(
+            Entry::parse(&entry("i", "", rawdoc! { "_id": 1 }))
+                .is_ok_and(|entry| { matches!(entry.body, Body::Change(change) if change.ns.is_empty()) })
+        );
+    }
+
+    #[test]
+    fn parts_that_stand_for_themselves_are_no_transaction() {
+        let o = rawdoc! { "applyOps": [entry("i", "a.b", rawdoc! { "_id": ObjectId::new() })] };
+        let raw = transaction(o);
+        assert!(
+            matches!(Entry::parse(&raw).unwrap().body, Body::Transaction(part) if part.key.1 == 4 && !part.partial)
+        );
+        for (kind, whole) in [(0, false), (1, true)] {
+            let mut raw = raw.clone();
+            raw.append(bson::raw::cstr!("multiOpType"), kind);
+            assert_eq!(matches!(Entry::parse(&raw).unwrap().body, Body::ApplyOps(_)), whole);
+        }
+        let mut raw = raw.clone();
+        raw.append(bson::raw::cstr!("multiOpType"), 2);
+        assert!(matches!(Entry::parse(&raw), Err(OplogError::Unsupported { .. })));
+    }
+
+    #[test]
+    fn nothing_inside_apply_ops_is_skipped_but_no_ops_and_system_databases() {
+        let inner = |op: &str, ns: &str, o: RawDocumentBuf| rawdoc! { "op": op, "ns": ns, "o": o };
+        let array = rawdoc! { "a": [
+            inner("i", "a.b", rawdoc! { "_id": 1 }),
+            inner("n", "a.b", rawdoc! { "_id": 1 }),
+            inner("d", "admin.system.roles", rawdoc! { "_id": 1 }),
+            inner("c", "a.$cmd", rawdoc! { "create": "b" }),
+            inner("c", "admin.$cmd", rawdoc! { "applyOps": [] }),
+            inner("z", "a.b", rawdoc! { "_id": 1 }),
+        ] };
+        let found: Vec<_> = operations(array.get_array("a").unwrap()).collect();
+        assert!(matches!(&found[0], Ok(Inner::Change(change)) if change.ns == "a.b"));
+        assert!(matches!((&found[1], &found[2]), (Ok(Inner::Nothing), Ok(Inner::Nothing))));
+        assert!(matches!(&found[3], Ok(Inner::Command(command)) if (command.db, command.name) == ("a", "create")));
+        assert!(found[4].is_err() && found[5].is_err());
+    }
 }

@@ -28,11 +28,13 @@ impl DocumentId {
     pub fn new(value: RawBsonRef<'_>) -> Self {
         let mut wrapped = RawDocumentBuf::new();
         wrapped.append(cstr!("_id"), value);
-        let key = key(value, wrapped.as_bytes());
+        let mut key = Vec::with_capacity(wrapped.as_bytes().len() + 8);
+        canonical(&mut key, value);
         Self { wrapped, key }
     }
 
-    /// Equal for ids that the server may hold for equal; ids of different documents can share a key, too.
+    /// Equal for ids that the server holds for equal (except under a collation, which is the caller's to know); seldom
+    /// equal for ids of different documents, so compare the ids themselves before taking them for one.
     pub fn key(&self) -> &[u8] {
         &self.key
     }
@@ -70,41 +72,118 @@ impl DocumentId {
     }
 }
 
-/// Ids that the server holds for equal have equal keys. 1, 1.0, Long(1) and Decimal(1) are one id (OPLOG.md B.7), so
-/// every number is keyed by its double value. Numbers inside sub-documents can be equal across types too: all such ids
-/// share one key. Different documents under one key are told apart by their bytes; the batch never folds those.
-fn key(value: RawBsonRef<'_>, wrapped: &[u8]) -> Vec<u8> {
-    let number = |value: f64| {
-        let value = if value == 0.0 { 0.0 } else { value };
-        let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
-        [b"n".as_slice(), &bits.to_le_bytes()].concat()
-    };
+/// Appends the canonical form of a value: equal for ids that the server holds for equal (OPLOG.md B.7: 1, 1.0, Long(1)
+/// and Decimal(1) are one id, inside sub-documents too), and different for almost all others. Decimals that no double
+/// equals share the key of the nearest double; the batch tells them apart by their bytes.
+fn canonical(out: &mut Vec<u8>, value: RawBsonRef<'_>) {
     match value {
-        RawBsonRef::Double(value) => number(value),
-        RawBsonRef::Int32(value) => number(f64::from(value)),
-        RawBsonRef::Int64(value) => number(value as f64),
-        RawBsonRef::Decimal128(value) => number(value.to_string().parse().unwrap_or(f64::NAN)),
-        RawBsonRef::Symbol(text) | RawBsonRef::String(text) => [b"s", text.as_bytes()].concat(),
-        RawBsonRef::Document(document) if !holds_numbers(document) => wrapped.to_vec(),
-        RawBsonRef::Document(_) => b"document".to_vec(),
-        _ => wrapped.to_vec(),
+        RawBsonRef::Int32(value) => integer(out, i64::from(value)),
+        RawBsonRef::Int64(value) => integer(out, value),
+        RawBsonRef::Double(value) => double(out, value),
+        RawBsonRef::Decimal128(value) => {
+            let text = value.to_string();
+            match whole_number(&text) {
+                Some(value) => integer(out, value),
+                None => fraction(out, text.parse().unwrap_or(f64::NAN)),
+            }
+        }
+        RawBsonRef::String(text) | RawBsonRef::Symbol(text) => {
+            out.push(b's');
+            sized(out, text.as_bytes());
+        }
+        RawBsonRef::Document(document) => {
+            out.push(b'{');
+            elements(out, document);
+        }
+        RawBsonRef::Array(array) => {
+            out.push(b'[');
+            for element in array {
+                match element {
+                    Ok(element) => canonical(out, element),
+                    Err(_) => out.push(b'?'),
+                }
+            }
+            out.push(b']');
+        }
+        RawBsonRef::JavaScriptCodeWithScope(code) => {
+            out.push(b'c');
+            sized(out, code.code.as_bytes());
+            elements(out, code.scope);
+        }
+        RawBsonRef::ObjectId(id) => {
+            out.push(b'o');
+            out.extend_from_slice(&id.bytes());
+        }
+        // Of one type only, so that equal means equal bytes.
+        other => {
+            let mut wrapped = RawDocumentBuf::new();
+            wrapped.append(cstr!(""), other);
+            out.push(b'=');
+            sized(out, &wrapped.as_bytes()[4..]);
+        }
     }
 }
 
-fn holds_numbers(document: &RawDocument) -> bool {
-    document.iter().any(|element| match element {
-        Ok((_, RawBsonRef::Document(inner))) => holds_numbers(inner),
-        Ok((_, value)) => matches!(
-            value,
-            RawBsonRef::Double(_)
-                | RawBsonRef::Int32(_)
-                | RawBsonRef::Int64(_)
-                | RawBsonRef::Decimal128(_)
-                | RawBsonRef::Symbol(_)
-                | RawBsonRef::Array(_)
-        ),
-        Err(_) => true,
-    })
+fn elements(out: &mut Vec<u8>, document: &RawDocument) {
+    for element in document {
+        match element {
+            Ok((name, value)) => {
+                sized(out, name.as_str().as_bytes());
+                canonical(out, value);
+            }
+            Err(_) => out.push(b'?'),
+        }
+    }
+    out.push(b'}');
+}
+
+fn sized(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&bytes.len().to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn integer(out: &mut Vec<u8>, value: i64) {
+    out.push(b'i');
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn double(out: &mut Vec<u8>, value: f64) {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if value.fract() == 0.0 && (-LIMIT..LIMIT).contains(&value) {
+        integer(out, value as i64);
+    } else {
+        fraction(out, value);
+    }
+}
+
+/// What no 64-bit integer equals. All NaN are one id.
+fn fraction(out: &mut Vec<u8>, value: f64) {
+    let value = if value.is_nan() { f64::NAN } else { value + 0.0 };
+    out.push(b'f');
+    out.extend_from_slice(&value.to_bits().to_le_bytes());
+}
+
+/// The 64-bit integer that a decimal such as `1.50E+3` equals, if it equals one.
+fn whole_number(text: &str) -> Option<i64> {
+    let (mantissa, exponent) = text.split_once(['E', 'e']).unwrap_or((text, "0"));
+    let (negative, mantissa) = match mantissa.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, mantissa.trim_start_matches('+')),
+    };
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{before}{after}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let significant = digits.trim_end_matches('0');
+    let dropped = digits.len() - significant.len();
+    if significant.trim_start_matches('0').is_empty() {
+        return Some(0);
+    }
+    let scale = exponent.parse::<i64>().ok()? - i64::try_from(after.len()).ok()? + i64::try_from(dropped).ok()?;
+    let scale = u32::try_from(scale).ok()?;
+    let magnitude = 10_i128.checked_pow(scale)?.checked_mul(significant.parse().ok()?)?;
+    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
 #[cfg(test)]
@@ -127,6 +206,38 @@ mod tests {
         assert_ne!(id(&rawdoc! { "_id": 1 }).key(), id(&rawdoc! { "_id": "1" }).key());
         assert_ne!(id(&rawdoc! { "_id": { "a": "x" } }).key(), id(&rawdoc! { "_id": { "b": "x" } }).key());
         assert_ne!(id(&rawdoc! { "_id": { "a": 1, "b": 2 } }), id(&rawdoc! { "_id": { "b": 2, "a": 1 } }));
+    }
+
+    #[test]
+    fn decimals_meet_the_numbers_that_they_equal() {
+        let decimal = |text: &str| rawdoc! { "_id": text.parse::<bson::Decimal128>().unwrap() };
+        for text in ["1", "1.0", "1.000", "10E-1", "0.1E1", "+1"] {
+            assert_eq!(id(&decimal(text)).key(), id(&rawdoc! { "_id": 1 }).key(), "{text}");
+        }
+        assert_eq!(id(&decimal("-0E+3")).key(), id(&rawdoc! { "_id": 0 }).key());
+        assert_eq!(id(&decimal("1.5E+3")).key(), id(&rawdoc! { "_id": 1500_i64 }).key());
+        assert_eq!(id(&decimal("-9223372036854775808")).key(), id(&rawdoc! { "_id": i64::MIN }).key());
+        assert_eq!(
+            id(&decimal("9223372036854775808")).key(),
+            id(&rawdoc! { "_id": 9_223_372_036_854_775_808.0 }).key()
+        );
+        assert_eq!(id(&decimal("1E+40")).key(), id(&rawdoc! { "_id": 1e40 }).key());
+        assert_eq!(id(&decimal("0.5")).key(), id(&rawdoc! { "_id": 0.5 }).key());
+        assert_eq!(id(&decimal("NaN")).key(), id(&rawdoc! { "_id": -f64::NAN }).key());
+        assert_eq!(id(&decimal("-Infinity")).key(), id(&rawdoc! { "_id": f64::NEG_INFINITY }).key());
+        assert_ne!(id(&decimal("9007199254740993")).key(), id(&rawdoc! { "_id": 9_007_199_254_740_992.0 }).key());
+    }
+
+    #[test]
+    fn neighbouring_large_numbers_and_composite_ids_have_keys_of_their_own() {
+        let first = 1_234_567_890_123_456_789_i64;
+        assert_ne!(id(&rawdoc! { "_id": first }).key(), id(&rawdoc! { "_id": first + 1 }).key());
+        assert_ne!(id(&rawdoc! { "_id": { "u": 1, "d": 2 } }).key(), id(&rawdoc! { "_id": { "u": 2, "d": 2 } }).key());
+        assert_ne!(id(&rawdoc! { "_id": { "a": [1], "b": 2 } }).key(), id(&rawdoc! { "_id": { "a": [1, 2] } }).key());
+        let (int, long) =
+            (rawdoc! { "_id": { "u": [1, { "x": 2 }] } }, rawdoc! { "_id": { "u": [1.0, { "x": 2_i64 }] } });
+        assert_eq!(id(&int).key(), id(&long).key());
+        assert_ne!(id(&rawdoc! { "_id": "a" }).key(), id(&rawdoc! { "_id": bson::oid::ObjectId::new() }).key());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! not know is an error that carries the entry.
 
 pub mod batch;
+mod commands;
 pub mod dotted;
 pub mod entry;
 pub mod id;
@@ -12,7 +13,7 @@ pub mod pipeline;
 pub mod transactions;
 pub mod update;
 
-pub use batch::Batch;
+pub use batch::{Batch, Traits};
 pub use entry::{Body, Change, ChangeKind, DdlEntry, Entry, Inner};
 pub use id::DocumentId;
 pub use transactions::Assembler;

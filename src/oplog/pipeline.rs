@@ -178,10 +178,10 @@ fn array_at(names: &mut Names, target: &str, diff: &RawDocument) -> Option<RawBs
         let (key, value) = element.ok()?;
         match key.as_str() {
             "a" => {}
-            "l" => length = value.as_i32(),
+            "l" => length = Some(value.as_i32()?),
             key => {
                 let (kind, index) = key.split_at_checked(1)?;
-                let index = index.parse().ok()?;
+                let index = index.parse().ok().filter(|index| (0..i32::MAX).contains(index))?;
                 elements.push(match kind {
                     "u" => (index, Element::Set(value)),
                     "s" => (index, Element::Sub(value.as_document()?)),

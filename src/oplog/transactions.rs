@@ -40,10 +40,9 @@ impl Assembler {
         } else if known != Some(part.previous) {
             return Ok(Assembled::NeedsEarlier(part.previous));
         }
-        let mut operations = RawArrayBuf::new();
-        for operation in part.operations {
-            operations.push(operation.map_err(|_| OplogError::Corrupt)?);
-        }
+        // Refused now rather than at the commit, when the source may no longer have the part.
+        part.operations.into_iter().try_for_each(|operation| operation.map(drop)).map_err(|_| OplogError::Corrupt)?;
+        let operations = part.operations.to_owned();
         let open = self.open.entry(part.key).or_insert(Open { first: ts, last: ts, parts: Vec::new() });
         open.last = ts;
         open.parts.push(operations);
@@ -51,6 +50,11 @@ impl Assembler {
             return Ok(Assembled::Waiting);
         }
         Ok(self.open.remove(&part.key).map_or(Assembled::Waiting, |open| Assembled::Committed(open.parts)))
+    }
+
+    /// Bytes of the parts that wait for their commit.
+    pub fn bytes(&self) -> usize {
+        self.open.values().flat_map(|open| &open.parts).map(|part| part.as_bytes().len()).sum()
     }
 
     /// The oldest part that is still waiting for its commit.
@@ -81,12 +85,27 @@ mod tests {
         let (a, b, c) = (array(1), array(2), array(3));
         assert!(matches!(assembler.push(Optime::new(1, 0), &part(&a, 0, true)), Ok(Assembled::Waiting)));
         assert_eq!(assembler.oldest_open(), Some(Optime::new(1, 0)));
+        assert_eq!(assembler.bytes(), a.as_bytes().len());
         assert!(matches!(assembler.push(Optime::new(2, 0), &part(&b, 1, true)), Ok(Assembled::Waiting)));
         match assembler.push(Optime::new(3, 0), &part(&c, 2, false)) {
             Ok(Assembled::Committed(parts)) => assert_eq!(format!("{parts:?}"), format!("{:?}", [a, b, c])),
             other => panic!("{other:?}"),
         }
-        assert_eq!(assembler.oldest_open(), None);
+        assert_eq!((assembler.oldest_open(), assembler.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn transactions_of_two_sessions_do_not_mix_and_a_retry_starts_over() {
+        let mut assembler = Assembler::default();
+        let (a, b, c) = (array(1), array(2), array(3));
+        let other = TransactionPart { key: (Uuid::from_bytes([2; 16]), 5), ..part(&c, 0, true) };
+        assert!(matches!(assembler.push(Optime::new(1, 0), &part(&a, 0, true)), Ok(Assembled::Waiting)));
+        assert!(matches!(assembler.push(Optime::new(2, 0), &other), Ok(Assembled::Waiting)));
+        // The first session's transaction again, from its beginning.
+        assert!(matches!(assembler.push(Optime::new(3, 0), &part(&a, 0, true)), Ok(Assembled::Waiting)));
+        let committed = assembler.push(Optime::new(4, 0), &part(&b, 3, false));
+        assert!(matches!(committed, Ok(Assembled::Committed(parts)) if parts == [a, b]));
+        assert_eq!(assembler.oldest_open(), Some(Optime::new(2, 0)));
     }
 
     #[test]
