@@ -14,21 +14,23 @@ use super::{
 };
 use crate::{
     model::{Optime, Problem, Side, snapshot::FailedIndex},
-    mongo::Namespace,
+    mongo::{Namespace, catalog::name_of},
     oplog::{
         Assembler, Body, Change, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
         transactions::Assembled,
     },
 };
-use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
-use std::sync::Arc;
+use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc};
+use std::{collections::HashSet, sync::Arc};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 
 /// Changes that wait for one lane; a full lane holds the dispatcher, which holds nothing but the spool.
 const LANE_CAPACITY: usize = 2_048;
+/// KiB of changes on their way to or in the lanes.
+const ROOM_KIB: u32 = 128 << 10;
 
 /// Parallel appliers.
 fn lanes() -> usize {
@@ -46,6 +48,14 @@ pub struct Follower {
     apply_from: Optime,
     /// Everything up to here was dispatched.
     dispatched: Optime,
+    /// Wall time of that entry, ms.
+    dispatched_wall_ms: i64,
+    /// The source's newest position when applying began: before it, the copy is not consistent.
+    replay_until: Option<Optime>,
+    /// Collections that the source no longer has and that never were on the destination.
+    gone: HashSet<Uuid>,
+    /// Changes were taken from the spool and not applied.
+    is_broken: bool,
     view: watch::Sender<ApplyView>,
     dirty: Option<Arc<DirtySet>>,
 }
@@ -60,8 +70,20 @@ impl Follower {
         view: watch::Sender<ApplyView>,
         dirty: Option<Arc<DirtySet>>,
     ) -> Self {
-        let transactions = Assembler::default();
-        Self { context, registry, reader, transactions, apply_from, dispatched: apply_from, view, dirty }
+        Self {
+            context,
+            registry,
+            reader,
+            transactions: Assembler::default(),
+            apply_from,
+            dispatched: apply_from,
+            dispatched_wall_ms: 0,
+            replay_until: None,
+            gone: HashSet::new(),
+            is_broken: false,
+            view,
+            dirty,
+        }
     }
 
     /// Where each collection lives and what finalizing owes it.
@@ -74,27 +96,45 @@ impl Follower {
         &mut self.registry
     }
 
+    /// The collections, at the end.
+    pub fn into_registry(self) -> Registry {
+        self.registry
+    }
+
     /// Applies without end. Once `until` is set, returns when everything up to and including it is applied with majority
-    /// and nothing after it was touched. May be called again.
+    /// and nothing after it was touched. May be called again, but not after a failure: what the lanes held is lost.
     pub async fn run(&mut self, mut until: watch::Receiver<Option<Optime>>) -> Result<(), Halt> {
-        let mut lanes = Lanes::start(self);
+        if self.is_broken {
+            return Err(broken("applying ended with an error before and cannot go on from there"));
+        }
+        let replay_until = self.replay_until().await?;
+        let mut lanes = Lanes::start(self, replay_until);
+        self.is_broken = true;
         let outcome = tokio::select! {
-            outcome = self.dispatch(&mut lanes.senders, &lanes.board, &mut until) => outcome,
+            outcome = self.dispatch(&lanes.senders, &lanes.room, &lanes.board, &mut until) => outcome,
             halt = first_failure(&mut lanes.tasks) => Err(halt),
         };
-        lanes.senders.clear();
-        while let Some(ended) = lanes.tasks.join_next().await {
-            // A lane that failed after the dispatcher ended has not applied what it was given.
-            if let (Ok(()), Ok(Err(halt))) = (&outcome, ended) {
-                return Err(halt);
-            }
-        }
+        // On success the lanes are idle.
+        lanes.tasks.shutdown().await;
+        self.is_broken = outcome.is_err();
         outcome
+    }
+
+    async fn replay_until(&mut self) -> Result<Optime, Halt> {
+        if let Some(known) = self.replay_until {
+            return Ok(known);
+        }
+        let Context { source, events, cancel, .. } = &self.context;
+        let what = "reading the oplog's newest position";
+        let newest = retry(Side::Source, what, events, cancel, || source.last_write()).await?.majority_optime;
+        self.replay_until = Some(newest);
+        Ok(newest)
     }
 
     async fn dispatch(
         &mut self,
-        senders: &mut [mpsc::Sender<Item>],
+        senders: &[mpsc::Sender<Item>],
+        room: &Arc<Semaphore>,
         board: &Arc<Board>,
         until: &mut watch::Receiver<Option<Optime>>,
     ) -> Result<(), Halt> {
@@ -106,7 +146,7 @@ impl Follower {
             }
             let entry = tokio::select! {
                 () = self.context.cancel.cancelled() => return Err(Halt::Cancelled),
-                _ = until.changed() => continue,
+                Ok(()) = until.changed() => continue,
                 entry = self.reader.peek() => match entry? {
                     Some(entry) => entry.to_owned(),
                     // The fetcher is gone; it said why.
@@ -121,10 +161,10 @@ impl Follower {
             }
             let (ts, wall_ms) = (parsed.ts, parsed.wall_ms);
             board.note(|watermark| watermark.holds(wall_ms));
-            let mut dispatcher = Dispatcher { follower: self, senders, board, ts, wall_ms };
+            let mut dispatcher = Dispatcher { follower: self, senders, room, board, ts, wall_ms };
             dispatcher.entry(&entry, &parsed).await?;
             self.reader.consume();
-            self.dispatched = ts;
+            (self.dispatched, self.dispatched_wall_ms) = (ts, wall_ms);
             board.update(0, |watermark| watermark.dispatched(ts, wall_ms));
         }
     }
@@ -135,19 +175,22 @@ struct Lanes {
     senders: Vec<mpsc::Sender<Item>>,
     tasks: JoinSet<Result<(), Halt>>,
     board: Arc<Board>,
+    /// KiB of changes that may be on their way.
+    room: Arc<Semaphore>,
 }
 
 impl Lanes {
-    fn start(follower: &Follower) -> Self {
+    fn start(follower: &Follower, replay_until: Optime) -> Self {
         let count = lanes();
-        let board = Arc::new(Board::new(Watermark::new(count, follower.dispatched), follower.view.clone()));
+        let watermark = Watermark::new(count, follower.dispatched, follower.dispatched_wall_ms);
+        let board = Arc::new(Board::new(watermark, follower.view.clone(), replay_until));
         let (mut senders, mut tasks) = (Vec::new(), JoinSet::new());
         for number in 0..count {
             let (sender, items) = mpsc::channel(LANE_CAPACITY);
             senders.push(sender);
             tasks.spawn(lane::run(follower.context.clone(), number, items, board.clone(), follower.dirty.clone()));
         }
-        Self { senders, tasks, board }
+        Self { senders, tasks, board, room: Arc::new(Semaphore::new(ROOM_KIB as usize)) }
     }
 }
 
@@ -157,16 +200,16 @@ async fn first_failure(tasks: &mut JoinSet<Result<(), Halt>>) -> Halt {
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(halt)) => return halt,
-            Err(error) => return lane_broke(&error.to_string()),
+            Err(error) => return broken(&error.to_string()),
         }
     }
     std::future::pending().await
 }
 
-fn lane_broke(why: &str) -> Halt {
+fn broken(why: &str) -> Halt {
     Problem {
         side: Side::Bug,
-        what: "an applier ended unexpectedly".into(),
+        what: "applying the oplog ended unexpectedly".into(),
         why: why.into(),
         fix: "Please report this with the log.".into(),
         retry_helps: false,
@@ -190,7 +233,8 @@ async fn drained(board: &Board, context: &Context) -> Result<(), Halt> {
 /// Distributes one entry.
 struct Dispatcher<'a> {
     follower: &'a mut Follower,
-    senders: &'a mut [mpsc::Sender<Item>],
+    senders: &'a [mpsc::Sender<Item>],
+    room: &'a Arc<Semaphore>,
     board: &'a Arc<Board>,
     ts: Optime,
     wall_ms: i64,
@@ -260,12 +304,16 @@ impl Dispatcher<'_> {
         let Some((uuid, tracked)) =
             change.uuid.and_then(|uuid| Some((uuid, follower.registry.collections.get(&uuid)?)))
         else {
-            // Not selected, or of a collection that was dropped before the catalog was read.
-            if !selected || self.ts <= follower.registry.ddl_reflected_until(&namespace.db) {
-                self.board.update(u64::from(selected), |_| {});
-                return Ok(());
+            // Not selected, or of a collection that was dropped before the catalog was read, or before it was copied
+            // when a rename brought it in.
+            let is_without = !selected
+                || self.ts <= follower.registry.ddl_reflected_until(&namespace.db)
+                || self.is_gone(&namespace.db, change.uuid).await?;
+            if !is_without {
+                return Err(unknown_collection(change, raw));
             }
-            return Err(unknown_collection(change, raw));
+            self.board.update(u64::from(selected), |_| {});
+            return Ok(());
         };
         let lane = if tracked.is_serial() {
             DocumentId::new(RawBsonRef::Null).lane(uuid, self.senders.len())
@@ -273,7 +321,12 @@ impl Dispatcher<'_> {
             let id = change.id().map_err(|error| oplog_problem(&error))?;
             DocumentId::new(id).lane(uuid, self.senders.len())
         };
+        let kib = u32::try_from(raw.as_bytes().len() / 1_024 + 1).unwrap_or(ROOM_KIB).min(ROOM_KIB);
+        let Ok(room) = self.room.clone().acquire_many_owned(kib).await else {
+            return Err(broken("the memory for changes is gone"));
+        };
         let item = Item {
+            room,
             ts: self.ts,
             wall_ms: self.wall_ms,
             uuid,
@@ -283,10 +336,28 @@ impl Dispatcher<'_> {
         };
         let (ts, wall_ms) = (self.ts, self.wall_ms);
         self.board.note(|watermark| watermark.sent(lane, ts, wall_ms));
-        match self.senders.get(lane) {
-            Some(sender) => sender.send(item).await.map_err(|_| Halt::Cancelled),
-            None => Ok(()),
+        let Some(sender) = self.senders.get(lane) else { return Err(broken("there is no such lane")) };
+        if sender.send(item).await.is_err() {
+            // The lane ended; its task says why.
+            std::future::pending::<()>().await;
         }
+        Ok(())
+    }
+
+    /// True when the source has no such collection any more: its drop is ahead, and nothing of it is on the destination.
+    async fn is_gone(&mut self, db: &str, uuid: Option<Uuid>) -> Result<bool, Halt> {
+        let Some(uuid) = uuid else { return Ok(false) };
+        let Follower { context, gone, .. } = &mut *self.follower;
+        if gone.contains(&uuid) {
+            return Ok(true);
+        }
+        let find = || name_of(&context.source, db, uuid);
+        let what = "looking for a collection";
+        if retry(Side::Source, what, &context.events, &context.cancel, find).await?.is_some() {
+            return Ok(false);
+        }
+        gone.insert(uuid);
+        Ok(true)
     }
 
     /// The beginning of a transaction lies before the position where fetching began: read it from the source, part by
@@ -298,7 +369,7 @@ impl Dispatcher<'_> {
             let part = self.read_entry(at).await?;
             at = match Entry::parse(&part).map_err(|error| oplog_problem(&error))?.body {
                 Body::Transaction(transaction) => transaction.previous,
-                _ => return Err(lane_broke("a transaction's chain leads to another kind of entry")),
+                _ => return Err(broken("a transaction's chain leads to another kind of entry")),
             };
             chain.push(part);
         }
@@ -311,7 +382,7 @@ impl Dispatcher<'_> {
                 Assembled::Committed(parts) => self.committed(&parts).await?,
                 Assembled::Waiting => {}
                 Assembled::NeedsEarlier(at) => {
-                    return Err(lane_broke(&format!("a transaction's part at {at} does not fit its chain")));
+                    return Err(broken(&format!("a transaction's part at {at} does not fit its chain")));
                 }
             }
         }

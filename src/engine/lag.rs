@@ -3,18 +3,22 @@
 
 use super::{
     context::Context,
-    retry::retry,
     view::{ApplyView, FetchView},
 };
 use crate::{
-    model::{Optime, Side},
-    mongo::LastWrite,
+    model::{Optime, Severity},
+    mongo::{LastWrite, errors::explain},
 };
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 /// Distance between two measurements.
 const PACE: Duration = Duration::from_millis(200);
+/// A reading that is older says nothing about now.
+const STALE: Duration = Duration::from_secs(2);
 
 /// One measurement. `None`: not known yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,7 +76,7 @@ impl Proven {
     }
 }
 
-/// Measures until cancelled.
+/// Measures until cancelled. While the source does not answer, the lag is unknown rather than what it was.
 pub async fn poll(
     context: Context,
     apply: watch::Receiver<ApplyView>,
@@ -80,17 +84,36 @@ pub async fn poll(
     view: watch::Sender<Option<LagReading>>,
 ) {
     let mut proven = Proven::default();
+    let mut heard = Instant::now();
+    let mut is_silent = false;
     loop {
-        let read = || context.source.last_write();
-        match retry(Side::Source, "asking for the newest write", &context.events, &context.cancel, read).await {
-            Ok(source) => {
+        let answer = tokio::select! {
+            () = context.cancel.cancelled() => return,
+            answer = timeout(STALE, context.source.last_write()) => answer,
+        };
+        let why = match answer {
+            Ok(Ok(source)) => {
                 // Read after the source, so that a lag of 0 is proven.
                 let reading = proven.measure(&source, &fetch.borrow(), &apply.borrow());
                 view.send_replace(Some(reading));
+                heard = Instant::now();
+                None
             }
-            Err(_) => {
+            Ok(Err(error)) => Some(explain(&error)),
+            Err(_) => Some("no answer".into()),
+        };
+        match why {
+            None if is_silent => {
+                is_silent = false;
+                context.events.record(Severity::Info, "recovered", "source: it answers again; the lag is known");
+            }
+            Some(why) if heard.elapsed() >= STALE && !is_silent => {
+                is_silent = true;
                 view.send_replace(None);
+                let text = format!("source: it does not say what its newest write is, so the lag is unknown: {why}");
+                context.events.record(Severity::Warn, "retry", text);
             }
+            _ => {}
         }
         tokio::select! {
             () = context.cancel.cancelled() => return,

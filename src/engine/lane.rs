@@ -3,14 +3,15 @@
 use super::{
     context::Context,
     dirty::DirtySet,
-    repair::refetch,
-    retry::{Halt, retry},
+    repair::{refetch, repeats_names},
+    retry::Halt,
     view::ApplyView,
     watermark::Watermark,
+    write::{Sent, send},
 };
 use crate::{
     model::{Optime, Problem, Severity, Side},
-    mongo::{Namespace, errors::command_problem},
+    mongo::Namespace,
     oplog::{
         Batch, DocumentId, Inner, OplogError, Traits,
         batch::{CollectionBatch, Pushed, WriteCommand, WriteKind, upsert_statement},
@@ -18,16 +19,19 @@ use crate::{
     },
 };
 use bson::{RawArrayBuf, RawDocumentBuf, Uuid, raw::cstr, rawdoc};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::ready, stream};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 /// Changes that a lane takes together.
 const CHANGES: usize = 1_000;
 /// Bytes of changes that a lane takes together.
 const BYTES: usize = 8 << 20;
+/// Documents that a lane fetches again at the same time; each is in memory twice (at most 16 MiB each).
+const REPAIRS_AT_ONCE: usize = 4;
 const DUPLICATE_KEY: i32 = 11000;
 
 /// One change on its way to a lane.
@@ -45,6 +49,8 @@ pub struct Item {
     pub namespace: Arc<Namespace>,
     /// The operation: a whole entry, or an element of `applyOps`.
     pub operation: RawDocumentBuf,
+    /// Its share of the memory for changes on their way; given back once it is applied.
+    pub room: OwnedSemaphorePermit,
 }
 
 /// What all lanes and the dispatcher share.
@@ -54,12 +60,14 @@ pub struct Board {
     watermark: Mutex<Watermark>,
     /// The applier's view.
     pub view: watch::Sender<ApplyView>,
+    /// Up to here changes replay onto documents that were copied while they changed, and some are bound to fail.
+    replay_until: Optime,
 }
 
 impl Board {
-    /// A board for `lanes` lanes.
-    pub fn new(watermark: Watermark, view: watch::Sender<ApplyView>) -> Self {
-        Self { watermark: Mutex::new(watermark), view }
+    /// A board for the lanes of `watermark`; from `replay_until` on the data is consistent.
+    pub fn new(watermark: Watermark, view: watch::Sender<ApplyView>, replay_until: Optime) -> Self {
+        Self { watermark: Mutex::new(watermark), view, replay_until }
     }
 
     /// Changes the watermark and shows it; `applied` changes count as applied.
@@ -106,15 +114,16 @@ pub async fn run(
         let mut work = Work::new(&context);
         let mut next = Some(first);
         while let Some(item) = next {
-            if work.take(&item, dirty.is_some())? == Pushed::Full {
+            if let Some(item) = work.take(item, dirty.is_some())? {
                 left_over = Some(item);
                 break;
             }
             next = if work.is_large() { None } else { items.try_recv().ok() };
         }
         let (count, ts, wall_ms) = (work.count, work.ts, work.wall_ms);
-        let touched = std::mem::take(&mut work.touched);
+        let (touched, room) = (std::mem::take(&mut work.touched), std::mem::take(&mut work.room));
         work.execute(&context, &board).await?;
+        drop(room);
         // After the destination has them: verification may forget an id only when it compared the written document.
         for (uuid, id) in touched {
             if let Some(dirty) = &dirty {
@@ -129,6 +138,7 @@ struct Work {
     batch: Batch,
     namespaces: HashMap<Uuid, Arc<Namespace>>,
     touched: Vec<(Uuid, Vec<u8>)>,
+    room: Vec<OwnedSemaphorePermit>,
     count: u64,
     ts: Optime,
     wall_ms: i64,
@@ -150,116 +160,120 @@ pub fn oplog_problem(error: &OplogError) -> Halt {
 impl Work {
     fn new(context: &Context) -> Self {
         let batch = Batch::new(context.dialect);
-        Self { batch, namespaces: HashMap::new(), touched: Vec::new(), count: 0, ts: Optime::default(), wall_ms: 0 }
+        let (touched, room) = (Vec::new(), Vec::new());
+        Self { batch, namespaces: HashMap::new(), touched, room, count: 0, ts: Optime::default(), wall_ms: 0 }
     }
 
     fn is_large(&self) -> bool {
         self.batch.len() >= CHANGES || self.batch.bytes() >= BYTES
     }
 
-    fn take(&mut self, item: &Item, remember: bool) -> Result<Pushed, Halt> {
+    /// Takes a change; gives it back when the work must be executed first.
+    fn take(&mut self, item: Item, remember: bool) -> Result<Option<Item>, Halt> {
         let refused = |error: OplogError| oplog_problem(&error);
-        let Inner::Change(change) = operation(&item.operation).map_err(refused)? else { return Ok(Pushed::Taken) };
+        let Inner::Change(change) = operation(&item.operation).map_err(refused)? else {
+            return Err(oplog_problem(&OplogError::Corrupt));
+        };
         if self.batch.push(item.uuid, item.traits, &change).map_err(refused)? == Pushed::Full {
-            return Ok(Pushed::Full);
+            return Ok(Some(item));
         }
         if remember {
             self.touched.push((item.uuid, DocumentId::new(change.id().map_err(refused)?).bytes()));
         }
-        self.namespaces.entry(item.uuid).or_insert_with(|| item.namespace.clone());
         self.count += 1;
         (self.ts, self.wall_ms) = (item.ts, item.wall_ms);
-        Ok(Pushed::Taken)
+        self.namespaces.entry(item.uuid).or_insert(item.namespace);
+        self.room.push(item.room);
+        Ok(None)
     }
 
     async fn execute(self, context: &Context, board: &Board) -> Result<(), Halt> {
         for collection in self.batch.into_collections() {
             let Some(namespace) = self.namespaces.get(&collection.uuid) else { continue };
-            apply_collection(context, board, &collection, namespace).await?;
+            let executed = Executed { context, board, namespace, uuid: collection.uuid, ts: self.ts };
+            executed.apply(&collection).await?;
         }
         Ok(())
     }
 }
 
-async fn apply_collection(
-    context: &Context,
-    board: &Board,
-    collection: &CollectionBatch,
-    namespace: &Namespace,
-) -> Result<(), Halt> {
-    let mut repairs = collection.refetch.clone();
-    for command in collection.commands(&namespace.coll) {
-        repairs.extend(apply_command(context, namespace, &command).await?);
-    }
-    if repairs.is_empty() {
-        return Ok(());
-    }
-    let count = repairs.len() as u64;
-    board.view.send_modify(|view| view.repair_pending += count);
-    let text = format!("{count} documents of {namespace} are fetched again from the source");
-    context.events.record(Severity::Info, "repair", text);
-    for id in &repairs {
-        refetch(context, collection.uuid, namespace, id).await?;
-        board.view.send_modify(|view| view.repair_pending -= 1);
-    }
-    Ok(())
+/// One collection's share of a batch, whose newest change stands at `ts`.
+struct Executed<'a> {
+    context: &'a Context,
+    board: &'a Board,
+    namespace: &'a Namespace,
+    uuid: Uuid,
+    ts: Optime,
 }
 
-/// Runs one write command; returns the documents that have to be fetched again.
-async fn apply_command(
-    context: &Context,
-    namespace: &Namespace,
-    write: &WriteCommand,
-) -> Result<Vec<DocumentId>, Halt> {
-    let errors = send(context, namespace, &write.command).await?;
-    let (mut existing, mut repairs) = (RawArrayBuf::new(), Vec::new());
-    let mut existing_ids = Vec::new();
-    for (index, code) in errors {
-        let Some(id) = write.ids.get(index) else { continue };
-        match write.documents.get(index).filter(|_| write.kind == WriteKind::Insert && code == DUPLICATE_KEY) {
-            Some(document) => {
-                existing.push(upsert_statement(id, document, context.dialect));
-                existing_ids.push(id.clone());
-            }
-            None => repairs.push(id.clone()),
+impl Executed<'_> {
+    async fn apply(&self, collection: &CollectionBatch) -> Result<(), Halt> {
+        let mut failed = Vec::new();
+        for command in collection.commands(&self.namespace.coll) {
+            failed.extend(self.run(&command).await?);
         }
+        let namespace = self.namespace;
+        if !collection.refetch.is_empty() {
+            let count = collection.refetch.len();
+            let text = format!("{count} documents of {namespace}: no update can express the change; fetched again");
+            self.context.events.record(Severity::Info, "repair", text);
+        }
+        if !failed.is_empty() {
+            let is_expected = self.ts <= self.board.replay_until;
+            let severity = if is_expected { Severity::Info } else { Severity::Warn };
+            let why = if is_expected { "were copied while they changed" } else { "did not take a change" };
+            let text = format!("{} documents of {namespace} {why}; fetched again", failed.len());
+            self.context.events.record(severity, "repair", text);
+        }
+        self.repair(collection.refetch.iter().chain(&failed)).await
     }
-    if !existing_ids.is_empty() {
+
+    async fn repair(&self, ids: impl Iterator<Item = &DocumentId>) -> Result<(), Halt> {
+        let repairs: Vec<_> = ids.map(|id| self.repair_one(id).boxed()).collect();
+        self.board.view.send_modify(|view| view.repair_pending += repairs.len() as u64);
+        stream::iter(repairs).buffer_unordered(REPAIRS_AT_ONCE).try_for_each(|()| ready(Ok(()))).await
+    }
+
+    async fn repair_one(&self, id: &DocumentId) -> Result<(), Halt> {
+        refetch(self.context, self.uuid, self.namespace, id, self.ts).await?;
+        self.board.view.send_modify(|view| view.repair_pending -= 1);
+        Ok(())
+    }
+
+    /// Runs one write command; returns the documents that have to be fetched again.
+    async fn run(&self, write: &WriteCommand) -> Result<Vec<DocumentId>, Halt> {
+        let what = format!("writing {}", self.namespace);
+        let failed = match send(self.context, self.namespace, &what, &write.command).await? {
+            Sent::Executed(failed) => failed,
+            Sent::Refused(_) => return Ok(write.ids.clone()),
+        };
+        let (mut existing, mut existing_ids, mut repairs) = (RawArrayBuf::new(), Vec::new(), Vec::new());
+        for (index, code) in failed {
+            let Some(id) = write.ids.get(index) else { continue };
+            let is_there = write.kind == WriteKind::Insert && code == DUPLICATE_KEY;
+            match write.documents.get(index).filter(|document| is_there && !repeats_names(document)) {
+                Some(document) => {
+                    existing.push(upsert_statement(id, document, self.context.dialect));
+                    existing_ids.push(id.clone());
+                }
+                None => repairs.push(id.clone()),
+            }
+        }
+        if existing_ids.is_empty() {
+            return Ok(repairs);
+        }
         let mut command = RawDocumentBuf::new();
-        command.append(cstr!("update"), namespace.coll.as_str());
+        command.append(cstr!("update"), self.namespace.coll.as_str());
         command.append(cstr!("updates"), existing);
         command.append(cstr!("ordered"), false);
         command.append(cstr!("bypassDocumentValidation"), true);
         command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
-        for (index, _) in send(context, namespace, &command).await? {
-            repairs.extend(existing_ids.get(index).cloned());
+        match send(self.context, self.namespace, &what, &command).await? {
+            Sent::Executed(failed) => {
+                repairs.extend(failed.iter().filter_map(|(index, _)| existing_ids.get(*index).cloned()));
+            }
+            Sent::Refused(_) => repairs.extend(existing_ids),
         }
+        Ok(repairs)
     }
-    Ok(repairs)
-}
-
-/// Sends a write command, as often as it takes (every statement may be repeated); returns index and code per failure.
-async fn send(context: &Context, namespace: &Namespace, command: &RawDocumentBuf) -> Result<Vec<(usize, i32)>, Halt> {
-    let destination = &context.destination;
-    let what = format!("writing {namespace}");
-    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || {
-        destination.run(&namespace.db, command.clone())
-    })
-    .await?;
-    // A write that the majority has not got is not applied.
-    if let Ok(concern) = reply.get_document("writeConcernError") {
-        let message = concern.get_str("errmsg").unwrap_or("no message").to_string();
-        let error = crate::mongo::cluster::DriverError::custom(message);
-        return Err(command_problem(Side::Destination, format!("{what} with majority failed"), &error).into());
-    }
-    let Ok(errors) = reply.get_array("writeErrors") else { return Ok(Vec::new()) };
-    let mut failures = Vec::new();
-    for error in errors.into_iter().flatten() {
-        let Some(error) = error.as_document() else { continue };
-        let index = error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok());
-        if let (Some(index), Ok(code)) = (index, error.get_i32("code")) {
-            failures.push((index, code));
-        }
-    }
-    Ok(failures)
 }

@@ -31,6 +31,7 @@ pub mod throttle;
 pub mod verify;
 pub mod view;
 pub mod watermark;
+pub mod write;
 pub mod writers;
 
 use crate::{

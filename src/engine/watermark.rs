@@ -28,9 +28,9 @@ fn before(ts: Optime) -> Optime {
 }
 
 impl Watermark {
-    /// Nothing is pending; everything at or before `from` counts as applied.
-    pub fn new(lanes: usize, from: Optime) -> Self {
-        let applied = (from, 0);
+    /// Nothing is pending; everything at or before `from`, an entry of this wall time (ms, 0 unknown), is applied.
+    pub fn new(lanes: usize, from: Optime, wall_ms: i64) -> Self {
+        let applied = (from, wall_ms);
         Self { lanes: vec![Lane::default(); lanes], dispatched: applied, applied, holding_wall_ms: None }
     }
 
@@ -71,12 +71,12 @@ impl Watermark {
     }
 
     fn advance(&mut self) {
+        // Of an entry that is only partly dispatched nothing counts: an idle lane may still get more of it.
         let reached = match self.busy().map(|lane| lane.pending_from).min() {
-            None => self.dispatched,
-            Some((ts, wall_ms)) => (before(ts), wall_ms),
+            Some((ts, wall_ms)) if before(ts) < self.dispatched.0 => (before(ts), wall_ms),
+            _ => self.dispatched,
         };
-        // An entry that is only partly dispatched is not covered by an idle moment of the lanes.
-        if reached.0 > self.applied.0 && reached.0 <= self.dispatched.0 {
+        if reached.0 >= self.applied.0 {
             self.applied = reached;
         }
     }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_idle_lane_imposes_nothing() {
-        let mut mark = Watermark::new(2, Optime::new(1, 0));
+        let mut mark = Watermark::new(2, Optime::new(1, 0), 1_000);
         mark.sent(0, Optime::new(5, 1), 5_000);
         mark.dispatched(Optime::new(5, 1), 5_000);
         mark.dispatched(Optime::new(9, 1), 9_000);
@@ -120,13 +120,37 @@ mod tests {
         assert_eq!((mark.applied(), mark.oldest_waiting_wall_ms()), (Optime::new(9, 1), None));
     }
 
+    #[test]
+    fn a_transaction_counts_only_when_all_of_it_is_sent_and_done() {
+        let mut mark = Watermark::new(2, Optime::new(1, 0), 1_000);
+        mark.dispatched(Optime::new(4, 1), 4_000);
+        mark.holds(9_000);
+        mark.sent(0, Optime::new(9, 1), 9_000);
+        mark.completed(0, 1, Optime::new(9, 1), 9_000);
+        // The lanes are idle in the middle of the entry.
+        assert_eq!((mark.applied(), mark.applied_wall_ms()), (Optime::new(4, 1), 4_000));
+        assert_eq!(mark.oldest_waiting_wall_ms(), Some(9_000));
+        mark.sent(1, Optime::new(9, 1), 9_000);
+        mark.dispatched(Optime::new(9, 1), 9_000);
+        assert_eq!(mark.applied(), Optime::new(9, 0));
+        mark.completed(1, 1, Optime::new(9, 1), 9_000);
+        assert_eq!((mark.applied(), mark.oldest_waiting_wall_ms()), (Optime::new(9, 1), None));
+    }
+
+    #[test]
+    fn the_entry_where_applying_begins_tells_its_wall_time() {
+        let mut mark = Watermark::new(1, Optime::new(7, 1), 0);
+        mark.dispatched(Optime::new(7, 1), 7_000);
+        assert_eq!((mark.applied(), mark.applied_wall_ms()), (Optime::new(7, 1), 7_000));
+    }
+
     proptest! {
         /// Whatever the order in which lanes complete: never ahead of the oldest pending change, never back, and at the
         /// end everything is applied.
         #[test]
         fn never_ahead_never_back(entries in prop::collection::vec(prop::collection::vec(0_usize..4, 0..4), 1..60),
                                   picks in prop::collection::vec((0_usize..4, 1_usize..4), 0..200)) {
-            let mut mark = Watermark::new(4, Optime::new(1, 0));
+            let mut mark = Watermark::new(4, Optime::new(1, 0), 1_000);
             let mut pending: Vec<VecDeque<Optime>> = vec![VecDeque::new(); 4];
             let mut picks = picks.into_iter();
             let mut last = mark.applied();

@@ -5,18 +5,22 @@ use crate::model::{Problem, Side};
 use mongodb::error::ErrorKind;
 
 /// Server codes that go away by themselves: elections, shutdowns, lost cursors, interrupted operations.
-const TRANSIENT_CODES: [i32; 22] =
-    [6, 7, 43, 50, 63, 89, 91, 112, 133, 134, 175, 189, 202, 216, 234, 262, 317, 358, 384, 9001, 10107, 11600];
+const TRANSIENT_CODES: [i32; 31] = [
+    6, 7, 43, 50, 63, 89, 91, 112, 133, 134, 136, 175, 189, 202, 216, 234, 237, 262, 279, 290, 317, 358, 384, 9001,
+    10107, 11600, 11601, 11602, 13388, 13435, 13436,
+];
 
 /// True when the same command may succeed later without a change: network errors, elections, lost cursors.
 pub fn is_transient(error: &DriverError) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
-        _ => code(error).is_some_and(|code| {
-            TRANSIENT_CODES.contains(&code)
-                || matches!(code, 11601 | 11602 | 13435 | 13436 | 290 | 279 | 237 | 13388 | 136)
-        }),
+        _ => code(error).is_some_and(is_transient_code),
     }
+}
+
+/// True when what failed with this server code may succeed later; also for codes inside `writeErrors`.
+pub fn is_transient_code(code: i32) -> bool {
+    TRANSIENT_CODES.contains(&code)
 }
 
 /// The server's error code, when the error came from a server.
