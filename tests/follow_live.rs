@@ -71,7 +71,7 @@ async fn lag_is_zero_on_an_idle_source_and_grows_while_paused() {
     let mut lag = bench.measure_lag();
     let running = bench.run_on(follower);
     wait(&mut lag, "lag 0", |lag| lag.is_some_and(|lag| lag.lag_ms == Some(0) && lag.fetch_lag_ms == Some(0))).await;
-    assert_eq!(bench.fetched.borrow().spool_bytes, 0);
+    wait(&mut bench.fetched.subscribe(), "an empty spool", |view| view.spool_bytes == 0).await;
     let c = bench.source.database("d").collection::<Document>("c");
     bench.context.gate.close();
     c.insert_one(doc! { "_id": "paused" }).await.unwrap();
@@ -149,22 +149,34 @@ async fn a_transaction_that_began_before_the_start_is_read_back() {
     assert_eq!(bench.count("d", "large").await, 5);
 }
 
+async fn kill_the_tail(source: &mongodb::Client) {
+    let ops = doc! { "$currentOp": { "allUsers": true, "idleCursors": true } };
+    let tail = doc! { "$match": { "ns": "local.oplog.rs", "cursor.cursorId": { "$exists": true } } };
+    for _ in 0..200 {
+        let found = source.database("admin").aggregate([ops.clone(), tail.clone()]).await.unwrap();
+        let found: Vec<Document> = futures_util::TryStreamExt::try_collect(found).await.unwrap();
+        for op in found {
+            let id = op.get_document("cursor").unwrap().get_i64("cursorId").unwrap();
+            let kill = doc! { "killCursors": "oplog.rs", "cursors": [id] };
+            let killed = source.database("local").run_command(kill).await.unwrap();
+            if !killed.get_array("cursorsKilled").unwrap().is_empty() {
+                return;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the tail was not found");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_cursor_is_taken_up_again_and_a_lost_position_is_said() {
     let mut bench = Bench::start(true, NamespaceFilter::default()).await;
     writer::load(&bench.source).await;
     let mut follower = bench.copied().await;
     let writing = Writer::start(&bench.source, 0, false);
-    let admin = bench.source.database("admin");
     for round in 1..4 {
         writing.reach(round * 10).await;
-        let ops = admin.run_command(doc! { "currentOp": true, "ns": "local.oplog.rs" }).await.unwrap();
-        let mut killed = 0;
-        for op in ops.get_array("inprog").unwrap().iter().filter_map(|op| op.as_document()) {
-            admin.run_command(doc! { "killOp": 1, "op": op.get("opid").unwrap().clone() }).await.unwrap();
-            killed += 1;
-        }
-        assert!(killed > 0, "the tail was not found");
+        kill_the_tail(&bench.source).await;
     }
     writing.reach(45).await;
     writing.stop().await;
@@ -204,6 +216,7 @@ async fn what_cannot_be_applied_stops_with_its_reason() {
     let unknowing = Registry { started_at: from, ..Registry::default() };
     db.collection::<Document>("ids").insert_one(doc! { "_id": "unknown" }).await.unwrap();
     let mut follower = bench.follower(from, unknowing);
+    bench.until.send_replace(None);
     let problem = bench.problem(&mut follower).await;
     assert!(problem.what.contains("d.ids") && problem.why.contains("unknown"), "{problem:?}");
 }
