@@ -248,3 +248,38 @@ async fn collections_outside_the_filter_are_left_alone() {
     assert_eq!(bench.count("d", "wanted").await, 51);
     assert_eq!(bench.fetched.borrow().writers.iter().filter(|writer| writer.namespace == "d.other").count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn elections_on_the_destination_lose_nothing() {
+    let mut bench = Bench::between(common::pair_of(3).await, true, NamespaceFilter::default()).await;
+    writer::load(&bench.source).await;
+    let follower = bench.copied().await;
+    let writing = Writer::start(&bench.source, 0, false);
+    let running = bench.run_on(follower);
+    for round in 1..3 {
+        writing.reach(round * 40).await;
+        let down = doc! { "replSetStepDown": 5, "secondaryCatchUpPeriodSecs": 5, "force": true };
+        // The server may close the connection before it answers.
+        let _ = bench.destination.database("admin").run_command(down).await;
+        wait_for_primary(&bench.destination).await;
+    }
+    writing.reach(120).await;
+    writing.stop().await;
+    bench.until.send_replace(Some(bench.newest().await));
+    let (mut follower, ended) = running.await.unwrap();
+    ended.unwrap();
+    bench.drain(&mut follower).await;
+    let retries = bench.events("retry");
+    assert!(retries.iter().any(|text| text.starts_with("destination")), "{retries:?}");
+}
+
+async fn wait_for_primary(client: &mongodb::Client) {
+    for _ in 0..600 {
+        let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
+        if hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no primary");
+}

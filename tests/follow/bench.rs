@@ -47,7 +47,10 @@ impl Drop for Bench {
 
 impl Bench {
     pub async fn start(internal_stage: bool, filter: NamespaceFilter) -> Self {
-        let pair = common::pair().await;
+        Self::between(common::pair().await, internal_stage, filter).await
+    }
+
+    pub async fn between(pair: Pair, internal_stage: bool, filter: NamespaceFilter) -> Self {
         let (a, b) = (Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
         let (source, destination) = tokio::join!(connect(Side::Source, &a), connect(Side::Destination, &b));
         let (source, destination) = (source.unwrap(), destination.unwrap());
