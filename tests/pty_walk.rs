@@ -47,14 +47,14 @@ async fn an_operator_walks_from_the_picker_to_the_success_page() {
     terminal.press_until("\t", "[ Validate ]", "Enter Validate");
     terminal.send("\r");
     // 4.4
-    terminal.wait_for("Enter starts the migration");
+    terminal.wait_for("All checks are well");
     terminal.send("\r");
     // 4.13 The destination holds data: its name has to be typed, and a paste is no typing.
     let screen = terminal.wait_for("Clear existing data on");
     assert!(screen.contains("shop"), "{screen}");
     tokio::time::sleep(Duration::from_millis(600)).await;
-    let name = format!("127.0.0.1:{}", pair.destination.ports()[0]);
-    for key in name.chars() {
+    // The name that the form proposed.
+    for key in "127.0.0.1".chars() {
         terminal.send(&key.to_string());
         tokio::time::sleep(Duration::from_millis(35)).await;
     }

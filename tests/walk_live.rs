@@ -80,7 +80,10 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     let (pair, source, destination) = loaded(5_000).await;
     let (engine, _home) = drive::engine();
     let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
+    // Comparing 2.5 MB takes seconds at this rate, so that the writer below certainly comes before the opening.
+    plan.options.throttle = Some(600_000);
+    drive::start(&mut client, plan).await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     let orders = source.database("shop").collection::<Document>("orders");
     orders.insert_one(doc! { "_id": "not quiet" }).await.unwrap();

@@ -264,29 +264,26 @@ impl Route {
             let Some(primary) = &hello.primary else {
                 return Err(self.no_primary(greeting));
             };
-            let unreachable = self.unreachable_members(greeting).await;
-            if unreachable.iter().any(|(member, _)| member == primary) {
-                let names = unreachable.iter().map(|(member, _)| member.as_str()).collect::<Vec<_>>().join(", ");
+            let unusable = self.unusable_members(greeting).await;
+            let because =
+                |(member, problem): &(String, Problem)| format!("{member}: {} ({})", problem.what, problem.why);
+            if let Some(reason) = unusable.iter().find(|(member, _)| member == primary) {
                 if !hello.writable {
-                    let why = unreachable.into_iter().find(|(member, _)| member == primary);
-                    let why = why.map_or(String::new(), |(_, problem)| format!("{}: {}", problem.what, problem.why));
                     return Err(Problem::before_writing(
                         self.side,
-                        format!("the primary {primary} cannot be reached from this host"),
-                        format!("{host} names it so; {why}"),
-                        "Make that name resolve here (DNS or /etc/hosts) and let it through the firewall, or give the \
-                         primary itself.",
+                        format!("the primary {primary} cannot be used from this host"),
+                        format!("{host} names it so; {}", because(reason)),
+                        "Make that name resolve here (DNS or /etc/hosts), let it through the firewall, and with TLS \
+                         let its certificate hold that name; or give the primary itself.",
                     ));
                 }
-                notes
-                    .push(format!("{names} cannot be reached under these names; using {host} alone, without failover"));
+                notes.push(format!("{}; using {host} alone, without failover", because(reason)));
                 options.hosts =
                     vec![ServerAddress::Tcp { host: greeting.host.name.clone(), port: Some(greeting.host.port) }];
                 options.direct_connection = Some(true);
                 options.repl_set_name = None;
-            } else if !unreachable.is_empty() {
-                let names = unreachable.iter().map(|(member, _)| member.as_str()).collect::<Vec<_>>().join(", ");
-                notes.push(format!("{names} cannot be reached from this host"));
+            } else {
+                notes.extend(unusable.iter().map(because));
             }
         }
         let cluster = timeout(STAGE_PATIENCE, self.open(options, greeting)).await;
@@ -346,11 +343,15 @@ impl Route {
         .retryable()
     }
 
-    async fn unreachable_members(&self, greeting: &Greeting) -> Vec<(String, Problem)> {
+    /// Members that cannot be used under the names that the set gives them. With TLS the certificate must fit too.
+    async fn unusable_members(&self, greeting: &Greeting) -> Vec<(String, Problem)> {
+        let connector = tls::connector(self.side, &self.endpoint.tls).ok().flatten();
+        let connector = connector.as_ref();
         let tries = greeting.hello.members.iter().map(|member| async move {
-            let problem = match Host::parse(member) {
-                Some(host) => probe::reach(self.side, &host).await.err()?,
-                None => Problem::before_writing(self.side, format!("{member} is not host:port"), "", ""),
+            let problem = match (Host::parse(member), connector) {
+                (Some(host), None) => probe::reach(self.side, &host).await.err()?,
+                (Some(host), Some(_)) => probe::greet(self.side, &self.endpoint, &host, connector).await.err()?.problem,
+                (None, _) => Problem::before_writing(self.side, format!("{member} is not host:port"), "", ""),
             };
             Some((member.clone(), problem))
         });

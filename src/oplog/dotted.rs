@@ -58,7 +58,7 @@ fn text(value: &str) -> RawBson {
 
 /// `0`, `1`, `2`, …: in an array an index, in a document a name. No array has room for the largest.
 pub(super) fn is_index(component: &str) -> bool {
-    component.parse().is_ok_and(|index: i32| index >= 0 && index < i32::MAX && index.to_string() == component)
+    component.parse().is_ok_and(|index: i32| (0..i32::MAX).contains(&index) && index.to_string() == component)
 }
 
 /// The value of a path that does not exist yet.

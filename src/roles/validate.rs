@@ -13,9 +13,16 @@ use tokio_util::sync::CancellationToken;
 pub async fn play(path: &Path, json: bool) -> anyhow::Result<u8> {
     let plan = config::read_plan(path)?;
     let cancel = CancellationToken::new();
+    let validation = validate::run(&plan, |_| {}, &cancel);
+    tokio::pin!(validation);
     let validated = tokio::select! {
-        validated = validate::run(&plan, |_| {}, &cancel) => validated,
-        why = super::interrupted() => anyhow::bail!("{why}; nothing has been written to either cluster"),
+        validated = &mut validation => validated,
+        why = super::interrupted() => {
+            // Lets the checks drop their temporary database.
+            cancel.cancel();
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(5), validation).await;
+            anyhow::bail!("{why}; nothing has been written to either cluster")
+        }
     };
     let report = validated.report;
     let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { lines(&report) };

@@ -13,15 +13,17 @@ use super::{
 };
 use crate::{profiles, session::Client};
 use crossterm::event::Event as TerminalEvent;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use ratatui::{Terminal, backend::Backend};
 use std::{
     fs::OpenOptions,
     future::Future,
+    future::poll_fn,
     io::{self, Read, Write},
     path::{Path, PathBuf},
     pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -93,10 +95,12 @@ pub async fn run<B: Backend, H: Host>(
                 app.on_event(event);
                 // Everything that waits is taken before the next frame.
                 while app.model.outcome.is_none() {
-                    match input.next().now_or_never() {
-                        Some(Some(Ok(event))) => app.on_event(event),
-                        Some(_) => return Ok(Outcome::HungUp),
-                        None => break,
+                    // With this task's own waker: crossterm keeps the waker of the first poll until an event comes, so one
+                    // that wakes nobody would leave the next key unread.
+                    match poll_fn(|context| Poll::Ready(input.poll_next_unpin(context))).await {
+                        Poll::Ready(Some(Ok(event))) => app.on_event(event),
+                        Poll::Ready(_) => return Ok(Outcome::HungUp),
+                        Poll::Pending => break,
                     }
                 }
             }

@@ -38,10 +38,17 @@ pub const GLOBALS: [Global; 8] = [
     global("Ctrl-L", "Redraw", "Draws everything again; Ctrl-Z suspends while nothing runs", true, false),
 ];
 
+/// One entry of the footer: key, label, and whether it does nothing now.
+pub type Entry = (String, String, bool);
+
+/// The entry of a screen's key.
+pub fn entry(hint: &KeyHint) -> Entry {
+    (hint.key.to_string(), hint.label.to_string(), hint.disabled.is_some())
+}
+
 /// The hints of the footer: the screen's own, then the global ones that it does not have, the help always last.
-pub fn footer_hints(keys: &[KeyHint], typing: bool) -> Vec<(String, String, bool)> {
-    let mut hints: Vec<(String, String, bool)> =
-        keys.iter().map(|hint| (hint.key.to_string(), hint.label.to_string(), hint.disabled.is_some())).collect();
+pub fn footer_hints(keys: &[KeyHint], typing: bool) -> Vec<Entry> {
+    let mut hints: Vec<Entry> = keys.iter().map(entry).collect();
     for global in GLOBALS.iter().filter(|global| global.in_footer && (!typing || global.while_typing)) {
         if !keys.iter().any(|hint| hint.key == global.key) {
             hints.push((global.key.into(), global.label.into(), false));
@@ -51,21 +58,20 @@ pub fn footer_hints(keys: &[KeyHint], typing: bool) -> Vec<(String, String, bool
 }
 
 /// The footer in `columns`: drops entries from its end until it fits, never the help.
-pub fn footer(keys: &[KeyHint], typing: bool, columns: usize, view: &View<'_>) -> Line<'static> {
-    let help = if typing { "F1 Help" } else { "? Help" };
+pub fn footer(hints: &[Entry], help: &str, columns: usize, view: &View<'_>) -> Line<'static> {
     let mut room = columns.saturating_sub(text::width(help) + 1);
     let mut spans = vec![Span::raw(" ")];
-    for (key, label, disabled) in footer_hints(keys, typing) {
-        let needed = text::width(&key) + 1 + text::width(&label) + 2;
+    for (key, label, disabled) in hints {
+        let needed = text::width(key) + 1 + text::width(label) + 2;
         if needed > room {
             break;
         }
         room -= needed;
         let (strong, plain) =
-            if disabled { (view.theme.dim, view.theme.dim) } else { (view.theme.strong, view.theme.text) };
-        spans.push(Span::styled(key, strong));
+            if *disabled { (view.theme.dim, view.theme.dim) } else { (view.theme.strong, view.theme.text) };
+        spans.push(Span::styled(key.clone(), strong));
         spans.push(Span::styled(format!(" {label}  "), plain));
     }
-    spans.push(Span::styled(help, view.theme.text));
+    spans.push(Span::styled(help.to_string(), view.theme.text));
     Line::from(spans)
 }

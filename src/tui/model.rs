@@ -166,8 +166,9 @@ pub fn home(snapshot: &Snapshot) -> Option<Screen> {
         Phase::Expired => Screen::Countdown,
         Phase::Cutover => cutover(snapshot.cutover.as_ref()),
         Phase::Finalizing | Phase::Cleanup => Screen::Finalising,
-        // Its Done button leads on to the success page.
-        Phase::Completed => Screen::ConnectNew,
+        // The walk-through ends with the connect page; its Done opens the success report.
+        Phase::Completed if snapshot.connect.is_some() => Screen::ConnectNew,
+        Phase::Completed => Screen::Success,
     })
 }
 

@@ -96,11 +96,15 @@ fn on_snapshot(model: &mut Model, snapshot: Arc<Snapshot>) -> Vec<Effect> {
         model.screens.destination.notice(test);
     }
     let (old, new) = (model.snapshot.phase, snapshot.phase);
-    let at_home = home(&snapshot);
-    let was_started = model.is_started();
-    model.snapshot = snapshot;
+    let (was_home, at_home) = (home(&model.snapshot), home(&snapshot));
+    model.snapshot = named(model, snapshot);
+    if was_home != at_home && matches!(model.overlay, Some(Overlay::Confirm(_))) {
+        // A question about a state that is gone must not be answered by accident.
+        model.overlay = None;
+        model.said = Some(format!("The question was withdrawn: the migration is {new} now."));
+    }
     if let Some(at_home) = at_home
-        && (model.follows || !was_started)
+        && (model.follows || was_home.is_none())
     {
         model.screen = at_home;
         model.follows = true;
@@ -114,6 +118,14 @@ fn on_snapshot(model: &mut Model, snapshot: Arc<Snapshot>) -> Vec<Effect> {
         effects.push(Effect::Bell);
     }
     effects
+}
+
+/// The snapshot with the destination called as the operator calls it; the engine knows only its hosts.
+fn named(model: &Model, mut snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+    if let Some(name) = model.screens.connect.destination_name().filter(|name| *name != snapshot.destination.label) {
+        Arc::make_mut(&mut snapshot).destination.label = name.into();
+    }
+    snapshot
 }
 
 /// `mongoferry: READY`, `mongoferry: copying`
@@ -237,6 +249,13 @@ fn on_screen_key(model: &mut Model, mut key: KeyEvent, in_burst: bool) -> Vec<Ef
         KeyCode::Char('?') => perform(model, Action::Help),
         KeyCode::Char('l') => perform(model, Action::Log),
         KeyCode::Char('q') => perform(model, Action::Quit),
+        KeyCode::Char('d') if model.is_running() => {
+            perform(model, Action::Say("This version cannot detach: the migration runs inside the wizard.".into()))
+        }
+        KeyCode::Esc if !model.follows => {
+            let back = home(&model.snapshot).map(Action::Open);
+            back.map(|action| perform(model, action)).unwrap_or_default()
+        }
         KeyCode::Char('T') => {
             let mono = Theme::mono();
             model.theme = if model.theme == mono { Theme::sixteen() } else { mono };

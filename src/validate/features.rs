@@ -145,6 +145,8 @@ impl Trial {
                 fresh.push(spec);
             }
         }
+        // Buckets carry the name that the operator knows.
+        let shown = entry.namespace.to_string().replacen(".system.buckets.", ".", 1);
         let new_options = !options.is_empty() && self.tried.insert(options.as_bytes().to_vec());
         if fresh.is_empty() && !new_options {
             return Ok(());
@@ -154,7 +156,7 @@ impl Trial {
             create.append(name, value);
         }
         if let Err(error) = self.destination.run(&self.db, create).await {
-            self.note(error, || format!("{} with its options", entry.namespace))?;
+            self.note(error, || format!("{shown} with its options"))?;
             return Ok(());
         }
         for spec in fresh {
@@ -165,7 +167,7 @@ impl Trial {
             };
             if let Err(error) = self.create_index(&coll, spec).await {
                 let name = spec.get_str("name").unwrap_or("?").to_string();
-                self.note(error, || format!("{} index {name}", entry.namespace))?;
+                self.note(error, || format!("{shown} index {name}"))?;
             }
         }
         self.drop_trial().await

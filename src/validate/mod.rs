@@ -1,6 +1,6 @@
 //! The checks, one file each, in fixed order, each with evidence and an exact fix.
 //!
-//! Reads only, but for one empty temporary database on the destination that is dropped at once ([`features`]). Both
+//! Reads only, but for one empty temporary database on the destination that is dropped at once (`features`). Both
 //! sides are checked at the same time; what depends on a failed check is skipped with the reason.
 
 mod board;

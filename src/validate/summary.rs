@@ -21,8 +21,9 @@ pub(super) fn lines(
         let collections: u64 = dropped.iter().map(|db| db.collections).sum();
         let bytes = dropped.iter().map(|db| db.bytes).sum();
         let names: Vec<&str> = dropped.iter().map(|db| db.name.as_str()).collect();
+        let word = if collections == 1 { "collection" } else { "collections" };
         lines.push(format!(
-            "DROP {collections} collections ({}) in {} on {}",
+            "DROP {collections} {word} ({}) in {} on {}",
             show_bytes(bytes),
             names.join(", "),
             plan.destination.hosts()

@@ -20,7 +20,7 @@ pub struct Terminal {
 /// Longest wait for a text; slower machines set `MONGOFERRY_TEST_PATIENCE_S`.
 fn patience() -> Duration {
     let seconds = std::env::var("MONGOFERRY_TEST_PATIENCE_S").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(60))
+    Duration::from_secs(seconds.unwrap_or(120))
 }
 
 fn cells(count: u16) -> NonZeroU16 {

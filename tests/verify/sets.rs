@@ -6,6 +6,7 @@ use bson::{
 };
 use futures_util::StreamExt;
 use mongoferry::{
+    demo::{ReplicaSet, SetOptions, releases},
     engine::{
         context::Context,
         gate::Gate,
@@ -17,72 +18,23 @@ use mongoferry::{
     oplog::Dialect,
     session::EventLog,
 };
-use std::{
-    collections::BTreeMap,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-struct Server {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start(set: &str) -> Self {
-        let program = std::env::var("MONGOFERRY_MONGOD").unwrap_or_else(|_| "mongod".into());
-        let folder = tempfile::tempdir().expect("folder");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("address").port();
-        drop(listener);
-        let child = Command::new(&program)
-            .args(["--replSet", set, "--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"])
-            .args(["--port", &port.to_string(), "--oplogSize", "100", "--dbpath"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program} does not start: {error}; set MONGOFERRY_MONGOD"));
-        Self { child, port, _folder: folder }
-    }
-
-    async fn connect(&self, side: Side, set: &str) -> Cluster {
-        let uri = format!("mongodb://127.0.0.1:{}/?directConnection=true&serverSelectionTimeoutMS=20000", self.port);
-        let admin = mongodb::Client::with_uri_str(&uri).await.expect("client").database("admin");
-        let host = format!("127.0.0.1:{}", self.port);
-        let config = doc! { "_id": set, "members": [{ "_id": 0, "host": host }] };
-        admin.run_command(doc! { "replSetInitiate": config }).await.expect("initiated");
-        let began = Instant::now();
-        while !admin.run_command(doc! { "hello": 1 }).await.expect("hello").get_bool("isWritablePrimary").expect("flag")
-        {
-            assert!(began.elapsed() < Duration::from_secs(30), "no primary");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        let endpoint = Endpoint::plain(format!("mongodb://127.0.0.1:{}/?replicaSet={set}", self.port));
-        connect(side, &endpoint).await.expect("connected")
-    }
-}
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A source and a destination.
 pub struct Pair {
     pub context: Context,
-    _servers: [Server; 2],
+    _servers: [ReplicaSet; 2],
 }
 
 impl Pair {
     pub async fn start() -> Self {
-        let servers = [Server::start("rsA"), Server::start("rsB")];
-        let (source, destination) =
-            tokio::join!(servers[0].connect(Side::Source, "rsA"), servers[1].connect(Side::Destination, "rsB"));
+        let mongod = releases::mongod(None, &|line| eprintln!("{line}")).expect("a mongod");
+        let (a, b) = (SetOptions::single("rsA"), SetOptions::single("rsB"));
+        let (a, b) = tokio::join!(ReplicaSet::start(&mongod, &a), ReplicaSet::start(&mongod, &b));
+        let servers = [a.expect("source"), b.expect("destination")];
+        let (source, destination) = (Endpoint::plain(servers[0].uri()), Endpoint::plain(servers[1].uri()));
+        let source = connect(Side::Source, &source).await.expect("connected");
+        let destination = connect(Side::Destination, &destination).await.expect("connected");
         let context = Context {
             dialect: Dialect { major: destination.version.major, internal_stage: false },
             source,

@@ -39,6 +39,18 @@ pub fn keys(model: &Model) -> Vec<KeyHint> {
     }
 }
 
+/// The footer: the keys of what is on top; the global ones belong to the screens, not to what lies over them.
+pub fn footer(model: &Model, columns: usize) -> Line<'static> {
+    let view = model.view();
+    let keys = keys(model);
+    if model.overlay.is_some() {
+        let own: Vec<keymap::Entry> = keys.iter().map(keymap::entry).collect();
+        return keymap::footer(&own, "", columns, &view);
+    }
+    let typing = model.is_typing();
+    keymap::footer(&keymap::footer_hints(&keys, typing), if typing { "F1 Help" } else { "? Help" }, columns, &view)
+}
+
 /// The sentence of the status line.
 pub fn status(model: &Model) -> String {
     let view = model.view();
@@ -130,10 +142,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
     draw_body(frame, body, model, &view);
     let sentence = format!(" {}", status(model));
     let style = if sentence.starts_with(" ! ") { view.theme.fail } else { view.theme.text };
-    let below = vec![
-        Line::styled(text::cut(&sentence, columns), style),
-        keymap::footer(&keys(model), model.is_typing(), columns, &view),
-    ];
+    let below = vec![Line::styled(text::cut(&sentence, columns), style), footer(model, columns)];
     place::draw(frame, place::below(area, area.height.saturating_sub(2)), below);
 }
 

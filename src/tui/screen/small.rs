@@ -5,7 +5,6 @@ use crate::{
     model::{Phase, units::show_duration},
     tui::{
         action::Screen,
-        keymap,
         model::{Model, Overlay},
         widget::{bar, boxed, place, text},
     },
@@ -76,10 +75,7 @@ fn lines(model: &Model, columns: usize, rows: usize, area: Rect) -> Vec<(String,
     if lines.len() + 1 < rows {
         lines.push(("full screen needs 80x24".into(), theme.dim));
     }
-    lines.push((
-        keymap::footer(&frame::keys(model), model.is_typing(), columns, &view).to_string().trim().into(),
-        theme.text,
-    ));
+    lines.push((frame::footer(model, columns).to_string().trim().into(), theme.text));
     lines
 }
 

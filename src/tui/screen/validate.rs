@@ -351,7 +351,10 @@ fn bottom(view: &View<'_>, state: &State, report: &ValidationReport, columns: us
 }
 
 fn summary(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::styled(" Start Migration will", view.theme.strong)];
+    let mut lines = Vec::new();
+    if !report.summary.is_empty() || !report.would_drop.is_empty() || !report.left_behind.is_empty() {
+        lines.push(Line::styled(" Start Migration will", view.theme.strong));
+    }
     let dropped = &report.would_drop;
     if !dropped.is_empty() {
         let names: Vec<&str> = dropped.iter().map(|database| database.name.as_str()).collect();

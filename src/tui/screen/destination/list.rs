@@ -60,15 +60,15 @@ pub(super) fn draw(
 
 fn table_lines(view: &View<'_>, entries: &[Entry], selected: usize, size: (usize, usize)) -> Vec<Line<'static>> {
     let titles = [
-        table::Column::left("NAME", 14, 0),
-        table::Column::left("ADDRESS", 30, 1),
+        table::Column::left("NAME", 17, 0),
+        table::Column::left("ADDRESS", 28, 1),
         table::Column::left("VERSION", 7, 3),
         table::Column::right("MEMBERS", 7, 4),
         table::Column::left("DATA", 11, 2),
     ];
     let mut rows: Vec<table::Row> = entries.iter().map(|entry| row(view, entry)).collect();
     rows.push(table::Row {
-        cells: vec!["+ Add a destination".into(), "(paste a connection string)".into()],
+        cells: vec!["+ Add destination".into(), "(paste a connection string)".into()],
         style: view.theme.text,
     });
     let offset = table::offset_for(selected, rows.len(), size.1.saturating_sub(1).max(1));
