@@ -80,10 +80,10 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     let (pair, source, destination) = loaded(5_000).await;
     let (engine, _home) = drive::engine();
     let mut client = engine.client("ops@test");
-    let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
-    // Comparing 2.5 MB takes seconds at this rate, so that the writer below certainly comes before the opening.
-    plan.options.throttle = Some(600_000);
-    drive::start(&mut client, plan).await;
+    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    drive::wait(&mut client, "copied", |snapshot| snapshot.phase >= Phase::Following).await;
+    let copy = destination.database("shop").collection::<Document>("orders");
+    copy.update_one(doc! { "_id": 7 }, doc! { "$set": { "pad": "corrupted" } }).await.unwrap();
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     let orders = source.database("shop").collection::<Document>("orders");
     orders.insert_one(doc! { "_id": "not quiet" }).await.unwrap();
@@ -95,31 +95,24 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     drive::wait(&mut client, "ready again", |snapshot| snapshot.can_cutover).await;
     client.send(Command::PrepareCutover).await.unwrap();
     drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
-    // A writer that comes back at the worst moment and goes on: some of its writes fall between drain and opening.
-    let orders = source.database("shop").collection::<Document>("orders");
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let late = tokio::spawn(async move {
-        let mut stopped = stopped;
-        let mut n = 0;
-        while stopped.try_recv().is_err() {
-            n += 1;
-            orders.insert_one(doc! { "_id": format!("late {n}") }).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
+    // A document that differs holds the cutover between the drain and the opening; there the writer comes back.
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    drive::wait(&mut client, "the verdict", |snapshot| snapshot.verification.mismatches == 1).await;
+    orders.insert_one(doc! { "_id": "late" }).await.unwrap();
     let snapshot = drive::wait(&mut client, "the reopened step", |snapshot| {
-        let late = |cutover: &mongoferry::model::snapshot::Cutover| cutover.late_write.is_some();
-        snapshot.cutover.as_ref().is_some_and(late) || snapshot.phase >= Phase::Cleanup
+        snapshot.cutover.as_ref().is_some_and(|cutover| cutover.late_write.is_some())
     })
     .await;
-    stop.send(()).unwrap();
-    late.await.unwrap();
-    let cutover = snapshot.cutover.clone().unwrap();
-    assert_eq!(cutover.step, CutoverStep::StopApplication, "a write came late and the destination was opened");
+    assert_eq!(snapshot.cutover.as_ref().unwrap().step, CutoverStep::StopApplication);
     assert!(!snapshot.can_write);
     drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    drive::wait(&mut client, "the verdict again", |snapshot| {
+        let checking = snapshot.cutover.as_ref().is_some_and(|cutover| cutover.step == CutoverStep::CheckData);
+        checking && snapshot.verification.state == VerificationState::Done && snapshot.verification.mismatches == 1
+    })
+    .await;
+    client.send(Command::RepairMismatches).await.unwrap();
     drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
     compare::assert_identical(&source, &destination).await;
     engine.shut_down().await;

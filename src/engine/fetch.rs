@@ -20,10 +20,15 @@ use bson::{RawDocument, Timestamp, doc, rawdoc};
 use futures_util::StreamExt;
 use mongodb::options::{CursorType, ReadConcern};
 use std::{convert::Infallible, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 /// Distance between two updates of the view.
 const PACE: Duration = Duration::from_millis(50);
+/// An idle cursor answers every second; one that says nothing for so long has lost its server.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Distance between two measurements of the oplog window.
 const WINDOW_PACE: Duration = Duration::from_secs(10);
 /// A cursor whose position was truncated, whose member restarted, or that was killed (OPLOG.md D).
@@ -46,8 +51,11 @@ pub async fn fetch(
         context,
         spool,
         view,
+        from,
         position: from,
-        resumed: false,
+        term: None,
+        is_spooled: false,
+        interrupted: None,
         writers: Writers::default(),
         state: FetchView { fetched_ts: from, ..FetchView::default() },
         shown: Instant::now(),
@@ -65,15 +73,15 @@ pub async fn fetch(
             Stop::Halt(halt) => break halt,
             Stop::Driver(error) => error,
         };
-        let lost = code(&error).is_some_and(|code| CURSOR_LOST.contains(&code));
-        if !lost && !is_transient(&error) {
+        let is_lost = code(&error).is_some_and(|code| CURSOR_LOST.contains(&code));
+        if !is_lost && !is_transient(&error) {
             break command_problem(Side::Source, "reading the oplog failed", &error).into();
         }
-        context.events.record(
-            Severity::Warn,
-            "retry",
-            format!("reading the oplog was interrupted: {}", explain(&error)),
-        );
+        if fetcher.interrupted.is_none() {
+            fetcher.interrupted = Some(Instant::now());
+            let text = format!("reading the oplog was interrupted and is retried: {}", explain(&error));
+            context.events.record(Severity::Warn, "retry", text);
+        }
         delay = if fetcher.position > before {
             Duration::from_millis(100)
         } else {
@@ -103,9 +111,15 @@ struct Fetcher<'a> {
     context: &'a Context,
     spool: SpoolWriter,
     view: watch::Sender<FetchView>,
+    /// The entry there is part of the copy.
+    from: Optime,
     position: Optime,
+    /// Election term of the entry at `position`, once it was read.
+    term: Option<i64>,
     /// The entry at `position` is in the spool already.
-    resumed: bool,
+    is_spooled: bool,
+    /// Since when reading fails.
+    interrupted: Option<Instant>,
     writers: Writers,
     state: FetchView,
     shown: Instant,
@@ -129,16 +143,22 @@ impl Fetcher<'_> {
             .read_concern(ReadConcern::majority())
             .batch()
             .await?;
-        let mut first = true;
-        while let Some(batch) = cursor.next().await {
+        let mut is_first = true;
+        loop {
+            let Ok(batch) = timeout(SILENCE, cursor.next()).await else {
+                let silence = format!("no answer for {} s", SILENCE.as_secs());
+                return Err(DriverError::from(std::io::Error::other(silence)).into());
+            };
+            let Some(batch) = batch else { return Ok(()) };
             let batch = batch?;
             let mut entries = Vec::new();
             for entry in batch.doc_slices()? {
-                let Some(entry) = entry.map_err(DriverError::from)?.as_document() else { continue };
-                if first {
-                    first = false;
+                let entry = entry.map_err(DriverError::from)?.as_document();
+                let entry = entry.ok_or_else(|| DriverError::custom("an oplog entry is not a document"))?;
+                if is_first {
+                    is_first = false;
                     self.check_first(entry)?;
-                    if self.resumed {
+                    if self.is_spooled {
                         continue;
                     }
                 }
@@ -146,42 +166,52 @@ impl Fetcher<'_> {
                 entries.extend_from_slice(entry.as_bytes());
             }
             self.spool.append(&entries).map_err(|problem| Stop::Halt(problem.into()))?;
-            if !entries.is_empty() {
-                self.resumed = true;
+            self.is_spooled |= !entries.is_empty();
+            if let Some(since) = self.interrupted.take() {
+                let took = since.elapsed().as_secs_f64();
+                let text = format!("reading the oplog works again after {took:.1} s");
+                self.context.events.record(Severity::Info, "recovered", text);
             }
             self.show();
         }
-        Ok(())
     }
 
     /// The server gives no error when a position is gone; it starts at a later one (OPLOG.md section 0, rule 1).
     fn check_first(&self, entry: &RawDocument) -> Result<(), Stop> {
-        let found = entry.get_timestamp("ts").map(|stamp| Optime::new(stamp.time, stamp.increment));
-        match found {
-            Ok(found) if found == self.position => Ok(()),
-            _ => {
-                let problem = Problem {
-                    side: Side::Source,
-                    what: "the source's oplog no longer holds the position that is needed next".into(),
-                    why: format!(
-                        "position {} is gone: it rolled over or was rolled back; the oplog continues at {}",
-                        self.position,
-                        found.map_or("an unknown position".into(), |found| found.to_string()),
-                    ),
-                    fix: "Enlarge the source's oplog (replSetResizeOplog), then start again with the destination cleared."
-                        .into(),
-                    retry_helps: false,
-                    written: "The source is untouched; the destination keeps what was copied, but is out of date.".into(),
-                };
-                Err(Stop::Halt(problem.into()))
-            }
+        let found = entry.get_timestamp("ts").map(|stamp| Optime::new(stamp.time, stamp.increment)).ok();
+        let term = entry.get_i64("t").unwrap_or(-1);
+        if found == Some(self.position) && self.term.is_none_or(|known| known == term) {
+            return Ok(());
         }
+        let wanted = self.position;
+        let why = match found {
+            Some(found) if found == wanted => {
+                format!(
+                    "the entry at {wanted} was written in term {term} and not in the term that was read before: rolled back"
+                )
+            }
+            Some(found) => {
+                format!("position {wanted} is gone, rolled over or rolled back; the oplog continues at {found}")
+            }
+            None => format!("instead of position {wanted} there is an entry without ts"),
+        };
+        let problem = Problem {
+            side: Side::Source,
+            what: "the source's oplog no longer holds the position that is needed next".into(),
+            why,
+            fix: "Enlarge the source's oplog (replSetResizeOplog), then start again with the destination cleared."
+                .into(),
+            retry_helps: false,
+            written: "The source is untouched; the destination keeps what was copied, but is out of date.".into(),
+        };
+        Err(Stop::Halt(problem.into()))
     }
 
     fn note(&mut self, raw: &RawDocument) {
         // An entry that cannot be read stops the applier with its text; here it is only passed on.
         let Ok(entry) = Entry::parse(raw) else { return };
         self.position = entry.ts;
+        self.term = Some(entry.term);
         self.state.fetched_ts = entry.ts;
         self.state.fetched_wall_ms = entry.wall_ms;
         let filter = &self.context.options.filter;
@@ -209,7 +239,10 @@ impl Fetcher<'_> {
         if !is_selected(&self.context.options.filter, ns) {
             return;
         }
-        self.state.ops_fetched += 1;
+        // What the applier counts: not what the copy has, nor definitions of views.
+        if ts > self.from && !ns.ends_with(".system.views") {
+            self.state.ops_fetched += 1;
+        }
         self.state.last_user_write = Some((ts, wall_ms));
         self.writers.wrote(ns, wall_ms);
     }

@@ -345,7 +345,7 @@ async fn initial_sync(
     Ok(Copied { registry, reader, apply_from })
 }
 
-/// The source's newest majority-committed position, once the fetcher has everything up to it.
+/// The source's newest position, once the majority has it and the fetcher everything up to it.
 async fn fetched_until_now(context: &Context, mut fetch: watch::Receiver<FetchView>) -> Result<Optime, Halt> {
     let source = &context.source;
     let newest =

@@ -6,7 +6,6 @@
 use crate::model::{Problem, Side};
 use bson::RawDocument;
 use std::{
-    collections::VecDeque,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{ErrorKind, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -22,14 +21,15 @@ use tokio::sync::watch;
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// The reader holds this much at a time, or one larger entry.
 const CHUNK_BYTES: usize = 4 << 20;
+const EXTENSION: &str = "oplog";
+/// No BSON document is shorter.
+const SHORTEST: usize = 5;
 
-/// Up to where the reader may read.
-#[derive(Debug, Clone, Default)]
+/// Up to where the reader may read: everything in earlier segments, and this much of this one.
+#[derive(Debug, Clone, Copy, Default)]
 struct Written {
-    /// Finished segments that the reader has not been told of, by number and size.
-    finished: VecDeque<(u64, u64)>,
-    /// The segment that is written now, and its complete bytes.
-    current: (u64, u64),
+    segment: u64,
+    bytes: u64,
 }
 
 /// The writing end.
@@ -73,17 +73,29 @@ fn problem(folder: &Path, what: &str, error: &std::io::Error) -> Problem {
 }
 
 fn segment_path(folder: &Path, segment: u64) -> PathBuf {
-    folder.join(format!("{segment:08}.oplog"))
+    folder.join(format!("{segment:08}.{EXTENSION}"))
 }
 
 fn create_segment(folder: &Path, segment: u64) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(segment_path(folder, segment))
 }
 
+/// Removes what an earlier run left: without its reader's position it is of no use.
+fn remove_segments(folder: &Path) -> std::io::Result<()> {
+    for file in fs::read_dir(folder)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// A new, empty spool; creates the folder (0700).
 pub fn open(folder: &Path) -> Result<(SpoolWriter, SpoolReader), Problem> {
     let failed = |error: std::io::Error| problem(folder, "created", &error);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    remove_segments(folder).map_err(failed)?;
     let file = create_segment(folder, 0).map_err(failed)?;
     let read = File::open(segment_path(folder, 0)).map_err(failed)?;
     let (written, watching) = watch::channel(Written::default());
@@ -110,18 +122,16 @@ impl SpoolWriter {
         }
         self.file.write_all(entries).map_err(|error| problem(&self.folder, "written", &error))?;
         self.appended.fetch_add(entries.len() as u64, Ordering::Relaxed);
-        let (segment, size) = self.written.borrow().current;
-        let size = size + entries.len() as u64;
-        if size < SEGMENT_BYTES {
-            self.written.send_modify(|written| written.current = (segment, size));
-            return Ok(());
-        }
-        self.file =
-            create_segment(&self.folder, segment + 1).map_err(|error| problem(&self.folder, "written", &error))?;
-        self.written.send_modify(|written| {
-            written.finished.push_back((segment, size));
-            written.current = (segment + 1, 0);
-        });
+        let Written { segment, bytes } = *self.written.borrow();
+        let bytes = bytes + entries.len() as u64;
+        let written = if bytes < SEGMENT_BYTES {
+            Written { segment, bytes }
+        } else {
+            let created = create_segment(&self.folder, segment + 1);
+            self.file = created.map_err(|error| problem(&self.folder, "written", &error))?;
+            Written { segment: segment + 1, bytes: 0 }
+        };
+        self.written.send_replace(written);
         Ok(())
     }
 
@@ -135,50 +145,56 @@ impl SpoolReader {
     /// The next entry, without going past it; waits for one. `None`: the writer is gone and everything is read.
     /// Nothing is lost when the wait is cancelled.
     pub async fn peek(&mut self) -> Result<Option<&RawDocument>, Problem> {
-        while self.entry_length(self.position).is_none() {
+        let end = loop {
+            if let Some(end) = self.entry_end()? {
+                break end;
+            }
             if !self.refill()? && self.written.changed().await.is_err() && !self.refill()? {
                 return Ok(None);
             }
-        }
-        let bytes = self.entry_length(self.position).and_then(|end| self.buffer.get(self.position..end));
-        match bytes.map(RawDocument::from_bytes) {
+        };
+        match self.buffer.get(self.position..end).map(RawDocument::from_bytes) {
             Some(Ok(entry)) => Ok(Some(entry)),
-            _ => Err(problem(&self.folder, "read", &std::io::Error::other("an entry is not valid BSON"))),
+            _ => Err(self.damaged()),
         }
     }
 
     /// Goes past the entry that `peek` showed.
     pub fn consume(&mut self) {
-        if let Some(end) = self.entry_length(self.position) {
+        if let Ok(Some(end)) = self.entry_end() {
             self.consumed.fetch_add((end - self.position) as u64, Ordering::Relaxed);
             self.position = end;
         }
     }
 
-    /// Where the entry at `position` ends, when the buffer holds all of it.
-    fn entry_length(&self, position: usize) -> Option<usize> {
-        let prefix = self.buffer.get(position..position + 4)?;
-        let length = usize::try_from(i32::from_le_bytes(prefix.try_into().ok()?)).ok()?;
-        (position + length <= self.buffer.len()).then_some(position + length)
+    /// Where the next entry ends, when the buffer holds all of it.
+    fn entry_end(&self) -> Result<Option<usize>, Problem> {
+        let prefix = self.buffer.get(self.position..).and_then(|rest| rest.first_chunk());
+        let Some(prefix) = prefix else { return Ok(None) };
+        let length = usize::try_from(i32::from_le_bytes(*prefix)).unwrap_or(0);
+        if length < SHORTEST {
+            return Err(self.damaged());
+        }
+        let end = self.position + length;
+        Ok((end <= self.buffer.len()).then_some(end))
+    }
+
+    fn damaged(&self) -> Problem {
+        problem(&self.folder, "read", &std::io::Error::other("an entry is not valid BSON"))
     }
 
     /// Reads on; `false` when nothing more is written yet.
     fn refill(&mut self) -> Result<bool, Problem> {
-        let written = self.written.borrow_and_update().clone();
-        let size = match written.finished.iter().find(|(segment, _)| *segment == self.segment) {
-            Some((_, size)) => *size,
-            None => written.current.1,
-        };
-        if self.offset == size {
-            if written.current.0 == self.segment {
-                return Ok(false);
-            }
-            return self.next_segment().map(|()| true);
+        let failed = |error: std::io::Error| problem(&self.folder, "read", &error);
+        let written = *self.written.borrow_and_update();
+        let is_finished = written.segment > self.segment;
+        let size = if is_finished { self.file.metadata().map_err(failed)?.len() } else { written.bytes };
+        if self.offset >= size {
+            return if is_finished { self.next_segment().map(|()| true) } else { Ok(false) };
         }
         self.buffer.drain(..self.position);
         self.position = 0;
         let wanted = (size - self.offset).min(CHUNK_BYTES as u64);
-        let failed = |error: std::io::Error| problem(&self.folder, "read", &error);
         let read = (&self.file).take(wanted).read_to_end(&mut self.buffer).map_err(failed)?;
         if read == 0 {
             return Err(failed(std::io::Error::from(ErrorKind::UnexpectedEof)));
@@ -226,5 +242,56 @@ mod tests {
         assert!(left <= 2, "{left} segments are left");
         drop(writer);
         assert!(reader.peek().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_entry_of_the_largest_document_passes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut writer, mut reader) = open(folder.path()).unwrap();
+        let large = rawdoc! { "o": "x".repeat(16 << 20) };
+        let entries = [rawdoc! { "n": 1 }.as_bytes(), large.as_bytes(), rawdoc! { "n": 2 }.as_bytes()].concat();
+        writer.append(&entries).unwrap();
+        assert_eq!(reader.peek().await.unwrap().unwrap().get_i32("n").unwrap(), 1);
+        reader.consume();
+        assert_eq!(reader.peek().await.unwrap().unwrap().as_bytes(), large.as_bytes());
+        reader.consume();
+        assert_eq!(writer.waiting_bytes(), rawdoc! { "n": 2 }.as_bytes().len() as u64);
+        assert_eq!(reader.peek().await.unwrap().unwrap().get_i32("n").unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_reader_waits_and_a_cancelled_wait_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut writer, mut reader) = open(folder.path()).unwrap();
+        let wait = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(wait, reader.peek()).await.is_err());
+        writer.append(rawdoc! { "n": 7 }.as_bytes()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(reader.peek().await.unwrap().unwrap().get_i32("n").unwrap(), 7, "peek does not consume");
+        }
+        reader.consume();
+        assert!(tokio::time::timeout(wait, reader.peek()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_may_read_it_and_an_old_one_is_replaced() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let spool = folder.path().join("spool");
+        let (mut old, _) = open(&spool).unwrap();
+        old.append(rawdoc! { "old": 1 }.as_bytes()).unwrap();
+        let (mut writer, mut reader) = open(&spool).unwrap();
+        writer.append(rawdoc! { "new": 1 }.as_bytes()).unwrap();
+        assert_eq!(reader.peek().await.unwrap().unwrap().get_i32("new").unwrap(), 1);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&spool), mode(&segment_path(&spool, 0))), (0o700, 0o600));
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_entry_stop_the_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut writer, mut reader) = open(folder.path()).unwrap();
+        writer.append(&[0xff; 32]).unwrap();
+        assert_eq!(reader.peek().await.unwrap_err().side, Side::Host);
     }
 }

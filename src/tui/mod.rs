@@ -32,7 +32,7 @@ use jiff::Timestamp;
 use model::Model;
 use ratatui::{Terminal, backend::CrosstermBackend};
 use screen::{connect, destination::Entry, prepare};
-use std::{io, mem::ManuallyDrop};
+use std::{io, mem::ManuallyDrop, path::PathBuf};
 use theme::{Glyphs, Theme};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -111,9 +111,22 @@ pub fn first_model(client: &Client, options: &WizardOptions, look: (Theme, Glyph
         model.screens.connect = connect::State::prefilled(plan);
         model.screens.connect.set_destination(name.into(), plan.destination.clone());
     }
-    model.screens.destination = screen::destination::State::with(entries, unreadable);
+    model.screens.destination = screen::destination::State::with(entries, unreadable, shown_path());
     model.screens.prepare = prepare::State::inside(Around::detect().name());
     model
+}
+
+/// Where the profiles live, with `~` for the home folder.
+fn shown_path() -> String {
+    let path = match profiles::path() {
+        Ok(path) => path,
+        Err(problem) => return problem.what,
+    };
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    match home.and_then(|home| path.strip_prefix(home).ok().map(PathBuf::from)) {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => path.display().to_string(),
+    }
 }
 
 fn entry(profile: profiles::Profile) -> Entry {

@@ -216,7 +216,9 @@ fn on_question_key(
     if in_burst {
         question.refuse_paste();
     }
-    let answer = if in_burst { None } else { question.on_key(key, at) };
+    let (columns, rows) = (usize::from(model.size.0), usize::from(model.size.1));
+    let size = (columns >= 60 && rows >= 16).then(|| frame::body_size(model));
+    let answer = if in_burst { None } else { question.on_key(key, at, size) };
     match answer {
         None => model.overlay = Some(Overlay::Confirm(question)),
         Some(confirm::Answer::Cancel) => {}

@@ -15,8 +15,13 @@ pub struct Pair {
 
 /// Starts a source and a destination.
 pub async fn pair() -> Pair {
+    pair_of(1).await
+}
+
+/// The same, with a destination of so many members.
+pub async fn pair_of(members: usize) -> Pair {
     let mongod = releases::mongod(None, &|line| eprintln!("{line}")).expect("a mongod");
-    let (a, b) = (SetOptions::single("rsA"), SetOptions::single("rsB"));
+    let (a, b) = (SetOptions::single("rsA"), SetOptions { members, ..SetOptions::single("rsB") });
     let (source, destination) = tokio::join!(ReplicaSet::start(&mongod, &a), ReplicaSet::start(&mongod, &b));
     Pair { source: source.expect("source"), destination: destination.expect("destination") }
 }

@@ -428,7 +428,7 @@ impl EndpointForm {
             return format!("! {why}");
         }
         match part {
-            Part::Host => "host:port of the primary, a comma list, or a mongodb:// string: it fills the form.".into(),
+            Part::Host => "The primary as host:port, a list of members, or a pasted mongodb:// string.".into(),
             Part::User => "Leave the user empty if the server has no authentication.".into(),
             Part::Password => "Kept in memory only; never written to a file. Ctrl-R shows it.".into(),
             Part::AuthDatabase => "The database where the user was created, mostly admin.".into(),

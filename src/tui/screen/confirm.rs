@@ -36,6 +36,8 @@ pub struct State {
     typed: TextField,
     focus: Focus,
     drawn: Option<Instant>,
+    /// First line of the body that is shown.
+    scroll: usize,
     said: Option<String>,
 }
 
@@ -52,7 +54,7 @@ impl State {
     /// Asks.
     pub fn new(asked: Confirmation) -> Self {
         let focus = if asked.expected.is_empty() { Focus::Cancel } else { Focus::Field };
-        Self { asked, typed: TextField::default(), focus, drawn: None, said: None }
+        Self { asked, typed: TextField::default(), focus, drawn: None, scroll: 0, said: None }
     }
 
     /// The question was drawn; the first time counts.
@@ -93,8 +95,25 @@ impl State {
         };
     }
 
-    /// A key; dropped while the question is not armed, and when it is a repeat.
-    pub fn on_key(&mut self, key: KeyEvent, at: Instant) -> Option<Answer> {
+    /// The body in lines of `inside` columns.
+    fn lines(&self, inside: usize) -> Vec<String> {
+        let wrapped = |line: &String| {
+            if text::width(line) <= inside { vec![line.clone()] } else { text::wrap(line, inside) }
+        };
+        self.asked.body.iter().flat_map(wrapped).collect()
+    }
+
+    /// Columns and lines for the body of the question when the screen's body has `size`.
+    fn room(&self, size: (usize, usize)) -> (usize, usize) {
+        let inside = size.0.saturating_sub(8).clamp(1, 72);
+        let field = if self.asked.expected.is_empty() { 0 } else { 2 };
+        let around = text::wrap(&self.asked.title, inside).len() + field + 5;
+        (inside, size.1.saturating_sub(around).max(1))
+    }
+
+    /// A key; dropped while the question is not armed, and when it is a repeat. `size` is that of the screen's body;
+    /// `None` when only a card fits, which cannot show what would be done.
+    pub fn on_key(&mut self, key: KeyEvent, at: Instant, size: Option<(usize, usize)>) -> Option<Answer> {
         if !self.is_armed(at) || key.kind != KeyEventKind::Press {
             return None;
         }
@@ -102,8 +121,16 @@ impl State {
         if self.focus == Focus::Field && self.typed.on_key(key) {
             return None;
         }
+        let (inside, room) = self.room(size.unwrap_or_default());
+        let most = self.lines(inside).len().saturating_sub(room);
         match (key.code, self.focus) {
+            // The last line of a page says that there is more, so it begins the next one.
+            (KeyCode::PageDown, _) => self.scroll = (self.scroll + room.saturating_sub(1).max(1)).min(most),
+            (KeyCode::PageUp, _) => self.scroll = self.scroll.min(most).saturating_sub(room.saturating_sub(1).max(1)),
             (KeyCode::Esc, _) | (KeyCode::Enter, Focus::Cancel) => return Some(Answer::Cancel),
+            (KeyCode::Enter, Focus::Go) if size.is_none() => {
+                self.said = Some("Make the terminal larger (60x16) to see what this would do.".into());
+            }
             (KeyCode::Enter, Focus::Go) if self.matches() => return Some(Answer::Go((*self.asked.then).clone())),
             (KeyCode::Enter, Focus::Go) => self.said = Some(self.missing()),
             (KeyCode::Enter, Focus::Field) if self.matches() => self.focus = Focus::Cancel,
@@ -160,29 +187,24 @@ impl State {
     pub fn draw(&self, frame: &mut Frame<'_>, body: Rect, view: &View<'_>) {
         let theme = view.theme;
         let width = usize::from(body.width).saturating_sub(4).min(76);
-        let inside = width.saturating_sub(4).max(1);
+        let (inside, room) = self.room((usize::from(body.width), usize::from(body.height)));
         let mut rows: Vec<(String, ratatui::style::Style)> = Vec::new();
         for line in text::wrap(&self.asked.title, inside) {
             rows.push((format!(" {line}"), theme.strong));
         }
         rows.push((String::new(), theme.text));
-        let fixed = rows.len() + 6;
-        let room = usize::from(body.height).saturating_sub(fixed).max(1);
-        let mut lines: Vec<String> = Vec::new();
-        for line in &self.asked.body {
-            if text::width(line) <= inside {
-                lines.push(line.clone());
-            } else {
-                lines.extend(text::wrap(line, inside));
-            }
-        }
-        if lines.len() > room {
-            // The last line says what cannot be undone; it stays, and so does the number of those not shown.
-            let last = lines.pop().unwrap_or_default();
-            let hidden = lines.len() + 2 - room.min(lines.len());
-            lines.truncate(room.saturating_sub(2));
-            lines.push(format!("  .. and {hidden} more lines; make the terminal taller to see them"));
-            lines.push(last);
+        let all = self.lines(inside);
+        let most = all.len().saturating_sub(room);
+        let from = self.scroll.min(most);
+        let below = most - from;
+        let mut lines: Vec<String> = all.into_iter().skip(from).take(room).collect();
+        if most > 0
+            && let Some(last) = lines.last_mut()
+        {
+            *last = match below {
+                0 => format!("{last}  (PageUp: the lines above)"),
+                below => format!(".. {} more lines: PageDown shows them", below + 1),
+            };
         }
         rows.extend(lines.into_iter().map(|line| (format!(" {line}"), theme.text)));
         rows.push((String::new(), theme.text));

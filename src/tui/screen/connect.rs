@@ -323,7 +323,7 @@ fn form_rows(columns: usize, height: usize, view: &View<'_>, state: &State) -> V
     let room = columns.saturating_sub(rows::LABEL);
     for (index, (chosen, choice)) in [
         (!state.clear, "keep: refuse to start unless empty".to_string()),
-        (state.clear, format!("clear: DROP the selected user databases on {name} first")),
+        (state.clear, format!("clear: DROP the selected databases on {name} first")),
     ]
     .into_iter()
     .enumerate()

@@ -104,20 +104,23 @@ pub struct State {
     mode: Mode,
     /// Why the profile file cannot be used.
     unreadable: Option<String>,
+    /// Where the profiles live, as shown.
+    path: String,
 }
 
 impl Default for State {
     /// A first run: no list, one field.
     fn default() -> Self {
-        Self { entries: Vec::new(), selected: 0, mode: Mode::Form(Box::new(Form::first())), unreadable: None }
+        Self::with(Vec::new(), None, String::new())
     }
 }
 
 impl State {
     /// The list of known destinations; with none it is a first run.
-    pub fn with(entries: Vec<Entry>, unreadable: Option<String>) -> Self {
+    /// `path` is where the profiles live, as it is shown.
+    pub fn with(entries: Vec<Entry>, unreadable: Option<String>, path: String) -> Self {
         let mode = if entries.is_empty() { Mode::Form(Box::new(Form::first())) } else { Mode::List };
-        Self { entries, selected: 0, mode, unreadable }
+        Self { entries, selected: 0, mode, unreadable, path }
     }
 
     /// True while letters go into a field.
@@ -340,8 +343,8 @@ pub fn on_paste(state: &mut State, pasted: &str) {
 pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     match &state.mode {
         Mode::Form(form) => rows::draw(frame, body, &form.rows(usize::from(body.width), view)),
-        Mode::List => list::draw(frame, body, view, (&state.entries, state.selected), None),
-        Mode::Password(field) => list::draw(frame, body, view, (&state.entries, state.selected), Some(field)),
+        Mode::List => list::draw(frame, body, view, state, None),
+        Mode::Password(field) => list::draw(frame, body, view, state, Some(field)),
     }
 }
 

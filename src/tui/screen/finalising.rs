@@ -77,9 +77,9 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         return sentence;
     }
     if view.snapshot.can_write {
-        return "The destination accepts writes; clean-up continues. Detaching is safe.".into();
+        return "The destination accepts writes; clean-up continues. Keep the wizard running.".into();
     }
-    "Finalising; keep your application stopped. Detaching is safe: the work goes on.".into()
+    "Finalising; keep your application stopped and the wizard running.".into()
 }
 
 /// `Downtime 00:01:24 (last source write 18:06:07, ready 18:07:31).`

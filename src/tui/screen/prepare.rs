@@ -185,7 +185,7 @@ fn title(item: Item) -> (&'static str, &'static str) {
     match item {
         Item::Source => ("Source primary", "host:port of the current primary"),
         Item::User => ("Source user", "readAnyDatabase + clusterMonitor  (y copies script)"),
-        Item::DestinationUser => ("Destination user", "readWriteAnyDatabase + dbAdminAnyDatabase + clusterMonitor"),
+        Item::DestinationUser => ("Destination user", "readWriteAnyDatabase, dbAdminAnyDatabase, clusterMonitor"),
         Item::Ca => ("CA file", "only if a cluster uses TLS with a private CA"),
         Item::Firewall => ("Firewall", "let these addresses of this host reach the source:"),
         Item::Oplog => ("Oplog window", "24 h or more advised; measured in the next step"),
@@ -200,7 +200,7 @@ fn item_lines(at: usize, view: &View<'_>, state: &State, columns: usize) -> Vec<
     let tick = if state.ticked[at] { "[x]" } else { "[ ]" };
     let (name, what) = title(item);
     let style = if selected { view.theme.selected } else { view.theme.text };
-    let room = columns.saturating_sub(25);
+    let room = columns.saturating_sub(24);
     let mut lines = Vec::new();
     let mut rows: Vec<Span<'static>> = Vec::new();
     match item {
@@ -215,10 +215,10 @@ fn item_lines(at: usize, view: &View<'_>, state: &State, columns: usize) -> Vec<
         }
         _ => rows.push(Span::raw(text::cut(what, room))),
     }
-    let mut first = vec![Span::raw(" "), Span::styled(format!("{tick} {name:<18}"), style), Span::raw("  ")];
+    let mut first = vec![Span::raw(" "), Span::styled(format!("{tick} {name:<17}"), style), Span::raw("  ")];
     first.extend(rows);
     lines.push(Line::from(first));
-    let more = |sentence: String| Line::raw(text::cut(&format!("{}{sentence}", " ".repeat(27)), columns));
+    let more = |sentence: String| Line::raw(text::cut(&format!("{}{sentence}", " ".repeat(26)), columns));
     match (item, &state.addresses) {
         (Item::Firewall, None) => lines.push(more("measuring ..".into())),
         (Item::Firewall, Some(addresses)) if addresses.is_empty() => {

@@ -267,15 +267,25 @@ struct Row {
     line: Line<'static>,
 }
 
-const CONNECTING: [CheckId; 5] = [
-    CheckId::DestinationNetwork,
-    CheckId::DestinationTls,
-    CheckId::DestinationSignIn,
-    CheckId::DestinationReplicaSet,
-    CheckId::DestinationPermissions,
+/// Fine checks that share a line when there are fewer lines than checks, and what that line says.
+const TOGETHER: [(&[CheckId], &str); 2] = [
+    (
+        &[
+            CheckId::DestinationNetwork,
+            CheckId::DestinationTls,
+            CheckId::DestinationSignIn,
+            CheckId::DestinationReplicaSet,
+            CheckId::DestinationPermissions,
+            CheckId::DestinationVersion,
+            CheckId::DestinationIdentity,
+        ],
+        "network, TLS, sign in, set, permissions, version, not the source",
+    ),
+    (&[CheckId::SourceNetwork, CheckId::SourceTls, CheckId::SourceSignIn], "network, TLS, sign in"),
 ];
 
-fn rows(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize, tight: bool) -> Vec<Row> {
+/// The rows with the first `level` groups of [`TOGETHER`] on one line each, if all in them are fine and none is selected.
+fn rows(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize, level: usize) -> Vec<Row> {
     let current = state.current(report).map(|check| check.id);
     let mut rows = Vec::new();
     let heading = |side: &str, label: &str| Row {
@@ -283,8 +293,10 @@ fn rows(view: &View<'_>, state: &State, report: &ValidationReport, columns: usiz
         line: Line::styled(text::cut(&format!(" {side} {label}"), columns), view.theme.strong),
     };
     let fine = |id: CheckId| report.checks.iter().any(|check| check.id == id && check.state == CheckState::Ok);
-    let together =
-        tight && CONNECTING.iter().all(|id| fine(*id)) && !current.is_some_and(|id| CONNECTING.contains(&id));
+    let whole = |(group, _): &&(&[CheckId], &str)| {
+        group.iter().all(|id| fine(*id)) && !current.is_some_and(|id| state.in_list && group.contains(&id))
+    };
+    let together: Vec<(&[CheckId], &str)> = TOGETHER.iter().take(level).filter(whole).copied().collect();
     for check in &report.checks {
         if check.id == CheckId::SourceNetwork {
             rows.push(heading("Source", &view.snapshot.source.label));
@@ -294,13 +306,12 @@ fn rows(view: &View<'_>, state: &State, report: &ValidationReport, columns: usiz
                 if state.destination.is_empty() { &view.snapshot.destination.label } else { &state.destination };
             rows.push(heading("Destination", label));
         }
-        if together && CONNECTING.contains(&check.id) {
-            if check.id == CheckId::DestinationNetwork {
-                let labels: Vec<&str> = CONNECTING.iter().map(|id| id.label()).collect();
+        if let Some((group, labels)) = together.iter().find(|(group, _)| group.contains(&check.id)) {
+            if group.first() == Some(&check.id) {
                 let spans = vec![
                     Span::raw("   "),
                     Span::styled(format!("{:<6}", "OK"), view.theme.ok),
-                    Span::raw(text::cut(&labels.join(", "), columns.saturating_sub(10))),
+                    Span::raw(text::cut(labels, columns.saturating_sub(10))),
                 ];
                 rows.push(Row { id: Some(check.id), line: Line::from(spans) });
             }
@@ -339,10 +350,10 @@ fn bottom(view: &View<'_>, state: &State, report: &ValidationReport, columns: us
     }
     if let Some(command) = &check.fix_command {
         lines.extend(text::labelled("   Run  ", command, columns.saturating_sub(1)).into_iter().map(Line::from));
-        lines.push(Line::styled("        (y copies this)", view.theme.dim));
     }
     if matches!(check.state, CheckState::Fail | CheckState::Warn) {
-        lines.push(Line::raw("   Then press r. Nothing has been written to either cluster."));
+        let copy = if check.fix_command.is_some() { "y copies it; then press r" } else { "Then press r" };
+        lines.push(Line::raw(format!("   {copy}. Nothing has been written to either cluster.")));
     }
     if report.passed() {
         lines.push(button(view, state, columns));
@@ -399,17 +410,19 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         place::draw(frame, body, vec![Line::raw(" The checks have not begun.")]);
         return;
     };
-    let tight = height < 30;
-    let rows = rows(view, state, report, columns, tight);
     let mut bottom = bottom(view, state, report, columns);
-    // The button stays when the block is cut.
-    let most = if tight { height * 2 / 5 } else { height / 2 }.max(height.saturating_sub(rows.len() + 1));
+    // The button stays when the block is cut; the list keeps at least half of the lines.
+    let every = rows(view, state, report, columns, 0).len();
+    let most = (height / 2).max(height.saturating_sub(every + 1));
     if bottom.len() > most && most > 0 {
         let last = bottom.pop();
         bottom.truncate(most - 1);
         bottom.extend(last);
     }
     let list_height = height.saturating_sub(bottom.len() + usize::from(!bottom.is_empty()));
+    let levels = (0..=TOGETHER.len()).map(|level| rows(view, state, report, columns, level));
+    let fitting = levels.reduce(|kept, next| if kept.len() <= list_height { kept } else { next });
+    let rows = fitting.unwrap_or_default();
     let current = state.current(report).map(|check| check.id);
     let at = rows.iter().position(|row| row.id.is_some() && row.id == current).unwrap_or(0);
     let progress = rows.iter().rposition(|row| {
@@ -418,12 +431,15 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     });
     let follow = if state.in_list || report.finished { at } else { at.max(progress.unwrap_or(0)) };
     let offset = (follow + 2).saturating_sub(list_height).min(rows.len().saturating_sub(list_height));
+    let below = rows.len().saturating_sub(offset + list_height);
     let mut lines: Vec<Line<'static>> = rows.into_iter().skip(offset).take(list_height).map(|row| row.line).collect();
     if !bottom.is_empty() {
-        while lines.len() < list_height && height < 30 {
+        while lines.len() < list_height && height < 25 {
             lines.push(Line::raw(""));
         }
-        let rule = format!(" {}", view.glyphs.rule.repeat(columns.saturating_sub(2)));
+        let more = if below > 0 { format!(" {below} more below ") } else { String::new() };
+        let dashes = columns.saturating_sub(2 + text::width(&more));
+        let rule = format!(" {}{more}", view.glyphs.rule.repeat(dashes));
         lines.push(Line::styled(rule, view.theme.dim));
         lines.extend(bottom);
     }

@@ -266,12 +266,12 @@ impl Form {
                 FormRow::text(""),
             ];
             for line in [
-                " for example  mongodb://new-a.example.net:27017,new-b.example.net:27017/?replicaSet=rs9",
+                " for example  mongodb://new-a.example.net,new-b.example.net/?replicaSet=rs9",
                 "              mongodb+srv://ferry:password@cluster0.example.net/",
                 "              new-a.example.net:27017",
                 "",
-                " A user name and a password in it are taken out at once: the password goes into a",
-                " masked field and is never written to a file.",
+                " A user name and a password in it are taken out at once: the password goes",
+                " into a masked field and is never written to a file.",
             ] {
                 let cut = crate::tui::widget::text::cut(line, columns);
                 rows.push(FormRow::text(Line::styled(cut, theme.dim)));

@@ -1,6 +1,6 @@
 //! The table of destinations and what is known about the selected one.
 
-use super::Entry;
+use super::{Entry, State};
 use crate::{
     model::{snapshot::DestinationTest, units::show_bytes},
     profiles,
@@ -16,17 +16,10 @@ use ratatui::{
     style::Style,
     text::{Line, Span},
 };
-use std::path::{Path, PathBuf};
 
 /// Draws the list, and the password question when a test needs it.
-pub(super) fn draw(
-    frame: &mut Frame<'_>,
-    body: Rect,
-    view: &View<'_>,
-    list: (&[Entry], usize),
-    password: Option<&TextField>,
-) {
-    let (entries, selected) = list;
+pub(super) fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State, password: Option<&TextField>) {
+    let (entries, selected) = (&state.entries, state.selected);
     let columns = usize::from(body.width);
     let rows = usize::from(body.height);
     let wide = body.width >= 110;
@@ -53,24 +46,20 @@ pub(super) fn draw(
         rows::draw(frame, last, &[row]);
         return;
     }
-    let path = profiles::path().map(|path| shortened(&path)).unwrap_or_else(|problem| problem.what);
-    let note = format!(" Profiles live in {path} (no passwords in it).");
+    let note = format!(" Profiles live in {} (no passwords in it).", state.path);
     place::draw(frame, last, vec![Line::styled(text::cut(&note, columns), view.theme.dim)]);
 }
 
 fn table_lines(view: &View<'_>, entries: &[Entry], selected: usize, size: (usize, usize)) -> Vec<Line<'static>> {
     let titles = [
-        table::Column::left("NAME", 17, 0),
-        table::Column::left("ADDRESS", 28, 1),
+        table::Column::left("NAME", 14, 0),
+        table::Column::left("ADDRESS", 30, 1),
         table::Column::left("VERSION", 7, 3),
         table::Column::right("MEMBERS", 7, 4),
         table::Column::left("DATA", 11, 2),
     ];
     let mut rows: Vec<table::Row> = entries.iter().map(|entry| row(view, entry)).collect();
-    rows.push(table::Row {
-        cells: vec!["+ Add destination".into(), "(paste a connection string)".into()],
-        style: view.theme.text,
-    });
+    rows.push(table::Row { cells: vec!["+ Add".into(), "paste a connection string".into()], style: view.theme.text });
     let offset = table::offset_for(selected, rows.len(), size.1.saturating_sub(1).max(1));
     table::lines(&titles, &rows, size, Some(selected), offset, (view.theme, view.glyphs.pointer))
 }
@@ -100,15 +89,6 @@ fn data(test: &DestinationTest, view: &View<'_>) -> (String, Style) {
     match test.databases.len() {
         0 => ("empty".into(), view.theme.text),
         _ => (show_bytes(test.databases.iter().map(|(_, bytes)| bytes).sum()), view.theme.wait),
-    }
-}
-
-/// The path with `~` for the home folder.
-fn shortened(path: &Path) -> String {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    match home.and_then(|home| path.strip_prefix(home).ok().map(Path::to_path_buf)) {
-        Some(rest) => format!("~/{}", rest.display()),
-        None => path.display().to_string(),
     }
 }
 

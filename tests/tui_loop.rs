@@ -1,0 +1,377 @@
+//! The wizard's loop in this process: keys pushed through a channel, the screen read from a test backend, the engine's
+//! end of the channels held by the test.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+use futures_util::stream;
+use jiff::Timestamp;
+use mongoferry::{
+    model::{Command, Phase, Refusal, Severity, Snapshot},
+    session::{Client, Order},
+    tui::{
+        app,
+        clipboard::Around,
+        model::{Model, Outcome},
+        screen::destination,
+        terminal::Host,
+        theme::{Glyphs, Theme},
+    },
+};
+use ratatui::{Terminal, backend::TestBackend};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What a terminal was asked to do.
+#[derive(Debug, Clone, Default)]
+struct Recorded(Arc<Mutex<Vec<String>>>);
+
+impl Recorded {
+    fn note(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+
+    fn has(&self, what: &str) -> bool {
+        self.0.lock().unwrap().iter().any(|known| known == what)
+    }
+}
+
+impl Host for Recorded {
+    fn announce_pastes(&mut self, on: bool) {
+        self.note(format!("pastes {on}"));
+    }
+
+    fn ring(&mut self) {
+        self.note("bell");
+    }
+
+    fn set_title(&mut self, title: &str) {
+        self.note(format!("title {title}"));
+    }
+
+    fn offer(&mut self, copied: &str) {
+        self.note(format!("copied {copied}"));
+    }
+
+    fn show_plain(&mut self, _text: &str) {
+        self.note("plain");
+    }
+
+    fn show_screen(&mut self) {
+        self.note("screen");
+    }
+
+    fn suspend(&mut self) -> Result<(), &'static str> {
+        self.note("suspended");
+        Err("There is no shell to go back to; q leaves.")
+    }
+
+    fn around(&self) -> Around {
+        Around::Nothing
+    }
+}
+
+/// A running wizard, from outside.
+struct Running {
+    keys: mpsc::UnboundedSender<io::Result<Event>>,
+    screen: Arc<Mutex<String>>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    orders: mpsc::Receiver<Order>,
+    client: Client,
+    host: Recorded,
+    stop: Option<oneshot::Sender<Outcome>>,
+    ended: tokio::task::JoinHandle<io::Result<Outcome>>,
+}
+
+/// A backend that shows what was drawn to the test.
+struct Shown {
+    backend: TestBackend,
+    screen: Arc<Mutex<String>>,
+}
+
+impl ratatui::backend::Backend for Shown {
+    type Error = std::convert::Infallible;
+
+    fn draw<'a, I>(&mut self, content: I) -> Result<(), Self::Error>
+    where
+        I: Iterator<Item = (u16, u16, &'a ratatui::buffer::Cell)>,
+    {
+        self.backend.draw(content)?;
+        let buffer = self.backend.buffer();
+        let row = |y: u16| -> String { (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect() };
+        *self.screen.lock().unwrap() = (0..buffer.area.height).map(|y| row(y) + "\n").collect();
+        Ok(())
+    }
+
+    fn hide_cursor(&mut self) -> Result<(), Self::Error> {
+        self.backend.hide_cursor()
+    }
+
+    fn show_cursor(&mut self) -> Result<(), Self::Error> {
+        self.backend.show_cursor()
+    }
+
+    fn get_cursor_position(&mut self) -> Result<ratatui::layout::Position, Self::Error> {
+        self.backend.get_cursor_position()
+    }
+
+    fn set_cursor_position<P: Into<ratatui::layout::Position>>(&mut self, position: P) -> Result<(), Self::Error> {
+        self.backend.set_cursor_position(position)
+    }
+
+    fn clear(&mut self) -> Result<(), Self::Error> {
+        self.backend.clear()
+    }
+
+    fn clear_region(&mut self, clear_type: ratatui::backend::ClearType) -> Result<(), Self::Error> {
+        self.backend.clear_region(clear_type)
+    }
+
+    fn size(&self) -> Result<ratatui::layout::Size, Self::Error> {
+        self.backend.size()
+    }
+
+    fn window_size(&mut self) -> Result<ratatui::backend::WindowSize, Self::Error> {
+        self.backend.window_size()
+    }
+
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        self.backend.flush()
+    }
+}
+
+impl Running {
+    fn start() -> Self {
+        let (client, publish, orders) = Client::detached(Snapshot::idle(Timestamp::now()));
+        let (keys, pressed) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel();
+        let (screen, host) = (Arc::<Mutex<String>>::default(), Recorded::default());
+        let mut model = Model::new(client.snapshot(), Vec::new(), (Theme::sixteen(), Glyphs::ASCII), Timestamp::now());
+        let endpoint = mongoferry::model::Endpoint::plain("mongodb://new-a:27017/");
+        let entry = destination::Entry::only_now("prod-new", &endpoint);
+        model.screens.destination = destination::State::with(vec![entry], None, "destinations.toml".into());
+        let backend = Shown { backend: TestBackend::new(80, 24), screen: screen.clone() };
+        let (mut recorded, inner) = (host.clone(), client.clone());
+        let ended = tokio::spawn(async move {
+            let mut terminal = Terminal::new(backend).unwrap();
+            let input = Box::pin(stream::unfold(pressed, |mut pressed: mpsc::UnboundedReceiver<_>| async move {
+                pressed.recv().await.map(|event| (event, pressed))
+            }));
+            let stop = async { stopped.await.unwrap_or(Outcome::Signalled) };
+            app::run(&mut terminal, &mut recorded, input, inner, model, stop).await
+        });
+        Self { keys, screen, publish, orders, client, host, stop: Some(stop), ended }
+    }
+
+    async fn press(&self, code: KeyCode) {
+        self.chord(code, KeyModifiers::NONE).await;
+    }
+
+    async fn chord(&self, code: KeyCode, modifiers: KeyModifiers) {
+        self.keys.send(Ok(Event::Key(KeyEvent::new(code, modifiers)))).unwrap();
+        // Slower than the nine keys in 30 ms that count as a paste.
+        tokio::time::sleep(Duration::from_millis(8)).await;
+    }
+
+    async fn type_text(&self, text: &str) {
+        for character in text.chars() {
+            self.press(KeyCode::Char(character)).await;
+        }
+    }
+
+    async fn wait_for(&self, text: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let screen = self.screen.lock().unwrap().clone();
+            if screen.contains(text) {
+                return screen;
+            }
+            assert!(Instant::now() < deadline, "no {text:?} on the screen:\n{screen}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The next command, answered with `answer`.
+    async fn order(&mut self, answer: Result<(), Refusal>) -> Command {
+        let order = tokio::time::timeout(Duration::from_secs(10), self.orders.recv()).await.expect("an order").unwrap();
+        assert_eq!(order.by, "ops@test");
+        order.reply.send(answer).unwrap();
+        order.command
+    }
+
+    fn show(&self, change: impl FnOnce(&mut Snapshot)) {
+        self.publish.send_modify(|snapshot| change(Arc::make_mut(snapshot)));
+    }
+
+    async fn outcome(self) -> Outcome {
+        tokio::time::timeout(Duration::from_secs(10), self.ended).await.expect("an end").unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn keys_lead_through_the_forms_to_the_running_migration() {
+    let mut wizard = Running::start();
+    wizard.wait_for("Where should the data go?").await;
+    wizard.press(KeyCode::Enter).await;
+    wizard.wait_for("Before you start").await;
+    wizard.press(KeyCode::Enter).await;
+    wizard.wait_for("Source cluster").await;
+    wizard.type_text("127.0.0.1:27017").await;
+    wizard.press(KeyCode::BackTab).await;
+    // Leaving the host asks this host which address it would use; no packet is sent.
+    wizard.wait_for("allow from: 127.0.0.1").await;
+    wizard.press(KeyCode::BackTab).await;
+    wizard.press(KeyCode::Enter).await;
+    let Command::Validate(plan) = wizard.order(Ok(())).await else { panic!("no validation") };
+    assert_eq!(plan.source.uri, "mongodb://127.0.0.1:27017/");
+    wizard.show(|snapshot| {
+        let mut report = mongoferry::model::ValidationReport::waiting();
+        report.checks.iter_mut().for_each(|check| check.state = mongoferry::model::CheckState::Ok);
+        report.finished = true;
+        snapshot.phase = Phase::Validating;
+        snapshot.validation = Some(report);
+    });
+    wizard.wait_for("[ Start Migration ]").await;
+    wizard.press(KeyCode::Enter).await;
+    assert!(matches!(wizard.order(Ok(())).await, Command::Start(_)));
+    wizard.show(|snapshot| {
+        snapshot.phase = Phase::Copying;
+        snapshot.started = Some(Timestamp::now());
+    });
+    wizard.wait_for("Copying data").await;
+    wizard.client.events().record(Severity::Info, "copied", "shop.orders in 3 s");
+    wizard.wait_for("shop.orders in 3 s").await;
+    assert!(wizard.host.has("title mongoferry: copying"));
+    wizard.press(KeyCode::Char('p')).await;
+    assert!(matches!(wizard.order(Err(Refusal::NotNow("it is paused already".into()))).await, Command::Pause));
+    wizard.wait_for("Not now: it is paused already.").await;
+}
+
+#[tokio::test]
+async fn every_single_key_is_drawn_soon() {
+    let wizard = Running::start();
+    wizard.wait_for("prod-new").await;
+    for (key, text) in [('?', "Keys on this screen"), ('?', "Where should the data go?"), ('l', "Event log")] {
+        let pressed = Instant::now();
+        wizard.press(KeyCode::Char(key)).await;
+        wizard.wait_for(text).await;
+        assert!(pressed.elapsed() < Duration::from_millis(900), "{key}: {:?}", pressed.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn pastes_are_announced_only_while_a_field_takes_them() {
+    let wizard = Running::start();
+    wizard.wait_for("prod-new").await;
+    assert!(!wizard.host.has("pastes true"));
+    wizard.press(KeyCode::Char('a')).await;
+    wizard.wait_for("Paste the destination's connection string").await;
+    assert!(wizard.host.has("pastes true") && !wizard.host.has("pastes false"));
+    wizard.keys.send(Ok(Event::Paste("mongodb://u:s3cret@h:1/".into()))).unwrap();
+    let screen = wizard.wait_for("[h:1 ").await;
+    assert!(!screen.contains("s3cret"));
+    wizard.press(KeyCode::Esc).await;
+    wizard.wait_for("NAME").await;
+    assert!(wizard.host.has("pastes false"));
+}
+
+#[tokio::test]
+async fn a_paste_that_arrives_as_keys_submits_nothing() {
+    let mut wizard = Running::start();
+    wizard.wait_for("prod-new").await;
+    wizard.press(KeyCode::Char('a')).await;
+    wizard.wait_for("Paste the destination's connection string").await;
+    let text = "mongodb://new-b.example.net:27017/\nmongodb://new-c.example.net:27017/\n\n\n";
+    for character in text.chars() {
+        let code = if character == '\n' { KeyCode::Enter } else { KeyCode::Char(character) };
+        wizard.keys.send(Ok(Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))).unwrap();
+    }
+    let screen = wizard.wait_for("new-c.example.net").await;
+    assert!(screen.contains("Paste the destination's connection string"), "{screen}");
+    assert!(wizard.orders.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn the_plain_view_suspension_and_the_clipboard_reach_the_terminal() {
+    let wizard = Running::start();
+    wizard.wait_for("prod-new").await;
+    wizard.press(KeyCode::Char('v')).await;
+    wizard.press(KeyCode::Enter).await;
+    wizard.press(KeyCode::Enter).await;
+    wizard.wait_for("Before you start").await;
+    assert!(wizard.host.has("plain") && wizard.host.has("screen"));
+    wizard.chord(KeyCode::Char('z'), KeyModifiers::CONTROL).await;
+    wizard.wait_for("There is no shell to go back to").await;
+    wizard.press(KeyCode::Up).await;
+    wizard.press(KeyCode::Char('y')).await;
+    wizard.wait_for("Sent with OSC 52 (1 line, 23 bytes); if nothing arrives press v.").await;
+    assert!(wizard.host.has("copied tmux new -s mongoferry\n"));
+}
+
+#[tokio::test]
+async fn the_engine_that_ends_is_said_and_leaving_is_free_then() {
+    let (mut wizard, mut other) = (Running::start(), Running::start());
+    wizard.show(|snapshot| snapshot.phase = Phase::Following);
+    wizard.wait_for("Following changes").await;
+    std::mem::swap(&mut wizard.publish, &mut other.publish);
+    drop(other);
+    wizard.wait_for("engine gone").await;
+    wizard.press(KeyCode::Char('q')).await;
+    assert_eq!(wizard.outcome().await, Outcome::Left);
+}
+
+#[tokio::test]
+async fn leaving_a_running_migration_takes_the_typed_name_and_time() {
+    let wizard = Running::start();
+    wizard.show(|snapshot| {
+        snapshot.phase = Phase::Copying;
+        snapshot.source.set = Some("rs0".into());
+    });
+    wizard.wait_for("Copying data").await;
+    wizard.press(KeyCode::Char('q')).await;
+    // Typed before the question can have been read: dropped.
+    wizard.type_text("rs0").await;
+    wizard.wait_for("Leave the wizard and end the migration?").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let screen = wizard.wait_for("Type the source name to continue:  [   ").await;
+    assert!(!screen.contains("[rs0"));
+    wizard.type_text("rs0").await;
+    for code in [KeyCode::Tab, KeyCode::Tab, KeyCode::Enter] {
+        wizard.press(code).await;
+    }
+    assert_eq!(wizard.outcome().await, Outcome::Left);
+}
+
+#[tokio::test]
+async fn a_signal_and_the_end_of_the_input_end_the_loop() {
+    let mut wizard = Running::start();
+    wizard.wait_for("prod-new").await;
+    wizard.stop.take().unwrap().send(Outcome::Signalled).unwrap();
+    assert_eq!(wizard.outcome().await, Outcome::Signalled);
+    let wizard = Running::start();
+    wizard.wait_for("prod-new").await;
+    wizard.keys.send(Err(io::Error::other("the terminal is gone"))).unwrap();
+    assert_eq!(wizard.outcome().await, Outcome::HungUp);
+}
+
+#[tokio::test]
+async fn a_hundred_snapshots_a_second_draw_at_most_twenty_frames() {
+    let wizard = Running::start();
+    wizard.show(|snapshot| snapshot.phase = Phase::Copying);
+    wizard.wait_for("Copying data").await;
+    let (mut frames, mut last) = (0, String::new());
+    for n in 0..200_u64 {
+        wizard.show(|snapshot| snapshot.ops_waiting = n + 1_000);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let now = wizard.screen.lock().unwrap().clone();
+        if now != last {
+            frames += 1;
+            last = now;
+        }
+    }
+    assert!((4..=40).contains(&frames), "{frames} frames in about a second");
+}
