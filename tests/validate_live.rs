@@ -434,6 +434,65 @@ async fn an_index_that_the_destination_cannot_build_is_named() {
 }
 
 #[tokio::test]
+async fn a_collection_that_the_destination_cannot_create_forbids_the_start() {
+    let pair = common::pair().await;
+    let source = pair.source.client().await.unwrap().database("shop");
+    // Pre-images of a single collection came with feature compatibility 6.0.
+    let images = doc! { "create": "audited", "changeStreamPreAndPostImages": { "enabled": true } };
+    source.run_command(images).await.unwrap();
+    source.run_command(doc! { "create": "plain" }).await.unwrap();
+    let destination = pair.destination.client().await.unwrap();
+    let older = doc! { "setFeatureCompatibilityVersion": "5.0" };
+    destination.database("admin").run_command(older).await.unwrap();
+
+    let asked = plan(Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
+    let report = validate(&asked).await.report;
+    let features = check(&report, CheckId::DestinationFeatures);
+    assert_eq!((features.state, features.side), (CheckState::Fail, Side::Destination), "{features:#?}");
+    assert!(features.evidence.starts_with("1 collection cannot be created here: shop.audited: "), "{features:#?}");
+    assert!(features.fix.starts_with("Exclude them"), "{features:#?}");
+    assert_eq!(report.left_behind.len(), 1, "{:?}", report.left_behind);
+    assert!(!report.passed() && report.summary.is_empty());
+    assert_eq!(databases(&destination).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn only_what_is_selected_needs_room_and_a_left_over_trial_is_no_data() {
+    let pair = common::pair().await;
+    let source = pair.source.client().await.unwrap().database("shop");
+    let noise = |seed: u64| -> String {
+        // Incompressible enough that the files differ in size.
+        let mut state = seed + 1;
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'!' + (state >> 57) as u8 % 90)
+        };
+        std::iter::repeat_with(next).take(10_000).collect()
+    };
+    let large = (0..400).map(|n| doc! { "_id": n, "text": noise(n as u64) });
+    source.collection("large").insert_many(large).await.unwrap();
+    source.collection("small").insert_one(doc! { "_id": 1 }).await.unwrap();
+    // Sizes are told after a checkpoint.
+    let fsync = doc! { "fsync": 1 };
+    pair.source.client().await.unwrap().database("admin").run_command(fsync).await.unwrap();
+    let destination = pair.destination.client().await.unwrap();
+    let left_over = doc! { "create": "trial" };
+    destination.database("mongoferry_check_0123456789abcdef").run_command(left_over).await.unwrap();
+
+    let mut asked = plan(Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
+    let report = validate(&asked).await.report;
+    assert!(report.passed(), "{report:#?}");
+    assert_eq!(check(&report, CheckId::DestinationEmpty).evidence, "no user databases");
+    let all = check(&report, CheckId::DestinationFreeSpace).evidence.clone();
+    assert!(all.contains("MiB (data + indexes on the source's disk + 10 %)"), "{all}");
+    asked.options.filter.include = vec![Pattern::parse("shop.small").unwrap()];
+    let report = validate(&asked).await.report;
+    let some = check(&report, CheckId::DestinationFreeSpace).evidence.clone();
+    assert!(some.contains("KiB (the selected data + indexes on the source's disk + 10 %)"), "{some}");
+    assert_eq!(databases(&destination).await, ["mongoferry_check_0123456789abcdef"]);
+}
+
+#[tokio::test]
 async fn a_secondary_leads_to_the_primary_unless_the_connection_is_direct() {
     let mongod = releases::mongod(None, &|_| {}).unwrap();
     let options = SetOptions { members: 3, cache_gb: 0.25, ..SetOptions::single("rs3") };
@@ -468,6 +527,11 @@ async fn a_secondary_leads_to_the_primary_unless_the_connection_is_direct() {
     assert!(problem.what.contains("is secondary, and direct = true"), "{problem}");
     let source = connect(Side::Source, &direct).await.unwrap();
     source.run("local", bson::rawdoc! { "find": "oplog.rs", "limit": 1 }).await.unwrap();
+
+    // A connection string can say the same.
+    let direct = Endpoint::plain(format!("mongodb://{secondary}/?directConnection=true"));
+    let problem = connect(Side::Destination, &direct).await.unwrap_err();
+    assert!(problem.what.contains("is secondary, and direct = true"), "{problem}");
 
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let half = Endpoint::plain(format!("mongodb://{dead},{secondary}/?replicaSet=rs3"));

@@ -119,6 +119,7 @@ impl Route {
                 return Err(Problem::before_writing(side, what, why, fix).retryable());
             }
         };
+        endpoint.direct |= options.direct_connection == Some(true);
         let mut hosts = Vec::new();
         for address in &options.hosts {
             match address {
@@ -261,6 +262,8 @@ impl Route {
         if self.endpoint.direct {
             self.judge_direct(greeting)?;
         } else {
+            // The set that greeted and no other, whatever else the host list leads to.
+            options.repl_set_name.clone_from(&hello.set);
             let Some(primary) = &hello.primary else {
                 return Err(self.no_primary(greeting));
             };

@@ -54,10 +54,7 @@ pub(super) async fn check(
     }
     parts.push(show_bytes(bytes));
     parts.push(format!("about {} documents", show_count(documents)));
-    parts.push(match indexes {
-        1 => "1 index".into(),
-        count => format!("{} indexes", show_count(count as u64)),
-    });
+    parts.push(plural(indexes, "index"));
     let evidence = parts.join(", ");
     let mut left_behind: Vec<String> = entries()
         .filter(|entry| entry.options.get_document("encryptedFields").is_ok())
@@ -87,10 +84,12 @@ pub(super) async fn check(
     Ok(Data { bytes, finding, left_behind, catalog })
 }
 
-fn plural(count: usize, word: &str) -> String {
+/// `1 index`, `12 indexes`.
+pub(super) fn plural(count: usize, word: &str) -> String {
+    let ending = if word.ends_with('x') { "es" } else { "s" };
     match count {
         1 => format!("1 {word}"),
-        count => format!("{} {word}s", show_count(count as u64)),
+        count => format!("{} {word}{ending}", show_count(count as u64)),
     }
 }
 

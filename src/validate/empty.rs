@@ -7,6 +7,7 @@ use crate::{
         Cluster,
         catalog::{number, user_databases},
         cluster::DriverError,
+        namespace::TEMPORARY_PREFIX,
     },
 };
 use bson::{RawDocument, RawDocumentBuf, doc, rawdoc};
@@ -17,7 +18,11 @@ pub(super) async fn selected(
     filter: &NamespaceFilter,
 ) -> Result<Vec<DroppedDatabase>, DriverError> {
     let mut databases = Vec::new();
-    for (name, _) in user_databases(destination).await?.into_iter().filter(|(name, _)| filter.may_select_in(name)) {
+    for (name, _) in user_databases(destination).await? {
+        // What a killed or a simultaneous feature check left there is ours, empty, and removed at cleanup.
+        if name.starts_with(TEMPORARY_PREFIX) || !filter.may_select_in(&name) {
+            continue;
+        }
         let (mut collections, mut bytes) = (0, 0);
         let command = doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true };
         let mut cursor = destination.client.database(&name).run_cursor_command(command).await?;

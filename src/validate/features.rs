@@ -4,12 +4,12 @@
 //! Everything happens in one temporary database of a name that nobody else uses. The task that creates it also drops
 //! it, whatever happens to the validation that waits for it.
 
-use super::board::Finding;
+use super::{board::Finding, data::plural};
 use crate::{
     mongo::{
         Cluster,
         catalog::{Catalog, CatalogEntry, Kind},
-        cluster::DriverError,
+        cluster::{DriverError, ServerVersion},
         errors::{code, is_transient},
         namespace::TEMPORARY_PREFIX,
     },
@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 const TRIAL: &str = "trial";
 /// Missing privilege.
 const UNAUTHORIZED: i32 = 13;
+
+/// Names that one line of evidence holds; the rest is in the list of what stays behind.
+const SHOWN: usize = 3;
 
 /// What the trial showed.
 pub(super) struct Features {
@@ -44,6 +47,7 @@ pub(super) async fn check(destination: &Cluster, catalog: &Catalog, cancel: &Can
         cancel,
         tried: HashSet::new(),
         failed: Vec::new(),
+        refused: old_capped(catalog, destination.version),
     };
     let entries: Vec<CatalogEntry> = catalog.databases.iter().flat_map(|database| &database.entries).cloned().collect();
     let fallback = Dialect { major: destination.version.major, internal_stage: false };
@@ -57,12 +61,37 @@ pub(super) async fn check(destination: &Cluster, catalog: &Catalog, cancel: &Can
     }
 }
 
+/// Capped collections that the copy will refuse: before 6.0 a destination can neither resize one nor delete single
+/// documents from it (OPLOG.md E.4). Found here because clearing comes before the copy.
+fn old_capped(catalog: &Catalog, destination: ServerVersion) -> Vec<String> {
+    if destination.major >= 6 {
+        return Vec::new();
+    }
+    let entries = catalog.databases.iter().flat_map(|database| &database.entries);
+    let capped = entries
+        .filter(|entry| entry.kind == Kind::Collection && entry.options.get_bool("capped").is_ok_and(|capped| capped));
+    let reason = format!("capped, which this version cannot carry to MongoDB {destination}");
+    capped.map(|entry| format!("{}: {reason}", entry.namespace)).collect()
+}
+
 struct Trial {
     destination: Cluster,
     db: String,
     cancel: CancellationToken,
     tried: HashSet<Vec<u8>>,
+    /// Indexes that cannot be built; the migration goes on without them.
     failed: Vec<String>,
+    /// Collections that cannot be made; the copy would stop at them.
+    refused: Vec<String>,
+}
+
+/// The first few of `names`, and how many more there are.
+fn shown(names: &[String]) -> String {
+    let first = names[..names.len().min(SHOWN)].join("; ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first}; and {more} more"),
+    }
 }
 
 impl Trial {
@@ -71,13 +100,38 @@ impl Trial {
         let outcome = self.try_all(&entries, &mut dialect).await;
         let dropped = self.drop_all().await;
         let indexes: usize = entries.iter().map(|entry| entry.indexes.len()).sum();
-        let finding = match (outcome, dropped) {
+        let finding = self.judge(indexes, dialect, outcome, dropped);
+        let left_behind = [self.refused, self.failed].concat();
+        Features { finding, dialect, left_behind }
+    }
+
+    fn judge(
+        &self,
+        indexes: usize,
+        dialect: Dialect,
+        outcome: Result<(), DriverError>,
+        dropped: Result<(), DriverError>,
+    ) -> Finding {
+        let drop_command = format!("db.getSiblingDB('{}').dropDatabase()", self.db);
+        if !self.refused.is_empty() {
+            return Finding::fail(
+                format!(
+                    "{} cannot be created here: {}",
+                    plural(self.refused.len(), "collection"),
+                    shown(&self.refused)
+                ),
+                "the copy would stop at them, after the destination was cleared",
+                "Exclude them, or choose a destination that takes them (capped collections: MongoDB 6.0 or later).",
+            )
+            .command(dropped.is_err().then_some(drop_command));
+        }
+        match (outcome, dropped) {
             (_, Err(error)) => Finding::warn(
                 format!("the temporary database {} could not be dropped", self.db),
                 error.to_string(),
                 "Drop it by hand; it is empty.",
             )
-            .command(Some(format!("db.getSiblingDB('{}').dropDatabase()", self.db))),
+            .command(Some(drop_command)),
             (Err(error), Ok(())) if code(&error) == Some(UNAUTHORIZED) => Finding::warn(
                 "indexes could not be tried in advance",
                 format!("the user may not write a temporary database: {error}"),
@@ -89,7 +143,11 @@ impl Trial {
                 "Look at the server's message, then run the checks again.",
             ),
             (Ok(()), Ok(())) if !self.failed.is_empty() => Finding::warn(
-                format!("{} of the source cannot be made here: {}", self.failed.len(), self.failed.join("; ")),
+                format!(
+                    "{} of the source cannot be built here: {}",
+                    plural(self.failed.len(), "index"),
+                    shown(&self.failed)
+                ),
                 "the destination refused them on an empty collection, so the migration cannot build them either",
                 "Drop or change them on the source, or accept that they are left out.",
             ),
@@ -99,8 +157,7 @@ impl Trial {
                     "all {indexes} indexes accepted on an empty collection; exact update stage {stage}"
                 ))
             }
-        };
-        Features { finding, dialect, left_behind: self.failed }
+        }
     }
 
     async fn try_all(&mut self, entries: &[CatalogEntry], dialect: &mut Dialect) -> Result<(), DriverError> {
@@ -132,13 +189,7 @@ impl Trial {
 
     async fn try_entry(&mut self, entry: &CatalogEntry) -> Result<(), DriverError> {
         let time_series = entry.kind == Kind::Buckets;
-        let mut options = RawDocumentBuf::new();
-        let kept = |name: &str| !time_series || matches!(name, "timeseries" | "expireAfterSeconds" | "collation");
-        for (name, value) in entry.options.iter().filter_map(Result::ok) {
-            if kept(name.as_str()) {
-                options.append(name, value);
-            }
-        }
+        let options = trial_options(&entry.options, time_series);
         let mut fresh = Vec::new();
         for spec in &entry.indexes {
             if self.tried.insert(fingerprint(spec, &options)) {
@@ -156,46 +207,54 @@ impl Trial {
             create.append(name, value);
         }
         if let Err(error) = self.destination.run(&self.db, create).await {
-            self.note(error, || format!("{shown} with its options"))?;
+            let error = about_the_object(error)?;
+            self.refused.push(format!("{shown}: {error}"));
             return Ok(());
         }
+        let (mut own, mut buckets) = (Vec::new(), Vec::new());
         for spec in fresh {
-            let (coll, spec) = match spec.get_document("originalSpec") {
-                Ok(original) if time_series => (TRIAL.to_string(), original),
-                _ if time_series => (format!("system.buckets.{TRIAL}"), spec.as_ref()),
-                _ => (TRIAL.to_string(), spec.as_ref()),
-            };
-            if let Err(error) = self.create_index(&coll, spec).await {
-                let name = spec.get_str("name").unwrap_or("?").to_string();
-                self.note(error, || format!("{shown} index {name}"))?;
+            match spec.get_document("originalSpec") {
+                Ok(original) if time_series => own.push(original),
+                _ if time_series => buckets.push(spec.as_ref()),
+                _ => own.push(spec.as_ref()),
             }
         }
+        self.try_indexes(TRIAL, &own, &shown).await?;
+        self.try_indexes(&format!("system.buckets.{TRIAL}"), &buckets, &shown).await?;
         self.drop_trial().await
     }
 
-    async fn create_index(&self, coll: &str, spec: &RawDocument) -> Result<(), DriverError> {
-        let mut indexes = RawArrayBuf::new();
-        let mut clean = RawDocumentBuf::new();
-        for (name, value) in spec.iter().filter_map(Result::ok) {
-            // 4.2 wrote the namespace into each spec; newer servers refuse it.
-            if name.as_str() != "ns" {
-                clean.append(name, value);
+    /// All at once, so that hundreds of indexes stay quick; one by one only when something among them is refused.
+    async fn try_indexes(&mut self, coll: &str, specs: &[&RawDocument], shown: &str) -> Result<(), DriverError> {
+        if specs.is_empty() {
+            return Ok(());
+        }
+        let Err(error) = self.create_indexes(coll, specs).await else { return Ok(()) };
+        about_the_object(error)?;
+        for spec in specs {
+            if let Err(error) = self.create_indexes(coll, &[spec]).await {
+                let error = about_the_object(error)?;
+                let name = spec.get_str("name").unwrap_or("?");
+                self.failed.push(format!("{shown} index {name}: {error}"));
             }
         }
-        indexes.push(clean);
+        Ok(())
+    }
+
+    async fn create_indexes(&self, coll: &str, specs: &[&RawDocument]) -> Result<(), DriverError> {
+        let mut indexes = RawArrayBuf::new();
+        for spec in specs {
+            let mut clean = RawDocumentBuf::new();
+            // 4.2 wrote the namespace into each spec; newer servers refuse it.
+            for (name, value) in spec.iter().filter_map(Result::ok).filter(|(name, _)| name.as_str() != "ns") {
+                clean.append(name, value);
+            }
+            indexes.push(clean);
+        }
         let mut command = RawDocumentBuf::new();
         command.append(cstr!("createIndexes"), coll);
         command.append(cstr!("indexes"), indexes);
         self.destination.run(&self.db, command).await.map(|_| ())
-    }
-
-    /// Keeps a refusal by name; errors that say nothing about the object end the trial.
-    fn note(&mut self, error: DriverError, what: impl Fn() -> String) -> Result<(), DriverError> {
-        if is_transient(&error) || matches!(code(&error), None | Some(UNAUTHORIZED)) {
-            return Err(error);
-        }
-        self.failed.push(format!("{}: {error}", what()));
-        Ok(())
     }
 
     async fn drop_trial(&self) -> Result<(), DriverError> {
@@ -224,6 +283,30 @@ impl Trial {
     }
 }
 
+/// The refusal of an object; an error that says nothing about the object ends the trial.
+fn about_the_object(error: DriverError) -> Result<DriverError, DriverError> {
+    if is_transient(&error) || matches!(code(&error), None | Some(UNAUTHORIZED)) { Err(error) } else { Ok(error) }
+}
+
+/// The options as the copy will send them: without what a client may not send (OPLOG.md A.4) and, for time series,
+/// without what the server derives by itself.
+fn trial_options(options: &RawDocument, time_series: bool) -> RawDocumentBuf {
+    let mut kept = RawDocumentBuf::new();
+    for (name, value) in options.iter().filter_map(Result::ok) {
+        match (name.as_str(), value.as_document()) {
+            ("temp" | "uuid" | "autoIndexId" | "idIndex", _) => {}
+            ("timeseries", Some(series)) if time_series => {
+                let given = series.iter().filter_map(Result::ok).filter(|(name, _)| *name != "bucketMaxSpanSeconds");
+                kept.append(name, given.collect::<RawDocumentBuf>());
+            }
+            ("expireAfterSeconds" | "collation", _) => kept.append(name, value),
+            _ if time_series => {}
+            _ => kept.append(name, value),
+        }
+    }
+    kept
+}
+
 /// What makes two index specs the same for a trial: everything but the name, and the collection's options.
 fn fingerprint(spec: &RawDocument, options: &RawDocument) -> Vec<u8> {
     let mut bytes = options.as_bytes().to_vec();
@@ -235,4 +318,60 @@ fn fingerprint(spec: &RawDocument, options: &RawDocument) -> Vec<u8> {
         }
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Optime,
+        mongo::{Namespace, catalog::DatabaseCatalog},
+    };
+
+    fn entry(coll: &str, options: RawDocumentBuf) -> CatalogEntry {
+        CatalogEntry {
+            namespace: Namespace::new("shop", coll),
+            kind: Kind::Collection,
+            uuid: None,
+            options,
+            indexes: Vec::new(),
+            documents: 0,
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn capped_collections_are_refused_by_name_before_6_0() {
+        let entries =
+            vec![entry("log", rawdoc! { "capped": true, "size": 4096 }), entry("orders", RawDocumentBuf::new())];
+        let database = DatabaseCatalog { db: "shop".into(), as_of: Optime::default(), entries };
+        let catalog = Catalog { started_at: Optime::default(), databases: vec![database] };
+        let refused = |version| old_capped(&catalog, ServerVersion::parse(version).expect("version"));
+        assert_eq!(refused("5.0.4"), ["shop.log: capped, which this version cannot carry to MongoDB 5.0.4"]);
+        assert_eq!(refused("6.0.5"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_trial_sends_what_the_copy_will_send() {
+        let options = rawdoc! { "temp": true, "validator": { "a": 1 }, "collation": { "locale": "de" } };
+        assert_eq!(
+            trial_options(&options, false),
+            rawdoc! { "validator": { "a": 1 }, "collation": { "locale": "de" } }
+        );
+        let series = rawdoc! {
+            "validator": { "a": 1 }, "clusteredIndex": true, "expireAfterSeconds": 60_i64,
+            "timeseries": { "timeField": "t", "granularity": "hours", "bucketMaxSpanSeconds": 2_592_000 },
+        };
+        let expected = rawdoc! {
+            "expireAfterSeconds": 60_i64, "timeseries": { "timeField": "t", "granularity": "hours" },
+        };
+        assert_eq!(trial_options(&series, true), expected);
+    }
+
+    #[test]
+    fn long_lists_are_cut_with_their_number() {
+        let names: Vec<String> = (1..=5).map(|n| format!("i{n}")).collect();
+        assert_eq!(shown(&names), "i1; i2; i3; and 2 more");
+        assert_eq!(shown(&names[..3]), "i1; i2; i3");
+    }
 }

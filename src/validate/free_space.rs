@@ -2,22 +2,27 @@
 
 use super::board::Finding;
 use crate::{
-    model::{check::DroppedDatabase, units::show_bytes},
+    model::{NamespaceFilter, check::DroppedDatabase, units::show_bytes},
     mongo::{
-        Cluster,
-        catalog::{Catalog, number},
+        Cluster, Namespace,
+        catalog::{Catalog, Kind, number},
+        errors::code,
     },
 };
 use bson::{RawDocumentBuf, rawdoc};
+use futures_util::{FutureExt, StreamExt, stream};
+
+/// Collections that are measured at the same time.
+const AT_ONCE: usize = 8;
 
 /// Judges the destination's disk. `dropped` is what clearing gives back before the copy.
 pub(super) async fn check(
     source: &Cluster,
-    catalog: &Catalog,
+    (catalog, filter): (&Catalog, &NamespaceFilter),
     destination: &Cluster,
     dropped: Option<&[DroppedDatabase]>,
 ) -> Finding {
-    let Some((needed, how)) = needed(source, catalog).await else {
+    let Some((needed, how)) = needed(source, catalog, filter).await else {
         return Finding::ok("need not known: the source's sizes cannot be read");
     };
     let needed = needed / 10 * 11;
@@ -38,14 +43,33 @@ pub(super) async fn check(
     }
 }
 
-/// Bytes on disk that the selected databases take on the source, and how that was found.
-async fn needed(source: &Cluster, catalog: &Catalog) -> Option<(u64, &'static str)> {
+/// Bytes on disk that what is selected takes on the source, and how that was found.
+async fn needed(source: &Cluster, catalog: &Catalog, filter: &NamespaceFilter) -> Option<(u64, &'static str)> {
     let mut total = 0;
-    for database in &catalog.databases {
-        let stats = source.run(&database.db, rawdoc! { "dbStats": 1 }).await.ok()?;
-        total += field(&stats, "storageSize")? + field(&stats, "indexSize")?;
+    if filter.is_everything() {
+        for database in &catalog.databases {
+            let stats = source.run(&database.db, rawdoc! { "dbStats": 1 }).await.ok()?;
+            total += field(&stats, "storageSize")? + field(&stats, "indexSize")?;
+        }
+        return Some((total, "data + indexes on the source's disk"));
     }
-    Some((total, "data + indexes on the source's disk"))
+    let entries = catalog.databases.iter().flat_map(|database| &database.entries);
+    let stored = entries.filter(|entry| matches!(entry.kind, Kind::Collection | Kind::Buckets));
+    let sizes: Vec<_> = stored.map(|entry| on_disk(source, &entry.namespace).boxed()).collect();
+    let mut sizes = stream::iter(sizes).buffer_unordered(AT_ONCE);
+    while let Some(size) = sizes.next().await {
+        total += size?;
+    }
+    Some((total, "the selected data + indexes on the source's disk"))
+}
+
+async fn on_disk(source: &Cluster, namespace: &Namespace) -> Option<u64> {
+    match source.run(&namespace.db, rawdoc! { "collStats": namespace.coll.as_str() }).await {
+        Ok(stats) => Some(field(&stats, "storageSize")? + field(&stats, "totalIndexSize")?),
+        // Dropped since the catalog was read.
+        Err(error) if code(&error) == Some(26) => Some(0),
+        Err(_) => None,
+    }
 }
 
 /// `fsTotalSize - fsUsedSize` of the primary; `None` when it is not told.

@@ -22,7 +22,7 @@ use crate::{
     },
     mongo::{
         Cluster,
-        catalog::{Catalog, Kind, user_databases},
+        catalog::{Catalog, user_databases},
         connect::connect,
         errors::command_problem,
     },
@@ -156,7 +156,7 @@ async fn check_destination<P: Fn(&ValidationReport)>(
     };
     board.begin(CheckId::DestinationFreeSpace);
     let clearing = options.clear_destination.then_some(found.as_slice());
-    let space = free_space::check(&source.reached.cluster, catalog, destination, clearing).await;
+    let space = free_space::check(&source.reached.cluster, (catalog, &options.filter), destination, clearing).await;
     board.settle(CheckId::DestinationFreeSpace, space);
     if !allowed {
         board.skip(&[CheckId::DestinationFeatures], "needs permissions on the destination first");
@@ -170,10 +170,7 @@ async fn check_destination<P: Fn(&ValidationReport)>(
     if cancel.is_cancelled() {
         return None;
     }
-    board.edit(|report| {
-        report.left_behind.extend(features.left_behind);
-        report.left_behind.extend(capped_notes(catalog, destination));
-    });
+    board.edit(|report| report.left_behind.extend(features.left_behind));
     board.settle(CheckId::DestinationFeatures, features.finding);
     if !board.has_failures() {
         let lines = summary::lines(plan, &source.reached.cluster, destination, catalog, &found);
@@ -203,18 +200,6 @@ async fn check_empty<P: Fn(&ValidationReport)>(
             Vec::new()
         }
     }
-}
-
-/// Capped collections on a destination that cannot resize them until finalizing (OPLOG.md E.4).
-fn capped_notes(catalog: &Catalog, destination: &Cluster) -> Vec<String> {
-    if destination.version.major >= 6 {
-        return Vec::new();
-    }
-    let entries = catalog.databases.iter().flat_map(|database| &database.entries);
-    let capped = entries
-        .filter(|entry| entry.kind == Kind::Collection && entry.options.get_bool("capped").is_ok_and(|capped| capped));
-    let reason = "capped; a destination before 6.0 trims it by itself, so its oldest documents may differ";
-    capped.map(|entry| format!("{}: {reason}", entry.namespace)).collect()
 }
 
 /// Looks at a destination for the picker. Writes nothing.
