@@ -19,3 +19,15 @@ async fn a_pair_comes_up_and_nothing_of_it_stays() {
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "port {port} still answers");
     }
 }
+
+#[tokio::test]
+async fn every_release_of_the_matrix_runs() {
+    for (source, destination) in common::MATRIX {
+        let pair = common::pair_between(source, destination).await;
+        for (set, release) in [(&pair.source, source), (&pair.destination, destination)] {
+            let info =
+                set.client().await.unwrap().database("admin").run_command(doc! { "buildInfo": 1 }).await.unwrap();
+            assert_eq!(info.get_str("version").unwrap(), release.text());
+        }
+    }
+}
