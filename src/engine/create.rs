@@ -30,13 +30,24 @@ pub fn create_command(
             // A live TTL would delete what a later change still needs; finalizing sets it.
             "expireAfterSeconds" => {}
             "size" if can_resize_capped(version) => command.append(name, LARGEST_CAPPED),
-            "max" if can_resize_capped(version) => {}
+            "max" => {}
+            // An ordinary collection stands in for it until finalizing.
+            "capped" | "size" if !can_resize_capped(version) => {}
             // listCollections prints what the server derived from the granularity; both together are refused.
             "timeseries" => command.append(name, timeseries(value)),
             _ => command.append(name, value),
         }
     }
     Some(command)
+}
+
+/// 6.0 forgets `recordPreImages` at every collMod that does not repeat it.
+pub fn keep_pre_images(command: &mut RawDocumentBuf, options: &RawDocument, version: ServerVersion) {
+    let set = options.get_bool("recordPreImages").unwrap_or(false);
+    let named = |command: &RawDocument, name: &str| matches!(command.get(name), Ok(Some(_)));
+    if version.major >= 6 && set && named(command, "collMod") && !named(command, "recordPreImages") {
+        command.append(cstr!("recordPreImages"), true);
+    }
 }
 
 fn timeseries(value: RawBsonRef<'_>) -> RawDocumentBuf {
@@ -56,10 +67,10 @@ mod tests {
     }
 
     #[test]
-    fn capped_collections_grow_until_finalizing() {
+    fn nothing_is_trimmed_before_finalizing() {
         let options = rawdoc! { "capped": true, "size": 4096, "max": 3 };
         assert_eq!(command(&options, 6), rawdoc! { "create": "c", "capped": true, "size": LARGEST_CAPPED });
-        assert_eq!(command(&options, 5), rawdoc! { "create": "c", "capped": true, "size": 4096, "max": 3 });
+        assert_eq!(command(&options, 5), rawdoc! { "create": "c" });
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! a failure is named and does not stop the others.
 
 use super::{
+    capped,
     context::Context,
-    create::can_resize_capped,
+    create::{can_resize_capped, keep_pre_images},
     index::{needs_stand_in, stand_in_name},
     registry::{Registry, Tracked},
     retry::{Halt, retry},
@@ -17,13 +18,14 @@ use crate::{
     },
     mongo::{
         Namespace,
-        catalog::Kind,
+        catalog::{Kind, with_own_collation},
         cluster::DriverError,
         errors::{code, explain, is_transient},
     },
 };
-use bson::{RawBson, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
-use futures_util::{FutureExt, StreamExt, stream};
+use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
+use futures_util::{StreamExt, stream};
+use std::collections::BTreeMap;
 use tokio::sync::watch;
 
 /// Collections finalized at the same time.
@@ -58,8 +60,16 @@ struct Step {
     namespace: Namespace,
     /// Index name, or the option's name.
     name: String,
+    work: Work,
+}
+
+/// How a step is carried out.
+#[derive(Debug, Clone)]
+enum Work {
     /// Commands in order.
-    commands: Vec<RawDocumentBuf>,
+    Commands(Vec<RawDocumentBuf>),
+    /// A capped collection takes the place of the ordinary one, with its indexes.
+    BecomeCapped(Box<Tracked>),
 }
 
 /// Restores everything; returns what failed.
@@ -71,25 +81,41 @@ pub async fn finalize(
     let version = context.destination.version;
     let mut steps = Vec::new();
     for tracked in registry.collections.values() {
-        steps.extend(index_steps(tracked, needs_stand_in(version), version.major >= 6));
-        steps.extend(option_steps(tracked, can_resize_capped(version)));
+        if tracked.is_capped() && !can_resize_capped(version) {
+            steps.push(Step {
+                kindred: Kindred::Capped,
+                namespace: tracked.namespace.clone(),
+                name: "capped".into(),
+                work: Work::BecomeCapped(Box::new(tracked.clone())),
+            });
+            continue;
+        }
+        let mut of_collection = index_steps(tracked, needs_stand_in(version), version.major >= 6);
+        of_collection.extend(option_steps(tracked));
+        for step in &mut of_collection {
+            if let Work::Commands(commands) = &mut step.work {
+                commands.iter_mut().for_each(|command| keep_pre_images(command, &tracked.options, version));
+            }
+        }
+        steps.extend(of_collection);
     }
     let mut lines: Vec<StepLine> = Kindred::ALL.map(|kindred| line(kindred, &steps, 0, &[])).to_vec();
     view.send_replace(StepsView { lines: lines.clone() });
     let mut failed: Vec<(Kindred, FailedIndex)> = Vec::new();
     let mut done = [0_usize; 3];
-    let runs: Vec<_> = steps.iter().map(|step| run(context, step).boxed()).collect();
-    let mut running = stream::iter(runs).buffer_unordered(AT_ONCE);
+    // One after another within a collection: while it builds an index, it takes no other change of its indexes.
+    let mut of_collection: BTreeMap<&Namespace, Vec<&Step>> = BTreeMap::new();
+    for step in &steps {
+        of_collection.entry(&step.namespace).or_default().push(step);
+    }
+    let runs = of_collection.into_values().map(|steps| stream::iter(steps).then(|step| run(context, step)).boxed());
+    let mut running = stream::iter(runs.collect::<Vec<_>>()).flatten_unordered(AT_ONCE);
     while let Some((outcome, step)) = running.next().await {
         match outcome? {
             Ok(()) => done[step.kindred as usize] += 1,
-            Err(error) => failed.push((
+            Err(reason) => failed.push((
                 step.kindred,
-                FailedIndex {
-                    namespace: step.namespace.to_string(),
-                    index: step.name.clone(),
-                    reason: explain(&error),
-                },
+                FailedIndex { namespace: step.namespace.to_string(), index: step.name.clone(), reason },
             )),
         }
         for (kindred, line_now) in Kindred::ALL.iter().zip(&mut lines) {
@@ -130,7 +156,12 @@ fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step
     let namespace = &tracked.namespace;
     let built = tracked.indexes.iter().filter(|(_, index)| index.failed.is_none() && tracked.kind == Kind::Collection);
     for (name, index) in built {
-        let step = |kindred, commands| Step { kindred, namespace: namespace.clone(), name: name.clone(), commands };
+        let step = |kindred, commands| Step {
+            kindred,
+            namespace: namespace.clone(),
+            name: name.clone(),
+            work: Work::Commands(commands),
+        };
         let prepared = index.spec.get_bool("prepareUnique").unwrap_or(false);
         if index.spec.get_bool("unique").unwrap_or(false) {
             let commands = if convertible {
@@ -139,9 +170,7 @@ fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step
                     coll_mod_index(namespace, name, "unique", RawBson::Boolean(true)),
                 ]
             } else {
-                let mut rebuild = RawDocumentBuf::new();
-                rebuild.append(cstr!("createIndexes"), namespace.coll.as_str());
-                rebuild.append(cstr!("indexes"), indexes_of(&index.spec));
+                let rebuild = create_index(tracked, &index.spec);
                 let old = if stand_in { stand_in_name(name) } else { name.clone() };
                 let drop = rawdoc! { "dropIndexes": namespace.coll.as_str(), "index": old };
                 if stand_in { vec![rebuild, drop] } else { vec![drop, rebuild] }
@@ -156,6 +185,11 @@ fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step
             steps.push(step(Kindred::Unique, vec![command]));
         }
         if let Ok(Some(ttl)) = index.spec.get("expireAfterSeconds") {
+            if is_truncated_by_coll_mod(ttl) {
+                let drop = rawdoc! { "dropIndexes": namespace.coll.as_str(), "index": name.as_str() };
+                steps.push(step(Kindred::Ttl, vec![drop, create_index(tracked, &index.spec)]));
+                continue;
+            }
             let command = coll_mod_index(namespace, name, "expireAfterSeconds", RawBson::from(ttl));
             steps.push(step(Kindred::Ttl, vec![command]));
         }
@@ -163,27 +197,35 @@ fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step
     steps
 }
 
-fn indexes_of(spec: &RawDocument) -> bson::RawArrayBuf {
+fn create_index(tracked: &Tracked, spec: &RawDocument) -> RawDocumentBuf {
     let mut indexes = bson::RawArrayBuf::new();
-    indexes.push(spec);
-    indexes
+    indexes.push(with_own_collation(spec, &tracked.options));
+    let mut command = RawDocumentBuf::new();
+    command.append(cstr!("createIndexes"), tracked.namespace.coll.as_str());
+    command.append(cstr!("indexes"), indexes);
+    command
 }
 
-fn option_steps(tracked: &Tracked, resizable: bool) -> Vec<Step> {
+/// `createIndexes` keeps fractions and NaN; `collMod` makes a whole number of them, which is another setting.
+fn is_truncated_by_coll_mod(ttl: RawBsonRef<'_>) -> bool {
+    matches!(ttl, RawBsonRef::Double(seconds) if seconds.is_nan() || seconds.fract() != 0.0)
+}
+
+fn option_steps(tracked: &Tracked) -> Vec<Step> {
     let mut steps = Vec::new();
     let user_name = tracked.namespace.coll.strip_prefix("system.buckets.").unwrap_or(&tracked.namespace.coll);
     let step = |kindred, name: &str, command| Step {
         kindred,
         namespace: tracked.namespace.clone(),
         name: name.into(),
-        commands: vec![command],
+        work: Work::Commands(vec![command]),
     };
     if let Ok(Some(ttl)) = tracked.options.get("expireAfterSeconds") {
         let mut command = rawdoc! { "collMod": user_name };
         command.append(cstr!("expireAfterSeconds"), ttl);
         steps.push(step(Kindred::Ttl, "expireAfterSeconds", command));
     }
-    if tracked.is_capped() && resizable {
+    if tracked.is_capped() {
         let mut command = rawdoc! { "collMod": tracked.namespace.coll.as_str() };
         for (option, change) in [("size", cstr!("cappedSize")), ("max", cstr!("cappedMax"))] {
             if let Ok(Some(value)) = tracked.options.get(option) {
@@ -195,26 +237,31 @@ fn option_steps(tracked: &Tracked, resizable: bool) -> Vec<Step> {
     steps
 }
 
-async fn run<'a>(context: &Context, step: &'a Step) -> (Result<Result<(), DriverError>, Halt>, &'a Step) {
-    (run_commands(context, step).await, step)
+async fn run<'a>(context: &Context, step: &'a Step) -> (Result<Result<(), String>, Halt>, &'a Step) {
+    let outcome = match &step.work {
+        Work::Commands(commands) => run_commands(context, step, commands).await,
+        Work::BecomeCapped(tracked) => capped::become_capped(context, tracked).await,
+    };
+    (outcome, step)
 }
 
-async fn run_commands(context: &Context, step: &Step) -> Result<Result<(), DriverError>, Halt> {
+async fn run_commands(context: &Context, step: &Step, commands: &[RawDocumentBuf]) -> Result<Result<(), String>, Halt> {
     let destination = &context.destination;
     let what = format!("finalizing {} / {}", step.namespace, step.name);
-    for command in &step.commands {
-        let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
-            match destination.run(&step.namespace.db, command.clone()).await {
-                Err(error) if code(&error) == Some(INDEX_NOT_FOUND) && command.get("dropIndexes")?.is_some() => {
-                    Ok(Ok(()))
+    for command in commands {
+        let outcome: Result<(), DriverError> =
+            retry(Side::Destination, &what, &context.events, &context.cancel, || async {
+                match destination.run(&step.namespace.db, command.clone()).await {
+                    Err(error) if code(&error) == Some(INDEX_NOT_FOUND) && command.get("dropIndexes")?.is_some() => {
+                        Ok(Ok(()))
+                    }
+                    Err(error) if !is_transient(&error) => Ok(Err(error)),
+                    outcome => outcome.map(|_| Ok(())),
                 }
-                Err(error) if !is_transient(&error) => Ok(Err(error)),
-                outcome => outcome.map(|_| Ok(())),
-            }
-        })
-        .await?;
-        if outcome.is_err() {
-            return Ok(outcome);
+            })
+            .await?;
+        if let Err(error) = outcome {
+            return Ok(Err(explain(&error)));
         }
     }
     Ok(Ok(()))

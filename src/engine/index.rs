@@ -14,7 +14,7 @@ use crate::{
     },
     mongo::{
         Namespace, ServerVersion,
-        catalog::Kind,
+        catalog::{Kind, with_own_collation},
         cluster::DriverError,
         errors::{code, explain, is_transient},
     },
@@ -91,12 +91,13 @@ pub fn create_indexes_command(
     commands
 }
 
-fn neutral(spec: &RawDocument, kind: Kind, version: ServerVersion) -> RawDocumentBuf {
+fn neutral(spec: &RawDocument, tracked: &Tracked, version: ServerVersion) -> RawDocumentBuf {
     // Bucket indexes are never unique or TTL; their original spec has to survive.
-    if kind == Kind::Buckets {
+    if tracked.kind == Kind::Buckets {
         return spec.to_owned();
     }
-    neutral_spec(spec, version, Timestamp::now().as_second())
+    let spec = with_own_collation(spec, &tracked.options);
+    neutral_spec(&spec, version, Timestamp::now().as_second())
 }
 
 async fn create(
@@ -105,7 +106,7 @@ async fn create(
     specs: &[&RawDocumentBuf],
 ) -> Result<Result<(), DriverError>, Halt> {
     let destination = &context.destination;
-    let specs: Vec<_> = specs.iter().map(|spec| neutral(spec, tracked.kind, destination.version)).collect();
+    let specs: Vec<_> = specs.iter().map(|spec| neutral(spec, tracked, destination.version)).collect();
     let what = format!("building indexes of {}", tracked.namespace);
     for (db, command) in create_indexes_command(&tracked.namespace, tracked.kind, &specs) {
         let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {

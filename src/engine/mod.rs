@@ -3,6 +3,7 @@
 //! Doors: orders in (`mpsc`), snapshot out (`watch`), numbered events out. Never draws, never parses arguments.
 //! In this version the engine lives in the process that started it: when that process ends, the migration ends.
 
+pub mod capped;
 pub mod cleanup;
 pub mod clear;
 pub mod connect_info;

@@ -3,7 +3,7 @@
 //! Every task takes what it needs, works, and hands it back with its [`Outcome`]; nothing is shared behind a lock.
 
 use super::{
-    EngineSettings, cleanup, clear, connect_info,
+    EngineSettings, capped, cleanup, clear, connect_info,
     context::Context,
     copy,
     dirty::DirtySet,
@@ -262,8 +262,12 @@ impl Run {
             return;
         };
         self.check_wanted = false;
+        let context = self.context.clone();
         self.spawn(async move {
-            let checked = verifier.final_pass(&registry).await;
+            let checked = match capped::reconcile(&context, &registry).await {
+                Ok(()) => verifier.final_pass(&registry).await,
+                Err(halt) => Err(halt),
+            };
             Outcome::Checked(verifier, checked)
         });
     }
@@ -296,6 +300,11 @@ impl Run {
         let Some(mut follower) = self.follower.take() else { return };
         let (context, view, fetch) = (self.context.clone(), self.finalizing.clone(), self.fetch.subscribe());
         self.spawn(async move {
+            if context.options.verify == crate::model::Verify::Off
+                && let Err(halt) = capped::reconcile(&context, follower.registry()).await
+            {
+                return Outcome::Finalized(follower, Err(halt));
+            }
             let failed = match finalize::finalize(&context, follower.registry_mut(), &view).await {
                 Ok(failed) => fetched_until_now(&context, fetch).await.map(|_| failed),
                 Err(halt) => Err(halt),

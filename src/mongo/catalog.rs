@@ -6,12 +6,14 @@ use super::{
     namespace::Namespace,
 };
 use crate::model::{NamespaceFilter, Optime};
-use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, raw::cstr, rawdoc};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::time::Duration;
 
 /// Databases and collections that are read at the same time.
 const AT_ONCE: usize = 8;
+/// NamespaceNotFound, CommandNotSupportedOnView: the name belongs to another object, or to none.
+const MOVED_AWAY: [i32; 2] = [26, 166];
 /// How often a database that changes under the reading is read again before it is taken as the error it is.
 const ATTEMPTS: u32 = 60;
 
@@ -121,11 +123,13 @@ async fn read_database(
             Ok((entries, after)) => {
                 let as_of = after.max(before);
                 if !changed_between(cluster, &db, before, as_of).await? {
+                    let sized = entries.into_iter().map(|entry| with_size(cluster, entry).boxed());
+                    let entries = stream::iter(sized.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?;
                     return Ok(DatabaseCatalog { db, as_of, entries });
                 }
             }
-            // Something was dropped or renamed between listing and looking at it.
-            Err(error) if code(&error) == Some(26) && attempt < ATTEMPTS => {}
+            // Something was dropped, renamed or became a view between listing and looking at it.
+            Err(error) if code(&error).is_some_and(|code| MOVED_AWAY.contains(&code)) && attempt < ATTEMPTS => {}
             Err(error) => return Err(error),
         }
         attempt += 1;
@@ -138,14 +142,21 @@ async fn read_database(
 }
 
 /// True when the oplog holds a command on `db` in `(before, until]`. Commands inside transactions and changes of
-/// `system.views` count; any transaction is taken for one that may hold a command.
+/// `system.views` count; a transaction of several entries is taken for one that holds a command. Ordinary transactions
+/// do not count: a busy application commits one during every reading.
 async fn changed_between(cluster: &Cluster, db: &str, before: Optime, until: Optime) -> Result<bool, DriverError> {
     let stamp = |optime: Optime| Timestamp { time: optime.t, increment: optime.i };
     let oplog = cluster.client.database("local").collection::<Document>("oplog.rs");
     let filter = doc! {
         "ts": { "$gt": stamp(before), "$lte": stamp(until) },
         "$or": [
-            { "op": "c", "ns": { "$in": [format!("{db}.$cmd"), "admin.$cmd"] } },
+            { "op": "c", "ns": format!("{db}.$cmd") },
+            { "op": "c", "ns": "admin.$cmd", "$or": [
+                { "o.applyOps.op": "c" },
+                { "o.applyOps.ns": format!("{db}.system.views") },
+                { "o.count": { "$exists": true } },
+                { "o.applyOps": { "$exists": false } },
+            ] },
             { "ns": format!("{db}.system.views") },
         ],
     };
@@ -193,7 +204,18 @@ async fn read_entry(cluster: &Cluster, db: &str, object: &RawDocument) -> Result
     };
     if matches!(kind, Kind::Collection | Kind::Buckets) {
         entry.indexes = read_indexes(cluster, &entry.namespace).await?;
-        (entry.documents, entry.bytes) = read_size(cluster, &entry.namespace).await?;
+    }
+    Ok(entry)
+}
+
+/// Sizes are estimates: they are read apart, so that nothing slow lies within the reading that must not be disturbed.
+async fn with_size(cluster: &Cluster, mut entry: CatalogEntry) -> Result<CatalogEntry, DriverError> {
+    if matches!(entry.kind, Kind::Collection | Kind::Buckets) {
+        match read_size(cluster, &entry.namespace).await {
+            Ok(size) => (entry.documents, entry.bytes) = size,
+            Err(error) if code(&error).is_some_and(|code| MOVED_AWAY.contains(&code)) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(entry)
 }
@@ -213,6 +235,16 @@ pub async fn read_indexes(cluster: &Cluster, namespace: &Namespace) -> Result<Ve
         }
     }
     Ok(indexes)
+}
+
+/// A spec as a client has to send it: an index without a collation on a collection with one would inherit it, silently.
+pub fn with_own_collation(spec: &RawDocument, collection_options: &RawDocument) -> RawDocumentBuf {
+    let mut spec = spec.to_owned();
+    let inherits = collection_options.get_document("collation").is_ok() && spec.get_document("collation").is_err();
+    if inherits {
+        spec.append(cstr!("collation"), rawdoc! { "locale": "simple" });
+    }
+    spec
 }
 
 async fn read_size(cluster: &Cluster, namespace: &Namespace) -> Result<(u64, u64), DriverError> {

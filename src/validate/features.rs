@@ -8,8 +8,8 @@ use super::{board::Finding, data::plural};
 use crate::{
     mongo::{
         Cluster,
-        catalog::{Catalog, CatalogEntry, Kind},
-        cluster::{DriverError, ServerVersion},
+        catalog::{Catalog, CatalogEntry, Kind, with_own_collation},
+        cluster::DriverError,
         errors::{code, is_transient},
         namespace::TEMPORARY_PREFIX,
     },
@@ -47,7 +47,7 @@ pub(super) async fn check(destination: &Cluster, catalog: &Catalog, cancel: &Can
         cancel,
         tried: HashSet::new(),
         failed: Vec::new(),
-        refused: old_capped(catalog, destination.version),
+        refused: Vec::new(),
     };
     let entries: Vec<CatalogEntry> = catalog.databases.iter().flat_map(|database| &database.entries).cloned().collect();
     let fallback = Dialect { major: destination.version.major, internal_stage: false };
@@ -59,19 +59,6 @@ pub(super) async fn check(destination: &Cluster, catalog: &Catalog, cancel: &Can
             left_behind: Vec::new(),
         },
     }
-}
-
-/// Capped collections that the copy will refuse: before 6.0 a destination can neither resize one nor delete single
-/// documents from it (OPLOG.md E.4). Found here because clearing comes before the copy.
-fn old_capped(catalog: &Catalog, destination: ServerVersion) -> Vec<String> {
-    if destination.major >= 6 {
-        return Vec::new();
-    }
-    let entries = catalog.databases.iter().flat_map(|database| &database.entries);
-    let capped = entries
-        .filter(|entry| entry.kind == Kind::Collection && entry.options.get_bool("capped").is_ok_and(|capped| capped));
-    let reason = format!("capped, which this version cannot carry to MongoDB {destination}");
-    capped.map(|entry| format!("{}: {reason}", entry.namespace)).collect()
 }
 
 struct Trial {
@@ -121,7 +108,7 @@ impl Trial {
                     shown(&self.refused)
                 ),
                 "the copy would stop at them, after the destination was cleared",
-                "Exclude them, or choose a destination that takes them (capped collections: MongoDB 6.0 or later).",
+                "Exclude them, or choose a destination that takes them.",
             )
             .command(dropped.is_err().then_some(drop_command));
         }
@@ -212,7 +199,8 @@ impl Trial {
             return Ok(());
         }
         let (mut own, mut buckets) = (Vec::new(), Vec::new());
-        for spec in fresh {
+        let fresh: Vec<_> = fresh.into_iter().map(|spec| with_own_collation(spec, &options)).collect();
+        for spec in &fresh {
             match spec.get_document("originalSpec") {
                 Ok(original) if time_series => own.push(original),
                 _ if time_series => buckets.push(spec.as_ref()),
@@ -323,33 +311,6 @@ fn fingerprint(spec: &RawDocument, options: &RawDocument) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::Optime,
-        mongo::{Namespace, catalog::DatabaseCatalog},
-    };
-
-    fn entry(coll: &str, options: RawDocumentBuf) -> CatalogEntry {
-        CatalogEntry {
-            namespace: Namespace::new("shop", coll),
-            kind: Kind::Collection,
-            uuid: None,
-            options,
-            indexes: Vec::new(),
-            documents: 0,
-            bytes: 0,
-        }
-    }
-
-    #[test]
-    fn capped_collections_are_refused_by_name_before_6_0() {
-        let entries =
-            vec![entry("log", rawdoc! { "capped": true, "size": 4096 }), entry("orders", RawDocumentBuf::new())];
-        let database = DatabaseCatalog { db: "shop".into(), as_of: Optime::default(), entries };
-        let catalog = Catalog { started_at: Optime::default(), databases: vec![database] };
-        let refused = |version| old_capped(&catalog, ServerVersion::parse(version).expect("version"));
-        assert_eq!(refused("5.0.4"), ["shop.log: capped, which this version cannot carry to MongoDB 5.0.4"]);
-        assert_eq!(refused("6.0.5"), Vec::<String>::new());
-    }
 
     #[test]
     fn the_trial_sends_what_the_copy_will_send() {

@@ -14,7 +14,23 @@ struct Object {
     capped: bool,
 }
 
-async fn read(client: &Client) -> BTreeMap<String, Object> {
+async fn version(client: &Client) -> String {
+    let reply = client.database("admin").run_command(doc! { "buildInfo": 1 }).await.expect("buildInfo");
+    reply.get_str("version").expect("a version").to_string()
+}
+
+/// As text with types and in order: comparing documents would ignore the order of fields. Releases differ in the order
+/// and in the types of numbers that they keep of one and the same setting.
+fn show(document: &Document, same_release: bool) -> String {
+    if same_release {
+        return format!("{document:?}");
+    }
+    let sorted: BTreeMap<_, _> = document.iter().map(|(name, value)| (name, value.to_string())).collect();
+    format!("{sorted:?}")
+}
+
+/// `same_release`: the validator of time-series buckets belongs to the release, not to the data.
+async fn read(client: &Client, same_release: bool) -> BTreeMap<String, Object> {
     let mut objects = BTreeMap::new();
     for name in client.list_database_names().await.expect("databases") {
         if ["admin", "config", "local"].contains(&name.as_str()) {
@@ -32,10 +48,12 @@ async fn read(client: &Client) -> BTreeMap<String, Object> {
                 .await
                 .expect("options");
             let batch = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap();
-            let options = batch[0].as_document().unwrap().get_document("options").unwrap();
+            let mut options = batch[0].as_document().unwrap().get_document("options").unwrap().clone();
+            if !same_release && collection.name.starts_with("system.buckets.") {
+                options.remove("validator");
+            }
             let capped = options.get_bool("capped").unwrap_or(false);
-            // As text: comparing documents would ignore the order of fields.
-            let options = options.to_string();
+            let options = show(&options, same_release);
             let (mut indexes, mut documents) = (Vec::new(), Vec::new());
             if kind == "Collection" {
                 let raw = database.collection::<RawDocumentBuf>(&collection.name);
@@ -48,7 +66,7 @@ async fn read(client: &Client) -> BTreeMap<String, Object> {
                 }
                 let reply = database.run_command(doc! { "listIndexes": &collection.name }).await.expect("indexes");
                 for index in reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap() {
-                    indexes.push(index.to_string());
+                    indexes.push(show(index.as_document().expect("a spec"), same_release));
                 }
                 indexes.sort();
             }
@@ -61,7 +79,8 @@ async fn read(client: &Client) -> BTreeMap<String, Object> {
 
 /// Every difference between two clusters' user databases, one line each.
 pub async fn differences(source: &Client, destination: &Client) -> Vec<String> {
-    let (a, b) = (read(source).await, read(destination).await);
+    let same_release = version(source).await == version(destination).await;
+    let (a, b) = (read(source, same_release).await, read(destination, same_release).await);
     let mut out = Vec::new();
     for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
         match (a.get(name), b.get(name)) {
@@ -84,13 +103,13 @@ fn compare(name: &str, a: &Object, b: &Object, out: &mut Vec<String>) {
         out.push(format!("{name}: indexes {:#?} <> {:#?}", a.indexes, b.indexes));
     }
     if a.documents != b.documents {
-        let show = |bytes: &Vec<u8>| {
+        let text = |bytes: &Vec<u8>| {
             let text = bson::deserialize_from_slice::<Document>(bytes).map(|document| document.to_string());
             text.unwrap_or_else(|error| error.to_string()).chars().take(300).collect::<String>()
         };
         let only = |left: &Object, right: &Object| {
             let right: std::collections::HashSet<_> = right.documents.iter().collect();
-            left.documents.iter().filter(|document| !right.contains(document)).map(show).take(3).collect::<Vec<_>>()
+            left.documents.iter().filter(|document| !right.contains(document)).map(text).take(3).collect::<Vec<_>>()
         };
         out.push(format!(
             "{name}: {} documents <> {}; only source {:#?}; only destination {:#?}{}",

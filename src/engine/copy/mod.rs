@@ -4,9 +4,11 @@ mod progress;
 mod ranges;
 mod reader;
 
+pub use reader::write_batch;
+
 use super::{
     context::Context,
-    create::{can_resize_capped, create_command},
+    create::create_command,
     index::add_index,
     registry::{Registry, Tracked},
     retry::{Halt, retry},
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     model::{
-        NamespaceFilter, Problem, Severity, Side,
+        NamespaceFilter, Severity, Side,
         snapshot::{CollectionRow, CollectionState},
         units::{show_bytes, show_count, show_duration},
     },
@@ -77,7 +79,6 @@ pub async fn copy(
     let bytes = entries.iter().map(|entry| entry.bytes).sum();
     let text = format!("{} collections, {}", show_count(entries.len() as u64), show_bytes(bytes));
     context.events.record(Severity::Info, "copying", text);
-    refuse_old_capped(context, &entries)?;
     create_collections(context, catalog).await?;
     let throttle = Throttle::new(context.options.throttle);
     let splits: Vec<_> =
@@ -129,16 +130,20 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
         return Ok(None);
     };
     entry.namespace = to.clone();
-    refuse_old_capped(context, &[Arc::new(entry.clone())])?;
     create(context, &entry).await?;
-    let throttle = Throttle::new(context.options.throttle);
-    reader::copy_range(context, &entry, &Range::default(), &throttle, |_, _| {}).await?;
-    fence(context, &entry).await?;
+    copy_documents(context, &entry).await?;
     let mut tracked = Tracked::new(&entry);
     for spec in &entry.indexes {
         add_index(context, &mut tracked, spec).await?;
     }
     Ok(Some(tracked))
+}
+
+/// Copies the documents of one collection in natural order.
+pub async fn copy_documents(context: &Context, entry: &CatalogEntry) -> Result<(), Halt> {
+    let throttle = Throttle::new(context.options.throttle);
+    reader::copy_range(context, entry, &Range::default(), &throttle, |_, _| {}).await?;
+    fence(context, entry).await
 }
 
 fn row(entry: &CatalogEntry) -> CollectionRow {
@@ -152,22 +157,6 @@ fn row(entry: &CatalogEntry) -> CollectionRow {
         bytes_per_s: 0.0,
         indexes_built: 0,
         indexes_total: u32::try_from(entry.indexes.len()).unwrap_or(u32::MAX),
-    }
-}
-
-/// Before 6.0 a capped collection can neither be resized nor lose single documents (OPLOG.md E.4).
-fn refuse_old_capped(context: &Context, entries: &[Arc<CatalogEntry>]) -> Result<(), Halt> {
-    let version = context.destination.version;
-    let capped = entries.iter().find(|entry| Tracked::new(entry).is_capped());
-    match capped {
-        Some(entry) if !can_resize_capped(version) => Err(Problem::before_writing(
-            Side::Destination,
-            format!("{} is capped, which this version cannot carry to MongoDB {version}", entry.namespace),
-            "before 6.0 a capped collection cannot be resized and refuses single deletes",
-            format!("Exclude it (exclude = [\"{}\"]), or migrate to 6.0 or later.", entry.namespace),
-        )
-        .into()),
-        _ => Ok(()),
     }
 }
 

@@ -27,6 +27,8 @@ use std::time::Duration;
 const NAMESPACE_NOT_FOUND: i32 = 26;
 /// The cursor died because its collection was renamed or dropped.
 const QUERY_PLAN_KILLED: i32 = 175;
+/// The cursor died because the capped collection went round; the copy of it begins anew.
+const CAPPED_POSITION_LOST: i32 = 136;
 
 /// Copies one range; `copied(documents, bytes)` after each batch. A collection that was dropped on the source meanwhile
 /// is not an error: the replay drops it on the destination too.
@@ -56,7 +58,7 @@ pub async fn copy_range(
                 context.events.record(Severity::Info, "dropped", text);
                 return Ok(());
             }
-            Some(QUERY_PLAN_KILLED) => {}
+            Some(QUERY_PLAN_KILLED | CAPPED_POSITION_LOST) => {}
             _ if is_transient(&error) => {
                 let text = format!("reading {} was interrupted and goes on: {}", entry.namespace, explain(&error));
                 context.events.record(Severity::Warn, "retry", text);
@@ -185,9 +187,19 @@ struct Written {
     last: Option<RawDocumentBuf>,
 }
 
+/// Writes a batch of raw documents into the destination's `entry.namespace`, in order.
+pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<(), Halt> {
+    match write(context, entry, batch).await {
+        Ok(_) => Ok(()),
+        Err(Stop::Halt(halt)) => Err(halt),
+        Err(Stop::Source(error)) => {
+            Err(command_problem(Side::Destination, format!("reading for {} failed", entry.namespace), &error).into())
+        }
+    }
+}
+
 async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<Written, Stop> {
     let mut plain = RawArrayBuf::new();
-    let mut upserts = Vec::new();
     let mut written = Written { documents: 0, bytes: 0, last: None };
     for document in batch.doc_slices()? {
         let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
@@ -198,26 +210,30 @@ async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Res
         }
         // An insert would rewrite a top-level Timestamp(0,0) (OPLOG.md B.7).
         if entry.kind == Kind::Collection && holds_zero_timestamp(document) {
-            upserts.push(upsert(context, document));
+            // What stands before it goes first: capped collections keep their order.
+            insert(context, entry, std::mem::take(&mut plain)).await?;
+            let mut updates = RawArrayBuf::new();
+            updates.push(upsert(context, document));
+            let mut command = RawDocumentBuf::new();
+            command.append(cstr!("update"), entry.namespace.coll.as_str());
+            command.append(cstr!("updates"), updates);
+            finish(context, entry, command).await?;
         } else {
             plain.push(document);
         }
     }
-    if !plain.is_empty() {
-        let mut command = RawDocumentBuf::new();
-        command.append(cstr!("insert"), entry.namespace.coll.as_str());
-        command.append(cstr!("documents"), plain);
-        finish(context, entry, command).await?;
-    }
-    for statement in upserts {
-        let mut command = RawDocumentBuf::new();
-        command.append(cstr!("update"), entry.namespace.coll.as_str());
-        let mut updates = RawArrayBuf::new();
-        updates.push(statement);
-        command.append(cstr!("updates"), updates);
-        finish(context, entry, command).await?;
-    }
+    insert(context, entry, plain).await?;
     Ok(written)
+}
+
+async fn insert(context: &Context, entry: &CatalogEntry, documents: RawArrayBuf) -> Result<(), Halt> {
+    if documents.is_empty() {
+        return Ok(());
+    }
+    let mut command = RawDocumentBuf::new();
+    command.append(cstr!("insert"), entry.namespace.coll.as_str());
+    command.append(cstr!("documents"), documents);
+    finish(context, entry, command).await
 }
 
 fn upsert(context: &Context, document: &RawDocument) -> RawDocumentBuf {

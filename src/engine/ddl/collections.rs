@@ -4,7 +4,7 @@ use super::{run, stop};
 use crate::{
     engine::{
         context::Context,
-        create::create_command,
+        create::{create_command, keep_pre_images},
         registry::{Registry, Tracked},
         retry::Halt,
     },
@@ -167,6 +167,7 @@ pub(super) async fn modify(context: &Context, registry: &mut Registry, entry: &D
     if command == empty {
         return Ok(());
     }
+    keep_pre_images(&mut command, &tracked.options, context.destination.version);
     run(context, entry.db, command, &[]).await
 }
 

@@ -1,0 +1,222 @@
+//! Capped collections where the destination cannot follow them one change at a time (OPLOG.md A.6, E.4).
+//!
+//! Before 6.0 a destination can neither resize a capped collection nor delete single documents from it: there it is an
+//! ordinary collection until finalizing puts a capped one in its place. A 4.4 source does not log what it trims: what is
+//! left over is removed before the data is checked, with the source at rest.
+
+use super::{
+    context::Context,
+    copy::{copy_documents, write_batch},
+    registry::{Registry, Tracked},
+    retry::{Halt, retry},
+};
+use crate::{
+    model::{Severity, Side, units::show_count},
+    mongo::{
+        Cluster, Namespace,
+        catalog::{CatalogEntry, with_own_collation},
+        cluster::DriverError,
+        errors::{explain, is_transient},
+        namespace::TEMPORARY_PREFIX,
+    },
+};
+use bson::{RawArrayBuf, RawDocumentBuf, Uuid, doc, oid::ObjectId, raw::cstr, rawdoc};
+use futures_util::{Stream, TryStreamExt};
+
+/// Documents removed with one command.
+const REMOVED_AT_ONCE: usize = 1_000;
+
+/// Removes what a source before 5.0 trimmed without a word, and restores the order where that was not enough. Call with
+/// everything applied and the source at rest; repeating it changes nothing.
+pub async fn reconcile(context: &Context, registry: &Registry) -> Result<(), Halt> {
+    if context.source.version.major >= 5 {
+        return Ok(());
+    }
+    for (uuid, tracked) in registry.collections.iter().filter(|(_, tracked)| tracked.is_capped()) {
+        let namespace = &tracked.namespace;
+        let what = format!("removing from {namespace} what the source has trimmed");
+        // Either side may interrupt it; it begins anew.
+        let (removed, complete) =
+            retry(Side::Source, &what, &context.events, &context.cancel, || remove_extra(context, namespace)).await?;
+        if removed > 0 {
+            let text = format!("{namespace}: {} documents that the source no longer holds", show_count(removed));
+            context.events.record(Severity::Info, "trimmed", text);
+        }
+        if !complete {
+            copy_again(context, *uuid, tracked).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Walks both sides in natural order and removes what only the destination has. False: the destination lacks something,
+/// or has it in another order.
+async fn remove_extra(context: &Context, namespace: &Namespace) -> Result<(u64, bool), DriverError> {
+    let ids = doc! { "_id": 1 };
+    let mut there = natural(&context.source, namespace, Some(&ids)).await?;
+    let mut here = natural(&context.destination, namespace, Some(&ids)).await?;
+    let mut wanted = there.try_next().await?;
+    let (mut extra, mut removed) = (Vec::new(), 0);
+    while let Some(id) = here.try_next().await? {
+        if wanted.as_ref() == Some(&id) {
+            wanted = there.try_next().await?;
+            continue;
+        }
+        extra.push(id);
+        if extra.len() == REMOVED_AT_ONCE {
+            removed += remove(context, namespace, &mut extra).await?;
+        }
+    }
+    removed += remove(context, namespace, &mut extra).await?;
+    Ok((removed, wanted.is_none()))
+}
+
+async fn remove(context: &Context, namespace: &Namespace, ids: &mut Vec<RawDocumentBuf>) -> Result<u64, DriverError> {
+    let mut deletes = RawArrayBuf::new();
+    for id in ids.drain(..) {
+        if let Some(id) = id.get("_id")? {
+            deletes.push(rawdoc! { "q": { "_id": { "$eq": bson::RawBson::from(id) } }, "limit": 1 });
+        }
+    }
+    if deletes.is_empty() {
+        return Ok(0);
+    }
+    let mut command = rawdoc! { "delete": namespace.coll.as_str() };
+    command.append(cstr!("deletes"), deletes);
+    command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
+    let reply = context.destination.run(&namespace.db, command).await?;
+    Ok(reply.get_i32("n").ok().and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+}
+
+async fn copy_again(context: &Context, uuid: Uuid, tracked: &Tracked) -> Result<(), Halt> {
+    let namespace = &tracked.namespace;
+    context.events.record(Severity::Info, "repair", format!("{namespace}: copied again in the order of the source"));
+    let what = format!("emptying {namespace}");
+    let empty = rawdoc! { "delete": namespace.coll.as_str(), "deletes": [{ "q": {}, "limit": 0 }] };
+    retry(Side::Destination, &what, &context.events, &context.cancel, || {
+        context.destination.run(&namespace.db, empty.clone())
+    })
+    .await?;
+    copy_documents(context, &entry_of(tracked, namespace.clone(), Some(uuid))).await
+}
+
+fn entry_of(tracked: &Tracked, namespace: Namespace, uuid: Option<Uuid>) -> CatalogEntry {
+    CatalogEntry {
+        namespace,
+        kind: tracked.kind,
+        uuid,
+        options: tracked.options.clone(),
+        indexes: Vec::new(),
+        documents: 0,
+        bytes: 0,
+    }
+}
+
+async fn natural(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    projection: Option<&bson::Document>,
+) -> Result<impl Stream<Item = Result<RawDocumentBuf, DriverError>> + Unpin + use<>, DriverError> {
+    let collection = cluster.client.database(&namespace.db).collection::<RawDocumentBuf>(&namespace.coll);
+    let find = collection.find(doc! {}).sort(doc! { "$natural": 1 });
+    match projection {
+        Some(projection) => find.projection(projection.clone()).await,
+        None => find.await,
+    }
+}
+
+/// Puts a capped collection with the source's size, indexes and order in the place of the ordinary one that stood in for
+/// it. The reason when the destination refused. Repeating it changes nothing.
+pub async fn become_capped(context: &Context, tracked: &Tracked) -> Result<Result<(), String>, Halt> {
+    let namespace = &tracked.namespace;
+    let what = format!("making {namespace} capped");
+    let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
+        match build(context, tracked).await {
+            Err(Refused::Driver(error)) if is_transient(&error) => Err(error),
+            Err(Refused::Driver(error)) => Ok(Err(Refused::Driver(error))),
+            Err(refused) => Ok(Err(refused)),
+            Ok(()) => Ok(Ok(())),
+        }
+    })
+    .await?;
+    match outcome {
+        Ok(()) => Ok(Ok(())),
+        Err(Refused::Driver(error)) => Ok(Err(explain(&error))),
+        Err(Refused::Differs) => Ok(Err("the documents do not fit into the source's size".into())),
+        Err(Refused::Halt(halt)) => Err(halt),
+    }
+}
+
+enum Refused {
+    Driver(DriverError),
+    Differs,
+    Halt(Halt),
+}
+
+impl From<DriverError> for Refused {
+    fn from(error: DriverError) -> Self {
+        Refused::Driver(error)
+    }
+}
+
+async fn build(context: &Context, tracked: &Tracked) -> Result<(), Refused> {
+    let (destination, namespace) = (&context.destination, &tracked.namespace);
+    let db = namespace.db.as_str();
+    if is_capped(destination, namespace).await? {
+        return Ok(());
+    }
+    let name = format!("{TEMPORARY_PREFIX}{}", ObjectId::new().to_hex());
+    let temporary = Namespace::new(db, &name);
+    let built = fill(context, tracked, &temporary).await;
+    if built.is_err() {
+        // Nothing is lost with it; a later attempt takes another name.
+        let _ = destination.run(db, rawdoc! { "drop": name.as_str() }).await;
+        return built;
+    }
+    let rename = rawdoc! { "renameCollection": temporary.to_string(), "to": namespace.to_string(), "dropTarget": true };
+    destination.run("admin", rename).await?;
+    Ok(())
+}
+
+async fn is_capped(cluster: &Cluster, namespace: &Namespace) -> Result<bool, DriverError> {
+    let command = rawdoc! { "listCollections": 1, "filter": { "name": namespace.coll.as_str() } };
+    let reply = cluster.run(&namespace.db, command).await?;
+    let found = reply.get_document("cursor")?.get_array("firstBatch")?.into_iter().next().transpose()?;
+    let options = found.and_then(|found| found.as_document()).map(|found| found.get_document("options")).transpose()?;
+    Ok(options.is_some_and(|options| options.get_bool("capped").unwrap_or(false)))
+}
+
+async fn fill(context: &Context, tracked: &Tracked, temporary: &Namespace) -> Result<(), Refused> {
+    let destination = &context.destination;
+    let mut create = rawdoc! { "create": temporary.coll.as_str() };
+    for (option, value) in tracked.options.iter().filter_map(Result::ok) {
+        if !matches!(option.as_str(), "uuid" | "temp" | "autoIndexId" | "idIndex") {
+            create.append(option, value);
+        }
+    }
+    destination.run(&temporary.db, create).await?;
+    let mut indexes = RawArrayBuf::new();
+    for index in tracked.indexes.values().filter(|index| index.failed.is_none()) {
+        indexes.push(with_own_collation(&index.spec, &tracked.options));
+    }
+    if !indexes.is_empty() {
+        let mut command = rawdoc! { "createIndexes": temporary.coll.as_str() };
+        command.append(cstr!("indexes"), indexes);
+        destination.run(&temporary.db, command).await?;
+    }
+    let entry = entry_of(tracked, temporary.clone(), None);
+    let command = rawdoc! { "find": tracked.namespace.coll.as_str(), "hint": { "$natural": 1 } };
+    let mut batches = destination.client.database(&temporary.db).run_raw_cursor_command(command).batch().await?;
+    while let Some(batch) = batches.try_next().await? {
+        write_batch(context, &entry, &batch).await.map_err(Refused::Halt)?;
+    }
+    let mut original = natural(destination, &tracked.namespace, None).await?;
+    let mut copied = natural(destination, temporary, None).await?;
+    loop {
+        match (original.try_next().await?, copied.try_next().await?) {
+            (None, None) => return Ok(()),
+            (left, right) if left != right => return Err(Refused::Differs),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Collections, views, indexes and commands of every kind, whole migrations over every pair of releases.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod filters;
+mod left_behind;
+mod objects;
+mod race;
+mod script;
+mod stage;
+mod wide;

@@ -1,0 +1,1 @@
+//! Random commands while the catalog is read.
