@@ -6,7 +6,7 @@
 mod section;
 
 use crate::{
-    model::{Endpoint, NamespaceFilter, Options, Plan, Tls, Verify, filter::Pattern, units},
+    model::{Endpoint, NamespaceFilter, Options, PasswordFrom, Plan, Tls, Verify, filter::Pattern, units},
     pem,
     secret::Secret,
     uri,
@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 
 /// Largest plan, password or CA file that is read.
 const LARGEST_FILE: u64 = 1 << 20;
+/// A spool has to hold a few batches of 16 MB.
+const SMALLEST_SPOOL: u64 = 64_000_000;
 
 /// Why a plan cannot be used; one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +119,8 @@ fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
         return Err(section.at("username", "the uri names a user too; keep one of them"));
     }
     let username = username.or(parts.username);
-    let given = read_password(section)?;
+    let password_from = password_origin(section)?;
+    let given = password_from.as_ref().map(|from| password(section, from)).transpose()?;
     if given.is_some() && parts.password.is_some() {
         return Err(section.at("uri", "the uri holds a password and the section names another; keep one of them"));
     }
@@ -136,7 +139,7 @@ fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
     }
     let auth_source = section.text("auth_source")?.map(String::from).or(parts.auth_source);
     let direct = section.flag("direct")?.unwrap_or(false);
-    Ok(Endpoint { uri: parts.uri, username, password, auth_source, tls, direct })
+    Ok(Endpoint { uri: parts.uri, username, password, password_from, auth_source, tls, direct })
 }
 
 fn read_address(section: &Section<'_>) -> Result<uri::Parts, ConfigError> {
@@ -187,31 +190,49 @@ fn read_tls(section: &Section<'_>, of_uri: Option<bool>) -> Result<Tls, ConfigEr
     }
 }
 
-fn read_password(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
+fn password_origin(section: &Section<'_>) -> Result<Option<PasswordFrom>, ConfigError> {
     match (section.text("password_file")?, section.text("password_env")?) {
         (Some(_), Some(_)) => {
             Err(section.at("password_env", "password_file and password_env are both given; keep one of them"))
         }
-        (Some(file), None) => {
-            let path = section.beside(file);
-            let text = read_text(&path)?;
+        (Some(file), None) => Ok(Some(PasswordFrom::File(section.beside(file)))),
+        (None, Some(variable)) => Ok(Some(PasswordFrom::Env(variable.to_string()))),
+        (None, None) => Ok(None),
+    }
+}
+
+fn password(section: &Section<'_>, from: &PasswordFrom) -> Result<Secret, ConfigError> {
+    let key = match from {
+        PasswordFrom::File(_) => "password_file",
+        PasswordFrom::Env(_) => "password_env",
+    };
+    match from {
+        // As for every other file of the plan.
+        PasswordFrom::File(path) => drop(read_text(path)?),
+        PasswordFrom::Env(_) => {}
+    }
+    read_password(from).map_err(|why| section.at(key, why))
+}
+
+/// Reads a password where a plan says that it is; the sentence says what is wrong and never repeats it.
+pub fn read_password(from: &PasswordFrom) -> Result<Secret, String> {
+    match from {
+        PasswordFrom::File(path) => {
+            let text = read_text(path).map_err(|error| error.to_string())?;
             let line = text.strip_suffix('\n').unwrap_or(&text);
             let line = line.strip_suffix('\r').unwrap_or(line);
             if line.is_empty() {
-                return Err(section.at("password_file", format!("password_file {} is empty", path.display())));
+                return Err(format!("password_file {} is empty", path.display()));
             }
             if line.contains('\n') {
-                let message =
-                    format!("password_file {} has several lines; it holds the password alone", path.display());
-                return Err(section.at("password_file", message));
+                return Err(format!("password_file {} has several lines; it holds the password alone", path.display()));
             }
-            Ok(Some(Secret::new(line.to_string())))
+            Ok(Secret::new(line.to_string()))
         }
-        (None, Some(variable)) => match std::env::var(variable) {
-            Ok(value) if !value.is_empty() => Ok(Some(Secret::new(value))),
-            _ => Err(section.at("password_env", format!("the environment variable {variable} is not set"))),
+        PasswordFrom::Env(variable) => match std::env::var(variable) {
+            Ok(value) if !value.is_empty() => Ok(Secret::new(value)),
+            _ => Err(format!("the environment variable {variable} is not set")),
         },
-        (None, None) => Ok(None),
     }
 }
 
@@ -227,6 +248,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         "quiet_for",
         "verify",
         "throttle",
+        "spool_limit",
     ])?;
     let defaults = Options::default();
     let duration = |key: &'static str, default: Duration| match section.text(key)? {
@@ -257,6 +279,16 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         throttle: match section.text("throttle")? {
             None => None,
             Some(text) => units::parse_rate(text).map_err(|why| section.at("throttle", format!("throttle: {why}")))?,
+        },
+        spool_limit: match section.text("spool_limit")? {
+            None => defaults.spool_limit,
+            Some(text) => match units::parse_bytes(text) {
+                Ok(bytes) if bytes < SMALLEST_SPOOL => {
+                    return Err(section.at("spool_limit", "spool_limit must be at least \"64MB\""));
+                }
+                Ok(bytes) => bytes,
+                Err(why) => return Err(section.at("spool_limit", format!("spool_limit: {why}"))),
+            },
         },
     })
 }

@@ -2,7 +2,8 @@
 
 use super::filter::NamespaceFilter;
 use crate::secret::Secret;
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Duration};
 
 /// A whole migration as asked for. Holds secrets, so it is never serialised; see [`crate::secret`].
 #[derive(Debug, Clone)]
@@ -17,6 +18,16 @@ pub struct Plan {
     pub options: Options,
 }
 
+/// Where a password can be read again after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PasswordFrom {
+    /// A file that holds the password alone.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
 /// How to reach one cluster.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -26,6 +37,8 @@ pub struct Endpoint {
     pub username: Option<String>,
     /// Only in memory.
     pub password: Option<Secret>,
+    /// Where the password was read from; `None` when it was typed.
+    pub password_from: Option<PasswordFrom>,
     /// Database of the user; the driver's default (`admin`) when absent.
     pub auth_source: Option<String>,
     /// Encryption in transit.
@@ -37,7 +50,15 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint without login and TLS.
     pub fn plain(uri: impl Into<String>) -> Self {
-        Self { uri: uri.into(), username: None, password: None, auth_source: None, tls: Tls::Off, direct: false }
+        Self {
+            uri: uri.into(),
+            username: None,
+            password: None,
+            password_from: None,
+            auth_source: None,
+            tls: Tls::Off,
+            direct: false,
+        }
     }
 
     /// The host list of the URI, as an operator would recognise it (never with credentials).
@@ -49,7 +70,8 @@ impl Endpoint {
 }
 
 /// Encryption in transit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tls {
     /// The server does not use TLS.
     Off,
@@ -63,7 +85,8 @@ pub enum Tls {
 }
 
 /// Verification of the copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verify {
     /// Every document is compared as bytes.
     Exact,
@@ -72,7 +95,7 @@ pub enum Verify {
 }
 
 /// Everything in a plan that is not an endpoint. Durations are the operator's, defaults as documented in the README.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
     /// Consent to drop the selected user collections of the destination after validation passed.
     pub clear_destination: bool,
@@ -92,6 +115,8 @@ pub struct Options {
     pub verify: Verify,
     /// Limit on source reads during the copy in bytes per second; `None`: no limit.
     pub throttle: Option<u64>,
+    /// Most bytes of local disk that fetched changes may take (20 GB); beyond it fetching waits.
+    pub spool_limit: u64,
 }
 
 impl Default for Options {
@@ -106,6 +131,7 @@ impl Default for Options {
             quiet_for: Duration::from_secs(60),
             verify: Verify::Exact,
             throttle: None,
+            spool_limit: 20_000_000_000,
         }
     }
 }
