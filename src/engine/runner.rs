@@ -2,14 +2,19 @@
 
 use super::{
     EngineSettings,
+    checkpoint::keep_machine,
     context::Context,
+    fetch::FetchEnd,
     gate::Gate,
+    notices::Notices,
     publish::Publisher,
+    record::Record,
+    restore::{self, Restored},
     retry::Halt,
-    run::{Outcome, Run},
+    run::{Outcome, Reconnected, Run},
 };
 use crate::{
-    machine::{Effect, Event, Machine, Measurement, Settings},
+    machine::{Effect, Event, Machine, Measurement, Saved, Settings},
     model::{
         Command, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
         check::CheckState,
@@ -17,8 +22,10 @@ use crate::{
     },
     report::Report,
     session::{EventLog, Order},
+    store::{Journal, create_folder},
     validate::{self, Validated},
 };
+use crate::{mongo::Cluster, oplog::Dialect};
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -33,15 +40,24 @@ pub struct Runner {
     settings: EngineSettings,
     machine: Machine,
     publisher: Publisher,
-    events: EventLog,
+    events: Notices,
     cancel: CancellationToken,
     desk: Desk,
     run: Option<Run>,
     run_cancel: CancellationToken,
     outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
-    copied: Option<Box<super::run::Copied>>,
     indexed: Option<super::registry::Registry>,
     ended: bool,
+    /// The journal of a migration that was started, here or before a restart.
+    record: Option<Arc<Record>>,
+    /// What the journal says about the machine.
+    saved: Option<Saved>,
+    /// Effects that wait until both clusters answer after a restart.
+    waiting: Vec<Effect>,
+    /// Events that the journal has already.
+    known_events: u64,
+    /// How updates are written on the destination, after a restart.
+    dialect: Option<Dialect>,
 }
 
 /// What happens before the start: tests of destinations, validation.
@@ -71,7 +87,7 @@ impl Runner {
             publisher: Publisher::new(publish, settings.application.clone(), now),
             machine: Machine::new(Settings::from(&Options::default()), now),
             settings,
-            events,
+            events: Notices::new(events),
             run_cancel: cancel.child_token(),
             desk: Desk {
                 destination_test: watch::Sender::default(),
@@ -84,16 +100,34 @@ impl Runner {
             cancel,
             run: None,
             outcomes: mpsc::channel(16),
-            copied: None,
             indexed: None,
             ended: false,
+            record: None,
+            saved: None,
+            waiting: Vec::new(),
+            known_events: 0,
+            dialect: None,
         }
+    }
+
+    /// Takes up a migration from its journal. Nothing works on the clusters before [`Runner::run`].
+    pub fn restored(mut self, restored: Restored) -> Self {
+        let Restored { record, saved, dialect, plan, events } = restored;
+        let (machine, effects) = Machine::restore(Settings::from(&plan.options), saved, Timestamp::now());
+        self.known_events = events;
+        self.machine = machine;
+        self.desk.plan = Some(plan);
+        self.record = Some(record);
+        self.waiting = effects;
+        self.dialect = Some(dialect);
+        self
     }
 
     /// The loop. Returns when the engine is cancelled or every client is gone.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        self.reconnect();
         loop {
             tokio::select! {
                 () = self.cancel.cancelled() => break,
@@ -105,10 +139,85 @@ impl Runner {
                 Some(validated) = self.desk.finished.1.recv() => self.validation_finished(validated),
                 _ = tick.tick() => self.measure(),
             }
+            self.keep();
             self.publish();
         }
         self.run_cancel.cancel();
         self.desk.cancel.cancel();
+        self.keep();
+        if let Some(run) = &mut self.run {
+            run.ended().await;
+        }
+    }
+
+    /// The journal says where the machine is before anything is done about it.
+    fn keep(&mut self) {
+        let (Some(record), Some(_)) = (&self.record, self.machine.started) else { return };
+        let saved = self.machine.saved();
+        if self.saved.as_ref() != Some(&saved) {
+            keep_machine(record, &saved, &self.events);
+            if let Some(run) = &self.run {
+                run.machine.send_replace(Some(saved.clone()));
+            }
+            self.saved = Some(saved);
+        }
+    }
+
+    /// After a restart: asks both clusters until they answer.
+    fn reconnect(&self) {
+        let (Some(dialect), Some(plan)) = (self.dialect, self.desk.plan.clone()) else { return };
+        let (events, cancel, outcomes) = (self.events.clone(), self.run_cancel.clone(), self.outcomes.0.clone());
+        tokio::spawn(async move {
+            let reconnected = restore::reconnect(&plan, dialect, &events, &cancel).await;
+            let _ = outcomes.send(Outcome::Reconnected(reconnected.map(Box::new))).await;
+        });
+    }
+
+    fn reconnected(&mut self, reconnected: Reconnected) {
+        let (Some(record), Some(plan)) = (self.record.clone(), self.desk.plan.clone()) else { return };
+        let Reconnected { source, destination, dialect } = reconnected;
+        let run = Run::new(
+            plan.clone(),
+            self.context(&plan, (source, destination), dialect, record),
+            self.outcomes.0.clone(),
+            self.known_events,
+        );
+        let work = match self.machine.phase {
+            Phase::Paused | Phase::Expired => self.machine.left_phase.unwrap_or(Phase::Copying),
+            phase => phase,
+        };
+        run.machine.send_replace(Some(self.machine.saved()));
+        if matches!(work, Phase::Clearing | Phase::Copying | Phase::Cleanup) {
+            self.run = Some(run);
+            self.take_up_work();
+        } else {
+            run.take_up();
+            self.run = Some(run);
+        }
+    }
+
+    fn take_up_work(&mut self) {
+        let effects = std::mem::take(&mut self.waiting);
+        self.carry_out(effects);
+    }
+
+    fn context(
+        &self,
+        plan: &Plan,
+        (source, destination): (Cluster, Cluster),
+        dialect: Dialect,
+        record: Arc<Record>,
+    ) -> Context {
+        Context {
+            source,
+            destination,
+            dialect,
+            options: Arc::new(plan.options.clone()),
+            gate: Gate::default(),
+            cancel: self.run_cancel.clone(),
+            events: self.events.clone(),
+            record,
+        }
     }
 
     fn publish(&mut self) {
@@ -160,6 +269,7 @@ impl Runner {
             self.machine = before;
             return Err(Refusal::Problem(Box::new(problem)));
         }
+        self.keep();
         self.carry_out(effects);
         Ok(())
     }
@@ -170,19 +280,15 @@ impl Runner {
         };
         let plan = self.desk.plan.clone().ok_or_else(bug)?;
         let validated = self.desk.validated.take().ok_or_else(bug)?;
-        let (source, destination) = validated.clusters.ok_or_else(bug)?;
+        let clusters = validated.clusters.ok_or_else(bug)?;
         let dialect = validated.dialect.ok_or_else(bug)?;
+        let folder = create_folder(&self.settings.state_root, &plan.name)?;
+        let record = Arc::new(Record::new(Journal::open(&folder)?)?);
+        record.put_plan(&plan, dialect, &bson::Uuid::new())?;
+        self.record = Some(record.clone());
         self.run_cancel = self.cancel.child_token();
-        let context = Context {
-            source,
-            destination,
-            dialect,
-            options: Arc::new(plan.options.clone()),
-            gate: Gate::default(),
-            cancel: self.run_cancel.clone(),
-            events: self.events.clone(),
-        };
-        self.run = Some(Run::new(plan, context, &self.settings, self.outcomes.0.clone())?);
+        let context = self.context(&plan, clusters, dialect, record);
+        self.run = Some(Run::new(plan, context, self.outcomes.0.clone(), 0));
         Ok(())
     }
 
@@ -200,6 +306,7 @@ impl Runner {
 
     fn happened(&mut self, event: Event) {
         let effects = self.machine.handle(event, Timestamp::now());
+        self.keep();
         self.carry_out(effects);
     }
 
@@ -210,6 +317,11 @@ impl Runner {
     }
 
     fn measure(&mut self) {
+        match self.events.hindrance() {
+            Some(problem) => self.happened(Event::Hindered(Box::new(problem))),
+            None if self.machine.error.is_some() => self.happened(Event::Relieved),
+            None => {}
+        }
         let Some(run) = &self.run else { return };
         if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
             let reading = *run.lag.borrow();
@@ -231,13 +343,23 @@ impl Runner {
                 self.happened(Event::Cleared);
             }
             Outcome::Copied(Ok(copied)) => {
-                self.copied = Some(copied);
+                if let Some(run) = &mut self.run {
+                    run.keep_copied(copied);
+                }
                 self.happened(Event::Copied);
             }
             Outcome::Indexed(Ok(registry)) => {
                 let failed = self.run.as_ref().map_or(0, |run| run.sync.borrow().indexes.failed.len());
                 self.indexed = Some(registry);
                 self.happened(Event::Indexed { failed });
+            }
+            Outcome::Reconnected(Ok(reconnected)) => self.reconnected(*reconnected),
+            Outcome::TakenUp(Ok(copied)) => {
+                self.indexed = Some(copied.registry.clone());
+                if let Some(run) = &mut self.run {
+                    run.keep_copied(copied);
+                }
+                self.take_up_work();
             }
             Outcome::CutoverFixed(Ok(ts)) => {
                 self.measure();
@@ -288,7 +410,10 @@ impl Runner {
             | Outcome::Copied(Err(halt))
             | Outcome::Indexed(Err(halt))
             | Outcome::CutoverFixed(Err(halt))
-            | Outcome::FetchEnded(halt) => self.failed(halt),
+            | Outcome::Reconnected(Err(halt))
+            | Outcome::TakenUp(Err(halt))
+            | Outcome::FetchEnded(FetchEnd::Halt(halt)) => self.failed(halt),
+            Outcome::FetchEnded(FetchEnd::Lost(problem)) => self.failed(problem.into()),
         }
     }
 
@@ -351,11 +476,7 @@ impl Runner {
                 match effect {
                     Effect::Clear => run.clear(),
                     Effect::Copy => run.copy(),
-                    Effect::BuildIndexes => {
-                        if let Some(copied) = self.copied.take() {
-                            run.build_indexes(copied);
-                        }
-                    }
+                    Effect::BuildIndexes => run.build_indexes(),
                     Effect::Follow => {
                         if let Some(registry) = self.indexed.take() {
                             run.follow(registry);
@@ -364,6 +485,7 @@ impl Runner {
                     Effect::BeginVerification => run.begin_verification(),
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
+                    Effect::TryAgain => run.context.events.try_again(),
                     Effect::FixCutover => run.fix_cutover(),
                     Effect::DrainTo(ts) => run.drain_to(ts),
                     Effect::FollowAgain => {
@@ -373,6 +495,10 @@ impl Runner {
                     Effect::CheckData => run.check_data(),
                     Effect::RepairMismatches => run.repair_mismatches(),
                     Effect::Finalize => {
+                        // After a restart nothing follows yet.
+                        if let Some(registry) = self.indexed.take() {
+                            run.prepare_following(registry);
+                        }
                         run.forget_check();
                         run.finalize();
                     }
@@ -409,14 +535,15 @@ impl Runner {
         let snapshot = self.publisher.compose(&self.machine, &self.desk, self.run.as_ref(), &self.events);
         let Some(run) = &self.run else { return };
         let report = Report::new(&snapshot, &self.events.since(0));
-        let written = report.write_into(&run.directory);
+        let written = report.write_into(run.context.record.folder());
         match written {
             Ok(path) => {
                 self.publisher.report_written(&path);
                 self.events.record(Severity::Info, "report", format!("written to {}", path.display()));
             }
             Err(error) => {
-                let text = format!("the report could not be written into {}: {error}", run.directory.display());
+                let text =
+                    format!("the report could not be written into {}: {error}", run.context.record.folder().display());
                 self.events.record(Severity::Error, "report", text);
             }
         }

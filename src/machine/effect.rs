@@ -26,6 +26,8 @@ pub enum Effect {
     CloseGate,
     /// Go on.
     OpenGate,
+    /// Whatever waits for a cure tries again at once.
+    TryAgain,
 
     // Cutover
     /// Read the source's newest majority-committed position; answer with `CutoverFixed`.
