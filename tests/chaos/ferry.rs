@@ -207,6 +207,9 @@ fn note(said: &Mutex<Said>, line: &str) {
     let mut said = said.lock().unwrap();
     if let Some(snapshot) = value.get("snapshot") {
         said.snapshot = snapshot.clone();
+    } else if let Some(checks) = value["validation"]["checks"].as_array() {
+        let failed = checks.iter().filter(|check| check["state"] == "fail");
+        said.errors.extend(failed.map(Value::to_string));
     } else if let Some(event) = value.get("event") {
         let text = format!("{} {}", event["kind"].as_str().unwrap_or("?"), event["text"].as_str().unwrap_or("?"));
         said.events.push_back(text);

@@ -1,3 +1,5 @@
+//! The spool written, read, torn, resumed and filled.
+
 use super::*;
 use bson::rawdoc;
 
