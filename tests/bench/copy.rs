@@ -1,0 +1,60 @@
+//! Start to caught up, by shape of data, beside the limits.
+
+use crate::{
+    Wishes,
+    ferry::{Cost, Ferry},
+    limits::{self, Limits},
+    machine::Sets,
+    shapes::Shape,
+    table::{self, median, ratio, seconds},
+};
+
+/// Prints the table.
+pub async fn measure(sets: &Sets, wishes: &Wishes) {
+    let mut rows = Vec::new();
+    for shape in Shape::ALL {
+        sets.empty().await;
+        let documents = shape.documents(wishes);
+        let bytes = shape.load(&sets.from, documents).await;
+        let (mut limits, mut costs): (Vec<Limits>, Vec<Cost>) = (Vec::new(), Vec::new());
+        for _ in 0..wishes.rounds {
+            limits.push(limits::measure(sets, shape, documents).await);
+            let mut ferry = Ferry::start(sets, "verify = \"off\"");
+            let cost = tokio::task::block_in_place(|| ferry.reach(&["following", "ready"]));
+            tokio::task::block_in_place(|| ferry.stop());
+            costs.push(cost);
+            sets.empty_destination().await;
+        }
+        let of = |pick: fn(&Limits) -> f64| median(&limits.iter().map(pick).collect::<Vec<_>>());
+        let cost = |pick: fn(&Cost) -> f64| median(&costs.iter().map(pick).collect::<Vec<_>>());
+        let floor = of(|limits| limits.bare) + of(|limits| limits.indexes);
+        rows.push(vec![
+            shape.label().to_string(),
+            format!("{documents} ({} MB)", bytes / 1_000_000),
+            seconds(of(|limits| limits.scan)),
+            seconds(of(|limits| limits.insert)),
+            format!("{} ({})", seconds(of(|limits| limits.bare)), of(|limits| limits.streams as f64)),
+            seconds(of(|limits| limits.indexes)),
+            seconds(cost(|cost| cost.seconds)),
+            ratio(cost(|cost| cost.seconds) / floor),
+            ratio(cost(|cost| cost.copy) / of(|limits| limits.bare)),
+            format!("{} / {}", seconds(cost(|cost| cost.cpu)), seconds(of(|limits| limits.bare_cpu))),
+            format!("{:.0} MiB", cost(|cost| cost.peak_mib)),
+        ]);
+        println!("{}: measured", shape.label());
+    }
+    let head = [
+        "data",
+        "documents",
+        "scan",
+        "insert",
+        "bare loop (streams)",
+        "indexes",
+        "mongoferry",
+        "to bare + indexes",
+        "copy to bare",
+        "own CPU / bare loop's",
+        "peak memory",
+    ];
+    table::print("Copy: start to caught up", &head, &rows);
+}

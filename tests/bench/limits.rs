@@ -1,0 +1,178 @@
+//! What the servers alone cost on the same data: reading, inserting from memory, a bare loop of raw batches, indexes.
+
+use crate::{
+    machine::{Sets, cpu_s},
+    shapes::{DATABASE, Shape, insert},
+};
+use bson::{Document, RawArrayBuf, RawDocumentBuf, doc, raw::cstr, rawdoc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::{Client, raw_batch_cursor::RawBatch};
+use std::time::Instant;
+
+/// Seconds of each, and the bare loop's own CPU.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub scan: f64,
+    pub insert: f64,
+    pub bare: f64,
+    pub bare_cpu: f64,
+    /// How many streams were best.
+    pub streams: usize,
+    pub indexes: f64,
+}
+
+/// Part of a collection.
+#[derive(Debug, Clone)]
+struct Part {
+    collection: String,
+    from: Option<RawDocumentBuf>,
+    until: Option<RawDocumentBuf>,
+}
+
+/// Measures all limits; the destination is empty before and after.
+pub async fn measure(sets: &Sets, shape: Shape, documents: u64) -> Limits {
+    let names = shape.collections(documents);
+    let whole: Vec<Part> =
+        names.iter().map(|(name, _)| Part { collection: name.clone(), from: None, until: None }).collect();
+    let began = Instant::now();
+    for part in &whole {
+        let mut batches = read(&sets.from, part).await;
+        while let Some(batch) = batches.next().await {
+            std::hint::black_box(batch.unwrap().as_raw_document().as_bytes().len());
+        }
+    }
+    let scan = began.elapsed().as_secs_f64();
+    let insert = inserted(sets, &whole).await;
+    let mut best: Option<(f64, f64, usize)> = None;
+    for streams in [1, 2, 4] {
+        let parts = if names.len() == 1 { split(&sets.from, &names[0].0, streams).await } else { whole.clone() };
+        sets.empty_destination().await;
+        create(&sets.to, &names).await;
+        let (began, cpu) = (Instant::now(), cpu_s("self"));
+        copied(sets, parts, streams).await;
+        let took = (began.elapsed().as_secs_f64(), cpu_s("self") - cpu, streams);
+        if best.is_none_or(|best| took.0 < best.0) {
+            best = Some(took);
+        }
+    }
+    let indexes = indexed(sets, shape, &names).await;
+    sets.empty_destination().await;
+    let (bare, bare_cpu, streams) = best.unwrap();
+    Limits { scan, insert, bare, bare_cpu, streams, indexes }
+}
+
+async fn create(to: &Client, names: &[(String, u64)]) {
+    for (name, _) in names {
+        to.database(DATABASE).run_command(doc! { "create": name }).await.unwrap();
+    }
+}
+
+async fn read(from: &Client, part: &Part) -> mongodb::raw_batch_cursor::RawBatchCursor {
+    let mut command = rawdoc! { "find": part.collection.as_str() };
+    if part.from.is_some() || part.until.is_some() {
+        command.append(cstr!("hint"), rawdoc! { "_id": 1 });
+    }
+    if let Some(from) = &part.from {
+        command.append(cstr!("min"), from);
+    }
+    if let Some(until) = &part.until {
+        command.append(cstr!("max"), until);
+    }
+    from.database(DATABASE).run_raw_cursor_command(command).batch().await.unwrap()
+}
+
+fn array(batch: &RawBatch) -> RawArrayBuf {
+    let mut documents = RawArrayBuf::new();
+    for document in batch.doc_slices().unwrap() {
+        documents.push(document.unwrap().as_document().unwrap());
+    }
+    documents
+}
+
+/// The same batches from memory, two writers; collections are created first, as in the bare loop.
+async fn inserted(sets: &Sets, parts: &[Part]) -> f64 {
+    let mut batches = Vec::new();
+    for part in parts {
+        let mut read = read(&sets.from, part).await;
+        while let Some(batch) = read.next().await {
+            let documents = array(&batch.unwrap());
+            if documents.into_iter().next().is_some() {
+                batches.push((part.collection.clone(), documents));
+            }
+        }
+    }
+    sets.empty_destination().await;
+    create(&sets.to, &parts.iter().map(|part| (part.collection.clone(), 0)).collect::<Vec<_>>()).await;
+    let began = Instant::now();
+    stream::iter(batches)
+        .map(|(collection, documents)| async move { insert(&sets.to, DATABASE, &collection, documents).await })
+        .buffer_unordered(2)
+        .collect::<Vec<()>>()
+        .await;
+    began.elapsed().as_secs_f64()
+}
+
+/// The bare loop: each stream reads a batch, inserts it, reads the next one.
+async fn copied(sets: &Sets, parts: Vec<Part>, streams: usize) {
+    let tasks = parts.into_iter().map(|part| {
+        let (from, to) = (sets.from.clone(), sets.to.clone());
+        async move {
+            tokio::spawn(async move {
+                let mut batches = read(&from, &part).await;
+                while let Some(batch) = batches.next().await {
+                    let documents = array(&batch.unwrap());
+                    if documents.into_iter().next().is_some() {
+                        insert(&to, DATABASE, &part.collection, documents).await;
+                    }
+                }
+            })
+            .await
+            .unwrap();
+        }
+    });
+    stream::iter(tasks).buffer_unordered(streams).collect::<Vec<()>>().await;
+}
+
+/// All specs of a collection in one command, two collections at a time.
+async fn indexed(sets: &Sets, shape: Shape, names: &[(String, u64)]) -> f64 {
+    let specs = shape.indexes();
+    if specs.is_empty() {
+        return 0.0;
+    }
+    let began = Instant::now();
+    stream::iter(names)
+        .map(|(name, _)| {
+            let command = doc! { "createIndexes": name, "indexes": &specs };
+            async move { drop(sets.to.database(DATABASE).run_command(command).await.unwrap()) }
+        })
+        .buffer_unordered(2)
+        .collect::<Vec<()>>()
+        .await;
+    began.elapsed().as_secs_f64()
+}
+
+/// A collection in equal parts by sampled ids.
+async fn split(from: &Client, collection: &str, parts: usize) -> Vec<Part> {
+    let pipeline = [
+        doc! { "$sample": { "size": i64::try_from(parts * 20).unwrap() } },
+        doc! { "$project": { "_id": 1 } },
+        doc! { "$sort": { "_id": 1 } },
+    ];
+    let ids: Vec<Document> = from
+        .database(DATABASE)
+        .collection::<Document>(collection)
+        .aggregate(pipeline)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    let bounds: Vec<RawDocumentBuf> =
+        (1..parts).map(|n| RawDocumentBuf::try_from(&ids[n * ids.len() / parts]).unwrap()).collect();
+    let part = |n: usize| Part {
+        collection: collection.into(),
+        from: n.checked_sub(1).map(|before| bounds[before].clone()),
+        until: bounds.get(n).cloned(),
+    };
+    (0..parts).map(part).collect()
+}

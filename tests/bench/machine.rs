@@ -1,0 +1,77 @@
+//! The machine and the two servers of a run.
+
+use mongodb::{Client, bson::doc};
+use mongoferry::demo::{ReplicaSet, SetOptions, releases};
+
+/// A source and a destination of one member each, the default release.
+pub struct Sets {
+    pub source: ReplicaSet,
+    pub destination: ReplicaSet,
+    pub from: Client,
+    pub to: Client,
+}
+
+impl Sets {
+    pub async fn start() -> Self {
+        let mongod = releases::mongod(None, &|line| eprintln!("{line}")).expect("a mongod");
+        let options = |name| SetOptions { cache_gb: 2.0, ..SetOptions::single(name) };
+        let (a, b) = (options("benchA"), options("benchB"));
+        let (source, destination) = tokio::join!(ReplicaSet::start(&mongod, &a), ReplicaSet::start(&mongod, &b));
+        let (source, destination) = (source.expect("a source"), destination.expect("a destination"));
+        let (from, to) = (source.client().await.unwrap(), destination.client().await.unwrap());
+        let info = from.database("admin").run_command(doc! { "buildInfo": 1 }).await.unwrap();
+        println!("mongod {} on both sides, one member each, cache 2 GB\n", info.get_str("version").unwrap());
+        Self { source, destination, from, to }
+    }
+
+    /// Drops every user database on both sides.
+    pub async fn empty(&self) {
+        self.empty_side(&self.from).await;
+        self.empty_destination().await;
+    }
+
+    /// Drops every user database of the destination.
+    pub async fn empty_destination(&self) {
+        self.empty_side(&self.to).await;
+    }
+
+    async fn empty_side(&self, client: &Client) {
+        for name in client.list_database_names().await.unwrap() {
+            if !["admin", "config", "local"].contains(&name.as_str()) {
+                client.database(&name).drop().await.unwrap();
+            }
+        }
+        // So that no checkpoint of what was dropped falls into the next measurement.
+        client.database("admin").run_command(doc! { "fsync": 1 }).await.unwrap();
+    }
+}
+
+/// Cores, processor and memory.
+pub fn describe() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_once(':').map(|(_, value)| value.trim().to_string()).unwrap_or_default()
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = field(&read("/proc/cpuinfo"), "model name");
+    let memory = field(&read("/proc/meminfo"), "MemTotal");
+    let load = read("/proc/loadavg").split(' ').next().unwrap_or_default().to_string();
+    format!("{cores} cores ({model}), memory {memory}, load {load} at the start")
+}
+
+/// CPU seconds that a process has used, all threads.
+pub fn cpu_s(process: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name in brackets may hold spaces.
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// The largest resident size that a process has had, MiB.
+pub fn peak_mib(process: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1_024.0
+}

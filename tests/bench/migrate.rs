@@ -1,0 +1,76 @@
+//! `cargo bench`: what a migration costs, beside what the servers themselves cost, in one run on real servers.
+//!
+//! Everything is a ratio to a limit that was measured on the same data in the same run: reading it, inserting it from
+//! memory, a bare loop of raw batches, building its indexes, writing the same changes to the source.
+//!
+//! `cargo bench -- [copy|catchup|follow|growth ...] [--scale F] [--rounds N]`; without a name: all of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod catchup;
+mod copy;
+mod ferry;
+mod follow;
+mod growth;
+mod limits;
+mod machine;
+mod shapes;
+mod table;
+
+use machine::Sets;
+
+/// What the command line asks for.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    parts: Vec<String>,
+    /// 1 is the size named in the tables.
+    pub scale: f64,
+    /// Rounds of which the median is shown.
+    pub rounds: usize,
+}
+
+impl Wishes {
+    fn read() -> Self {
+        let mut wishes = Self { parts: Vec::new(), scale: 1.0, rounds: 3 };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut number = || arguments.next().and_then(|text| text.parse::<f64>().ok()).expect("a number");
+            match argument.as_str() {
+                // What `cargo bench` itself passes on.
+                "--bench" => {}
+                "--scale" => wishes.scale = number(),
+                "--rounds" => wishes.rounds = (number() as usize).max(1),
+                part if ["copy", "catchup", "follow", "growth"].contains(&part) => wishes.parts.push(part.into()),
+                other => panic!("unknown argument {other}"),
+            }
+        }
+        wishes
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part)
+    }
+
+    /// A number of documents at this scale, at least `least`.
+    pub fn scaled(&self, count: u64, least: u64) -> u64 {
+        ((count as f64 * self.scale) as u64).max(least)
+    }
+}
+
+#[tokio::main(flavor = "multi_thread")]
+async fn main() {
+    let wishes = Wishes::read();
+    println!("{}\n", machine::describe());
+    let sets = Sets::start().await;
+    if wishes.wants("copy") {
+        copy::measure(&sets, &wishes).await;
+    }
+    if wishes.wants("catchup") {
+        catchup::measure(&sets, &wishes).await;
+    }
+    if wishes.wants("follow") {
+        follow::measure(&sets, &wishes).await;
+    }
+    if wishes.wants("growth") {
+        growth::measure(&sets, &wishes).await;
+    }
+}
