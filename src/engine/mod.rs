@@ -3,6 +3,7 @@
 //! Doors: orders in (`mpsc`), snapshot out (`watch`), numbered events out. Never draws, never parses arguments.
 //! When the process that it lives in ends in whatever way, [`Engine::resume`] goes on from the journal.
 
+pub mod again;
 pub mod checkpoint;
 pub mod cleanup;
 pub mod clear;
@@ -20,6 +21,7 @@ pub mod history;
 pub mod index;
 pub mod lag;
 pub mod lane;
+pub mod lease;
 pub mod metadata;
 pub mod notices;
 pub mod publish;

@@ -44,8 +44,6 @@ impl Position {
 pub struct Start {
     /// The entry there and everything before it is part of the copy.
     pub apply_from: Optime,
-    /// Rollback counter of the source's primary by host, where it may be read.
-    pub rollback_id: Option<(String, i32)>,
 }
 
 /// What the catalog reflects.
@@ -63,6 +61,7 @@ mod fact {
     pub const START: &str = "start";
     pub const CATALOG: &str = "catalog";
     pub const CREATED: &str = "created";
+    pub const AGAIN: &str = "again";
     pub const COPIED: &str = "copied";
     pub const POSITION: &str = "position";
     pub const INTENT: &str = "intent";
@@ -221,6 +220,53 @@ impl Record {
         Ok(Some(Catalog { started_at: reflected.started_at, databases: databases.into_values().collect() }))
     }
 
+    /// The oplog lost what is needed: what the destination has is kept to be compared, the rest begins anew. What was
+    /// not copied to its end does not count.
+    pub fn put_again(&self) -> Result<(), Problem> {
+        let known = match self.registry()? {
+            Some(registry) => registry,
+            None => self.half_copied()?,
+        };
+        let mut changes = Changes::default();
+        changes.empty(Table::Catalog).empty(Table::Ranges).empty(Table::Collections);
+        for fact in [fact::START, fact::CATALOG, fact::CREATED, fact::INTENT] {
+            changes.remove(Table::Facts, fact);
+        }
+        changes.put(Table::Facts, fact::AGAIN, json(&true));
+        changes.put(Table::Facts, fact::COPIED, json(&Reflected::default()));
+        for (uuid, tracked) in &known.collections {
+            changes.put(Table::Collections, uuid.bytes(), bytes(tracked)?);
+        }
+        self.journal.commit(&changes)
+    }
+
+    /// The collections that a copy which did not end has copied whole.
+    fn half_copied(&self) -> Result<Registry, Problem> {
+        let mut registry = Registry::default();
+        let Some(catalog) = self.catalog()? else { return Ok(registry) };
+        let ranges = self.ranges()?;
+        for entry in catalog.databases.iter().flat_map(|database| &database.entries) {
+            let is_whole = |uuid: &Uuid| ranges.get(uuid).is_some_and(|rows| rows.iter().all(|row| row.done));
+            if let Some(uuid) = entry.uuid.filter(is_whole) {
+                registry.collections.insert(uuid, Tracked::new(entry));
+            }
+        }
+        Ok(registry)
+    }
+
+    /// True while everything is compared again.
+    pub fn is_again(&self) -> Result<bool, Problem> {
+        Ok(self.fact(fact::AGAIN)?.unwrap_or(false))
+    }
+
+    /// A comparison begins: ranges of one before it say nothing.
+    pub fn begin_again(&self) -> Result<(), Problem> {
+        let mut changes = Changes::default();
+        changes.empty(Table::Ranges).remove(Table::Facts, fact::CREATED);
+        lock(&self.ranges).clear();
+        self.journal.commit(&changes)
+    }
+
     /// Notes that every collection of the catalog was created.
     pub fn put_created(&self) -> Result<(), Problem> {
         self.put_fact(fact::CREATED, &true)
@@ -264,6 +310,8 @@ impl Record {
         let as_of = registry.catalog_as_of.iter().map(|(db, as_of)| (db.clone(), *as_of)).collect();
         let reflected = Reflected { started_at: registry.started_at, as_of };
         changes.put(Table::Facts, fact::COPIED, json(&reflected));
+        changes.put(Table::Facts, fact::START, json(&Start { apply_from }));
+        changes.remove(Table::Facts, fact::AGAIN);
         for (uuid, tracked) in &registry.collections {
             changes.put(Table::Collections, uuid.bytes(), bytes(tracked)?);
         }

@@ -3,6 +3,7 @@
 //! Every task takes what it needs, works, and hands it back with its [`Outcome`]; nothing is shared behind a lock.
 
 use super::{
+    again,
     checkpoint::Checkpointer,
     cleanup, clear, connect_info,
     context::Context,
@@ -11,7 +12,7 @@ use super::{
     fetch::{self, FetchEnd},
     finalize,
     follow::Follower,
-    index, lag, metadata,
+    index, lag, lease, metadata,
     record::{Position, Record, Start},
     registry::Registry,
     retry::{Halt, retry},
@@ -43,6 +44,10 @@ pub enum Outcome {
     Indexed(Result<Registry, Halt>),
     /// Both clusters answer after a restart.
     Reconnected(Result<Box<Reconnected>, Halt>),
+    /// The lease on the destination is held, or another one has it.
+    Leased(Result<(), Halt>),
+    /// Somebody else took the lease.
+    LeaseLost(Halt),
     /// The spool and the collections are there again after a restart.
     TakenUp(Result<Box<Copied>, Halt>),
     /// Fetching ended, which it never does by itself.
@@ -184,6 +189,21 @@ impl Run {
         }
     }
 
+    /// Takes the lease on the destination, then keeps it.
+    pub fn take_lease(&self, owner: String) {
+        let (context, machine, outcomes) = (self.context.clone(), self.machine.subscribe(), self.outcomes.clone());
+        let name = self.plan.name.clone();
+        tokio::spawn(async move {
+            let taken = lease::take(&context, &owner, &name).await;
+            let is_held = taken.is_ok();
+            let _ = outcomes.send(Outcome::Leased(taken)).await;
+            if is_held {
+                let halt = lease::keep(context, owner, name, machine).await;
+                let _ = outcomes.send(Outcome::LeaseLost(halt)).await;
+            }
+        });
+    }
+
     /// Waits for the last checkpoint, after the tasks were cancelled.
     pub async fn ended(&mut self) {
         if let Some(checkpoints) = self.checkpoints.take() {
@@ -212,7 +232,8 @@ impl Run {
     /// Begins fetching the oplog, then reads the catalog and copies; or goes on with all of that.
     pub fn copy(&self) {
         let (context, view, tail) = (self.context.clone(), self.sync.clone(), self.tail());
-        self.spawn(async move { Outcome::Copied(initial_sync(context, tail, view).await.map(Box::new)) });
+        let comparing = self.verification.clone();
+        self.spawn(async move { Outcome::Copied(initial_sync(context, tail, view, comparing).await.map(Box::new)) });
     }
 
     /// After a restart behind the copy: opens the spool, fetches on, reads the collections from the journal.
@@ -430,16 +451,24 @@ impl Tail {
     }
 }
 
-async fn initial_sync(context: Context, tail: Tail, view: watch::Sender<InitialSyncView>) -> Result<Copied, Halt> {
+async fn initial_sync(
+    context: Context,
+    tail: Tail,
+    view: watch::Sender<InitialSyncView>,
+    comparing: watch::Sender<Verification>,
+) -> Result<Copied, Halt> {
     let Context { source, events, cancel, options, .. } = &context;
+    if context.journal("reading the journal", Record::is_again).await? {
+        return compared(context, tail, view, comparing).await;
+    }
     let known = context.journal("reading the journal", Record::start).await?;
     let position = known.as_ref().map(|_| Position::default());
-    let Start { apply_from, .. } = match known {
+    let Start { apply_from } = match known {
         Some(start) => start,
         None => {
             let what = "reading the oplog's newest position";
             let apply_from = retry(Side::Source, what, events, cancel, || fetch::start_position(source)).await?;
-            let start = Start { apply_from, rollback_id: None };
+            let start = Start { apply_from };
             let kept = start.clone();
             context.journal("writing the journal", move |record| record.put_start(&kept)).await?;
             start
@@ -457,6 +486,26 @@ async fn initial_sync(context: Context, tail: Tail, view: watch::Sender<InitialS
         }
     };
     let registry = copy::copy(&context, &catalog, &view).await?;
+    let kept = registry.clone();
+    context.journal("writing the collections", move |record| record.put_copied(&kept, apply_from)).await?;
+    Ok(Copied { registry, reader, position: Position { applied: apply_from, ..Position::default() }, intent: None })
+}
+
+/// The copy when something is there that only has to be compared.
+async fn compared(
+    context: Context,
+    tail: Tail,
+    view: watch::Sender<InitialSyncView>,
+    comparing: watch::Sender<Verification>,
+) -> Result<Copied, Halt> {
+    let Context { source, events, cancel, options, .. } = &context;
+    let known = context.journal("reading the collections", Record::registry).await?.unwrap_or_default();
+    let what = "reading the oplog's newest position";
+    let apply_from = retry(Side::Source, what, events, cancel, || fetch::start_position(source)).await?;
+    let reader = tail.begin(apply_from, None).await?;
+    let read = || crate::mongo::catalog::read(source, &options.filter);
+    let catalog = retry(Side::Source, "reading the catalog", events, cancel, read).await?;
+    let registry = again::compare_and_repair(&context, (&known, &catalog), &view, &comparing).await?;
     let kept = registry.clone();
     context.journal("writing the collections", move |record| record.put_copied(&kept, apply_from)).await?;
     Ok(Copied { registry, reader, position: Position { applied: apply_from, ..Position::default() }, intent: None })

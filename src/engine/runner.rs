@@ -54,10 +54,20 @@ pub struct Runner {
     saved: Option<Saved>,
     /// Effects that wait until both clusters answer after a restart.
     waiting: Vec<Effect>,
+    after_lease: AfterLease,
     /// Events that the journal has already.
     known_events: u64,
     /// How updates are written on the destination, after a restart.
     dialect: Option<Dialect>,
+}
+
+/// What follows once the lease is held.
+#[derive(Debug, Clone, Copy)]
+enum AfterLease {
+    /// The waiting effects.
+    Work,
+    /// The spool and the collections are read first.
+    TakeUp,
 }
 
 /// What happens before the start: tests of destinations, validation.
@@ -105,6 +115,7 @@ impl Runner {
             record: None,
             saved: None,
             waiting: Vec::new(),
+            after_lease: AfterLease::Work,
             known_events: 0,
             dialect: None,
         }
@@ -164,10 +175,14 @@ impl Runner {
     }
 
     /// After a restart: asks both clusters until they answer.
-    fn reconnect(&self) {
+    fn reconnect(&mut self) {
+        let old = self.run.take();
         let (Some(dialect), Some(plan)) = (self.dialect, self.desk.plan.clone()) else { return };
         let (events, cancel, outcomes) = (self.events.clone(), self.run_cancel.clone(), self.outcomes.0.clone());
         tokio::spawn(async move {
+            if let Some(mut old) = old {
+                old.ended().await;
+            }
             let reconnected = restore::reconnect(&plan, dialect, &events, &cancel).await;
             let _ = outcomes.send(Outcome::Reconnected(reconnected.map(Box::new))).await;
         });
@@ -187,13 +202,45 @@ impl Runner {
             phase => phase,
         };
         run.machine.send_replace(Some(self.machine.saved()));
-        if matches!(work, Phase::Clearing | Phase::Copying | Phase::Cleanup) {
-            self.run = Some(run);
-            self.take_up_work();
+        self.run = Some(run);
+        self.after_lease = if matches!(work, Phase::Clearing | Phase::Copying | Phase::Cleanup) {
+            AfterLease::Work
         } else {
-            run.take_up();
-            self.run = Some(run);
+            AfterLease::TakeUp
+        };
+        self.take_lease();
+    }
+
+    /// Nothing is written to the destination before it is known that nobody else works on it.
+    fn take_lease(&mut self) {
+        let (Some(run), Some(record)) = (&self.run, &self.record) else { return };
+        match record.owner() {
+            Ok(owner) => run.take_lease(owner.unwrap_or_default()),
+            Err(problem) => self.failed(problem.into()),
         }
+    }
+
+    fn leased(&mut self) {
+        match (self.after_lease, &self.run) {
+            (AfterLease::TakeUp, Some(run)) => run.take_up(),
+            _ => self.take_up_work(),
+        }
+    }
+
+    /// The oplog lost what is needed: every task ends, then the copy compares what is there.
+    fn compare_again(&mut self) {
+        let Some(record) = &self.record else { return };
+        if let Err(problem) = record.put_again() {
+            self.failed(problem.into());
+            return;
+        }
+        self.run_cancel.cancel();
+        self.run_cancel = self.cancel.child_token();
+        // What the old tasks still say is about what is over.
+        self.outcomes = mpsc::channel(16);
+        self.indexed = None;
+        self.waiting = vec![Effect::Copy];
+        self.reconnect();
     }
 
     fn take_up_work(&mut self) {
@@ -270,7 +317,13 @@ impl Runner {
             return Err(Refusal::Problem(Box::new(problem)));
         }
         self.keep();
-        self.carry_out(effects);
+        if start {
+            self.waiting = effects;
+            self.after_lease = AfterLease::Work;
+            self.take_lease();
+        } else {
+            self.carry_out(effects);
+        }
         Ok(())
     }
 
@@ -286,6 +339,7 @@ impl Runner {
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
         record.put_plan(&plan, dialect, &bson::Uuid::new())?;
         self.record = Some(record.clone());
+        self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
         let context = self.context(&plan, clusters, dialect, record);
         self.run = Some(Run::new(plan, context, self.outcomes.0.clone(), 0));
@@ -354,6 +408,7 @@ impl Runner {
                 self.happened(Event::Indexed { failed });
             }
             Outcome::Reconnected(Ok(reconnected)) => self.reconnected(*reconnected),
+            Outcome::Leased(Ok(())) => self.leased(),
             Outcome::TakenUp(Ok(copied)) => {
                 self.indexed = Some(copied.registry.clone());
                 if let Some(run) = &mut self.run {
@@ -412,8 +467,10 @@ impl Runner {
             | Outcome::CutoverFixed(Err(halt))
             | Outcome::Reconnected(Err(halt))
             | Outcome::TakenUp(Err(halt))
+            | Outcome::Leased(Err(halt))
+            | Outcome::LeaseLost(halt)
             | Outcome::FetchEnded(FetchEnd::Halt(halt)) => self.failed(halt),
-            Outcome::FetchEnded(FetchEnd::Lost(problem)) => self.failed(problem.into()),
+            Outcome::FetchEnded(FetchEnd::Lost(problem)) => self.happened(Event::OplogLost(Box::new(problem))),
         }
     }
 
@@ -471,6 +528,7 @@ impl Runner {
                 self.run_cancel.cancel();
             }
             Effect::WriteReport => self.write_report(),
+            Effect::CompareAgain => self.compare_again(),
             effect => {
                 let Some(run) = &mut self.run else { return };
                 match effect {
@@ -503,7 +561,11 @@ impl Runner {
                         run.finalize();
                     }
                     Effect::CleanUp => run.clean_up(),
-                    Effect::Log(..) | Effect::Validate(_) | Effect::StopTasks | Effect::WriteReport => {}
+                    Effect::Log(..)
+                    | Effect::Validate(_)
+                    | Effect::StopTasks
+                    | Effect::WriteReport
+                    | Effect::CompareAgain => {}
                 }
             }
         }

@@ -113,6 +113,9 @@ impl Machine {
         let Some(left) = self.left_phase.filter(|_| matches!(self.phase, Phase::Paused | Phase::Expired)) else {
             return not_now("the migration is neither paused nor expired");
         };
+        if self.is_lost && self.phase == Phase::Paused {
+            return Ok(self.compare_again(by, now));
+        }
         let mut effects = vec![Effect::OpenGate, Effect::TryAgain];
         self.paused_by = None;
         if self.error.is_some() {

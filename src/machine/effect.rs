@@ -14,6 +14,8 @@ pub enum Effect {
     Clear,
     /// Begin fetching the oplog, read the catalog, copy; answer with `Copied`.
     Copy,
+    /// End every task, then copy again by comparing what is there with the source; answer with `Copied`.
+    CompareAgain,
     /// Build the secondary indexes; answer with `Indexed`.
     BuildIndexes,
 

@@ -45,6 +45,8 @@ pub enum Event {
     Hindered(Box<Problem>),
     /// Nothing stands in the way any more.
     Relieved,
+    /// The source's oplog no longer holds what is needed next.
+    OplogLost(Box<Problem>),
     /// A task cannot go on.
     Failed(Box<Problem>),
 }

@@ -34,6 +34,8 @@ pub struct Saved {
     pub error: Option<Problem>,
     /// Who paused it.
     pub paused_by: Option<String>,
+    /// The source's oplog lost what is needed next.
+    pub is_lost: bool,
 }
 
 impl Saved {
@@ -58,6 +60,7 @@ impl Machine {
             verification_skipped_by: self.verification_skipped_by.clone(),
             error: self.error.clone(),
             paused_by: self.paused_by.clone(),
+            is_lost: self.is_lost,
         }
     }
 
@@ -74,6 +77,7 @@ impl Machine {
             cutover: saved.cutover,
             verification_skipped_by: saved.verification_skipped_by,
             paused_by: saved.paused_by,
+            is_lost: saved.is_lost,
             ..Self::new(settings, now)
         };
         let left = saved.left_phase.unwrap_or(Phase::Copying);
@@ -85,6 +89,10 @@ impl Machine {
         };
         let is_held = saved.phase == Phase::Expired || (saved.phase == Phase::Paused && machine.paused_by.is_some());
         let mut effects = Vec::new();
+        if machine.is_lost && saved.phase == Phase::Paused {
+            machine.error = saved.error;
+            return (machine, effects);
+        }
         if is_held {
             effects.push(Effect::CloseGate);
         } else if machine.phase != work {
@@ -100,6 +108,7 @@ impl Machine {
     fn work_of(&mut self, phase: Phase) -> Vec<Effect> {
         match phase {
             Phase::Clearing => vec![Effect::Clear],
+            Phase::Copying if self.is_lost => vec![Effect::CompareAgain],
             Phase::Copying => vec![Effect::Copy],
             Phase::Indexing => vec![Effect::BuildIndexes],
             Phase::Cutover => {

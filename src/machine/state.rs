@@ -47,6 +47,8 @@ pub struct Machine {
     pub error: Option<Problem>,
     /// Who paused it; `None` when a cause that can go away did.
     pub paused_by: Option<String>,
+    /// The source's oplog lost what is needed next: going on means comparing everything again.
+    pub is_lost: bool,
     /// Effects that wait for Resume.
     pub(super) held: Vec<Effect>,
 }
@@ -91,6 +93,7 @@ impl Machine {
             verification_skipped_by: None,
             error: None,
             paused_by: None,
+            is_lost: false,
             held: Vec::new(),
         }
     }
@@ -102,12 +105,14 @@ impl Machine {
             Event::Measured(measurement) => self.measured(measurement, now),
             Event::Hindered(problem) => self.become_hindered(*problem, now),
             Event::Relieved => self.become_relieved(now),
+            Event::OplogLost(problem) => self.become_lost(*problem, now),
             Event::ValidationFinished { passed, warnings, would_drop } => {
                 self.validated = Some((passed, warnings, would_drop));
                 Vec::new()
             }
             Event::Cleared if self.is_in(Phase::Clearing) => self.advance(Phase::Copying, vec![Effect::Copy], now),
             Event::Copied if self.is_in(Phase::Copying) => {
+                self.is_lost = false;
                 self.advance(Phase::Indexing, vec![Effect::BuildIndexes], now)
             }
             Event::Indexed { failed } if self.is_in(Phase::Indexing) => self.become_following(failed, now),

@@ -47,6 +47,7 @@ pub fn cut_over(home: &Home, kills: u32, seed: &mut u64, killed: &mut BTreeMap<S
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_every_phase_and_byte_equal() {
+    let _turn = crate::turn().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, DOCUMENTS).await;

@@ -111,15 +111,15 @@ async fn transaction(client: &Client, n: i32) -> mongodb::error::Result<()> {
     big.insert_one(doc! { "_id": 20_000_000 + n, "txn": true }).session(&mut session).await?;
     small.update_one(doc! { "_id": n % 50 }, doc! { "$inc": { "k": 1 } }).session(&mut session).await?;
     big.delete_one(doc! { "_id": 20_000_000 + n - 9 }).session(&mut session).await?;
-    if n % 30 == 0 {
+    if n % 150 == 0 {
         // Several oplog entries of 16 MB.
         let pad = "z".repeat(1 << 20);
-        for k in 0..20 {
+        for k in 0..17 {
             let document = doc! { "_id": 30_000_000 + n * 100 + k, "pad": &pad };
             shop.collection::<Document>("large").insert_one(document).session(&mut session).await?;
         }
         shop.collection::<Document>("large")
-            .delete_many(doc! { "_id": { "$lt": 30_000_000 + (n - 30) * 100 } })
+            .delete_many(doc! { "_id": { "$lt": 30_000_000 + (n - 150) * 100 } })
             .session(&mut session)
             .await?;
     }

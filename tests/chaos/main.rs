@@ -6,9 +6,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod elections;
 mod ferry;
 mod kills;
 mod load;
+mod network;
+mod proxy;
 
 /// How many faults each loop makes: `short` in the short form.
 fn rounds(short: u32) -> u32 {
@@ -32,4 +35,10 @@ fn seed() -> u64 {
     });
     eprintln!("MONGOFERRY_CHAOS_SEED={seed}");
     seed
+}
+
+/// One test at a time: each needs the machine for itself.
+async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
 }

@@ -7,7 +7,7 @@ mod collections;
 mod indexes;
 mod views;
 
-pub use views::apply_view_change;
+pub use views::{apply_view_change, drop_all as drop_views};
 
 use super::{
     context::Context,
@@ -63,7 +63,7 @@ fn stop(entry: &DdlEntry<'_>, what: String) -> Halt {
 }
 
 /// Runs a command on the destination; codes in `fine` mean that it was carried out before.
-async fn run(context: &Context, db: &str, command: RawDocumentBuf, fine: &[i32]) -> Result<(), Halt> {
+pub async fn run(context: &Context, db: &str, command: RawDocumentBuf, fine: &[i32]) -> Result<(), Halt> {
     let destination = &context.destination;
     let what = format!("replaying on {db}: {}", shortened(&command));
     let outcome: Result<(), DriverError> =
