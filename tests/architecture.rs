@@ -155,12 +155,36 @@ fn the_pure_modules_have_no_io_no_async_and_no_clock() {
 
 #[test]
 fn only_the_driver_and_the_terminal_form_ever_see_a_secret_in_the_clear() {
-    let may = ["secret.rs", "tui/field/endpoint.rs"];
+    // The third is the way of a command from client to engine.
+    let may = ["secret.rs", "tui/field/endpoint.rs", "session/handed.rs"];
     let exposes = |(file, text): &(String, String)| {
         code(text).contains(".expose()") && !may.contains(&file.as_str()) && module(file) != "mongo"
     };
     let wrong: Vec<String> = sources().into_iter().filter(exposes).map(|(file, _)| file).collect();
     assert!(wrong.is_empty(), "{wrong:?} expose a secret");
+}
+
+#[test]
+fn a_secret_is_serialised_in_one_private_module_that_only_commands_reach() {
+    for (file, text) in sources() {
+        let code = code(&text);
+        assert!(!code.contains("Serialize for Secret") && !code.contains("Serialize<'de> for Secret"), "{file}");
+        if code.contains("handed::") {
+            assert!(matches!(file.as_str(), "session/protocol.rs"), "{file} reaches the way of secrets");
+        }
+        if file == "session/protocol.rs" {
+            let told = code.split("pub enum Told").nth(1).unwrap().split("\n}").next().unwrap();
+            assert!(!told.contains("Handed") && !told.contains("Passwords"), "the engine would send secrets back");
+        }
+    }
+}
+
+#[test]
+fn only_the_session_opens_unix_sockets() {
+    for (file, text) in sources() {
+        let opens = code(&text).contains("UnixListener") || code(&text).contains("UnixStream");
+        assert!(!opens || module(&file) == "session", "{file}");
+    }
 }
 
 #[test]

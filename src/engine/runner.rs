@@ -27,7 +27,7 @@ use crate::{
 };
 use crate::{mongo::Cluster, oplog::Dialect};
 use jiff::Timestamp;
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +123,8 @@ impl Runner {
 
     /// Takes up a migration from its journal. Nothing works on the clusters before [`Runner::run`].
     pub fn restored(mut self, restored: Restored) -> Self {
-        let Restored { record, saved, dialect, plan, events } = restored;
+        let Restored { record, saved, dialect, mut plan, events } = restored;
+        plan.name = name_of(record.folder());
         let (machine, effects) = Machine::restore(Settings::from(&plan.options), saved, Timestamp::now());
         self.known_events = events;
         self.machine = machine;
@@ -331,11 +332,13 @@ impl Runner {
         let bug = || {
             Problem::before_writing(Side::Bug, "the validated plan is gone", "start without a plan", "Validate again.")
         };
-        let plan = self.desk.plan.clone().ok_or_else(bug)?;
+        let mut plan = self.desk.plan.clone().ok_or_else(bug)?;
         let validated = self.desk.validated.take().ok_or_else(bug)?;
         let clusters = validated.clusters.ok_or_else(bug)?;
         let dialect = validated.dialect.ok_or_else(bug)?;
         let folder = create_folder(&self.settings.state_root, &plan.name)?;
+        plan.name = name_of(&folder);
+        self.desk.plan = Some(plan.clone());
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
         record.put_plan(&plan, dialect, &bson::Uuid::new())?;
         self.record = Some(record.clone());
@@ -610,4 +613,9 @@ impl Runner {
             }
         }
     }
+}
+
+/// A migration is called like its folder, so that two of the same plan differ.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -1,13 +1,16 @@
 //! The journal of a migration: everything that a restart needs, on disk, locked against a second runner.
 //!
 //! Owns the folder of a migration (0700), the embedded database in it, the summary beside it that can be read while an
-//! engine holds the lock, and the plan without its passwords. Knows nothing of what the rows mean; `engine` does.
+//! engine holds the lock, the last snapshot, and the plan without its passwords. Knows nothing of what the rows mean;
+//! `engine` does.
 
 mod journal;
+mod look;
 mod plan;
 mod summary;
 
 pub use journal::{Changes, Journal, Table, create_folder};
+pub use look::{keep_look, last_look, remove_journal};
 pub use plan::{StoredEndpoint, StoredPlan};
 pub use summary::{Owner, Summary, list, summary};
 

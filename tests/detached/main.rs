@@ -1,0 +1,13 @@
+//! The engine in a process of its own: started, reached, left, lost and found again, by the real binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod commands;
+#[path = "../common/mod.rs"]
+mod common;
+mod hangup;
+mod home;
+mod idle;
+mod names;
+mod plain;
+mod protocol;
+mod wizard;
