@@ -101,8 +101,19 @@ fn read_name(root: &Section<'_>) -> Result<String, ConfigError> {
 }
 
 fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
-    const KEYS: [&str; 9] =
-        ["host", "uri", "username", "password_file", "password_env", "auth_source", "tls", "ca_file", "direct"];
+    const KEYS: [&str; 11] = [
+        "host",
+        "uri",
+        "username",
+        "password_file",
+        "password_env",
+        "password_credential",
+        "auth_source",
+        "tls",
+        "ca_file",
+        "client_certificate_file",
+        "direct",
+    ];
     if section.has("password") {
         return Err(section.at(
             "password",
@@ -136,7 +147,20 @@ fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
     }
     let auth_source = section.text("auth_source")?.map(String::from).or(parts.auth_source);
     let direct = section.flag("direct")?.unwrap_or(false);
-    Ok(Endpoint { uri: parts.uri, username, password, auth_source, tls, direct })
+    let client_certificate = read_client_certificate(section, &tls)?;
+    Ok(Endpoint { uri: parts.uri, username, password, auth_source, tls, client_certificate, direct })
+}
+
+fn read_client_certificate(section: &Section<'_>, tls: &Tls) -> Result<Option<Secret>, ConfigError> {
+    const KEY: &str = "client_certificate_file";
+    let Some(file) = section.text(KEY)? else { return Ok(None) };
+    if *tls == Tls::Off {
+        return Err(section.at(KEY, "client_certificate_file is only used with TLS; set tls = \"private-ca\""));
+    }
+    let path = section.beside(file);
+    let text = read_text(&path)?;
+    pem::inspect_identity(&text).map_err(|error| section.at(KEY, format!("{KEY} {}: {error}", path.display())))?;
+    Ok(Some(Secret::new(pem::with_lf(&text))))
 }
 
 fn read_address(section: &Section<'_>) -> Result<uri::Parts, ConfigError> {
@@ -188,31 +212,47 @@ fn read_tls(section: &Section<'_>, of_uri: Option<bool>) -> Result<Tls, ConfigEr
 }
 
 fn read_password(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
-    match (section.text("password_file")?, section.text("password_env")?) {
-        (Some(_), Some(_)) => {
-            Err(section.at("password_env", "password_file and password_env are both given; keep one of them"))
+    const KEYS: [&str; 3] = ["password_file", "password_env", "password_credential"];
+    let mut given = KEYS.into_iter().filter(|key| section.has(key));
+    if let (Some(first), Some(second)) = (given.next(), given.next()) {
+        return Err(section.at(second, format!("{first} and {second} are both given; keep one of them")));
+    }
+    if let Some(file) = section.text("password_file")? {
+        return read_password_file(section, "password_file", &section.beside(file)).map(Some);
+    }
+    if let Some(name) = section.text("password_credential")? {
+        const KEY: &str = "password_credential";
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(section.at(KEY, "password_credential is the name of a systemd credential, not a path"));
         }
-        (Some(file), None) => {
-            let path = section.beside(file);
-            let text = read_text(&path)?;
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            if line.is_empty() {
-                return Err(section.at("password_file", format!("password_file {} is empty", path.display())));
-            }
-            if line.contains('\n') {
-                let message =
-                    format!("password_file {} has several lines; it holds the password alone", path.display());
-                return Err(section.at("password_file", message));
-            }
-            Ok(Some(Secret::new(line.to_string())))
-        }
-        (None, Some(variable)) => match std::env::var(variable) {
+        let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
+            let why =
+                "systemd passed no credentials (CREDENTIALS_DIRECTORY is not set); use LoadCredential= in the unit";
+            return Err(section.at(KEY, why));
+        };
+        return read_password_file(section, KEY, &Path::new(&folder).join(name)).map(Some);
+    }
+    match section.text("password_env")? {
+        Some(variable) => match std::env::var(variable) {
             Ok(value) if !value.is_empty() => Ok(Some(Secret::new(value))),
             _ => Err(section.at("password_env", format!("the environment variable {variable} is not set"))),
         },
-        (None, None) => Ok(None),
+        None => Ok(None),
     }
+}
+
+fn read_password_file(section: &Section<'_>, key: &'static str, path: &Path) -> Result<Secret, ConfigError> {
+    let text = read_text(path)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(section.at(key, format!("{key} {} is empty", path.display())));
+    }
+    if line.contains('\n') {
+        let message = format!("{key} {} has several lines; it holds the password alone", path.display());
+        return Err(section.at(key, message));
+    }
+    Ok(Secret::new(line.to_string()))
 }
 
 fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {

@@ -20,6 +20,7 @@ pub mod index;
 pub mod lag;
 pub mod lane;
 pub mod metadata;
+pub mod migration_user;
 pub mod publish;
 pub mod registry;
 pub mod repair;

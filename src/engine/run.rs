@@ -10,6 +10,7 @@ use super::{
     fetch, finalize,
     follow::Follower,
     index, lag, metadata,
+    migration_user::MigrationUser,
     registry::Registry,
     retry::{Halt, retry},
     spool::{self, SpoolReader},
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     model::{
-        Optime, Plan, Problem, Side,
+        Optime, Plan, Problem, Severity, Side,
         snapshot::{ConnectInfo, FailedIndex, Verification, VerificationState},
     },
     mongo::Namespace,
@@ -70,6 +71,8 @@ pub struct Run {
     pub plan: Plan,
     /// What every task needs.
     pub context: Context,
+    /// The temporary user of the destination, when one was created.
+    pub user: Option<Arc<MigrationUser>>,
     /// Its folder in the state directory.
     pub directory: PathBuf,
     /// Copy and index builds.
@@ -127,6 +130,7 @@ impl Run {
             registry: Registry::default(),
             plan,
             context,
+            user: None,
             directory,
             sync: watch::Sender::default(),
             fetch: watch::Sender::default(),
@@ -307,12 +311,27 @@ impl Run {
     /// Compares metadata, removes what mongoferry created, keeps the connect page current.
     pub fn clean_up(&self) {
         let (context, view, spool) = (self.context.clone(), self.cleanup.clone(), self.spool_folder());
+        let user = self.user.clone();
+        let mut remaining = self.context.clone();
+        if let Some(user) = &user {
+            // The temporary user is gone soon; the connect page stays.
+            remaining.destination = user.operator().clone();
+        }
         self.spawn(async move {
             let differences = metadata::compare(&context).await;
-            cleanup::clean_up(&context, &spool, &view).await;
+            cleanup::clean_up(&context, user.as_deref(), &spool, &view).await;
             Outcome::CleanedUp(differences)
         });
-        tokio::spawn(connect_info::poll(self.context.clone(), self.plan.destination.clone(), self.connect.clone()));
+        tokio::spawn(connect_info::poll(remaining, self.plan.destination.clone(), self.connect.clone()));
+    }
+
+    /// Drops the temporary user, if cleanup has not done it: what ends without completing leaves no login behind.
+    pub async fn drop_user(&self) {
+        if let Some(user) = &self.user
+            && let Err(left) = user.drop_it().await
+        {
+            self.context.events.record(Severity::Error, "user", left);
+        }
     }
 
     fn spool_folder(&self) -> PathBuf {

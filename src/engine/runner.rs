@@ -4,6 +4,7 @@ use super::{
     EngineSettings,
     context::Context,
     gate::Gate,
+    migration_user,
     publish::Publisher,
     retry::Halt,
     run::{Outcome, Run},
@@ -55,6 +56,8 @@ pub struct Desk {
     pub plan: Option<Plan>,
     finished: (mpsc::Sender<Validated>, mpsc::Receiver<Validated>),
     validated: Option<Validated>,
+    /// The validation that begins now repeats only what failed in the last one.
+    keeps_results: bool,
     cancel: CancellationToken,
 }
 
@@ -79,6 +82,7 @@ impl Runner {
                 plan: None,
                 finished: mpsc::channel(4),
                 validated: None,
+                keeps_results: false,
                 cancel: cancel.child_token(),
             },
             cancel,
@@ -98,7 +102,7 @@ impl Runner {
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => self.obey(order).await,
                     None => break,
                 },
                 Some(outcome) = self.outcomes.1.recv() => self.take(outcome),
@@ -109,13 +113,16 @@ impl Runner {
         }
         self.run_cancel.cancel();
         self.desk.cancel.cancel();
+        if let Some(run) = &self.run {
+            run.drop_user().await;
+        }
     }
 
     fn publish(&mut self) {
         self.publisher.publish(&self.machine, &self.desk, self.run.as_ref(), &self.events);
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         let Order { command, by, reply } = order;
         let answer = match command {
             Command::TestDestination(endpoint) => {
@@ -131,7 +138,12 @@ impl Runner {
                 Ok(())
             }
             Command::Revalidate => match self.desk.plan.clone() {
-                Some(plan) => self.command(Command::Validate(Box::new(plan)), &by),
+                Some(plan) => {
+                    self.desk.keeps_results = true;
+                    let answer = self.command(Command::Validate(Box::new(plan)), &by).await;
+                    self.desk.keeps_results = false;
+                    answer
+                }
                 None => Err(Refusal::NotNow("nothing has been validated yet".into())),
             },
             Command::StopApplication => match &self.settings.application {
@@ -146,17 +158,17 @@ impl Runner {
                 }
                 None => Err(Refusal::NotNow("only the demo has an application that mongoferry can stop".into())),
             },
-            command => self.command(command, &by),
+            command => self.command(command, &by).await,
         };
         // The client may have gone without waiting for the answer.
         let _ = reply.send(answer);
     }
 
-    fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
+    async fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
         let start = matches!(command, Command::Start(_));
         let before = self.machine.clone();
         let effects = self.machine.command(command, by, Timestamp::now())?;
-        if start && let Err(problem) = self.prepare_run() {
+        if start && let Err(problem) = self.prepare_run().await {
             self.machine = before;
             return Err(Refusal::Problem(Box::new(problem)));
         }
@@ -164,7 +176,7 @@ impl Runner {
         Ok(())
     }
 
-    fn prepare_run(&mut self) -> Result<(), Problem> {
+    async fn prepare_run(&mut self) -> Result<(), Problem> {
         let bug = || {
             Problem::before_writing(Side::Bug, "the validated plan is gone", "start without a plan", "Validate again.")
         };
@@ -172,17 +184,34 @@ impl Runner {
         let validated = self.desk.validated.take().ok_or_else(bug)?;
         let (source, destination) = validated.clusters.ok_or_else(bug)?;
         let dialect = validated.dialect.ok_or_else(bug)?;
+        let seen_as: Vec<String> = validated.report.seen_by(Side::Destination).map(String::from).collect();
+        let account = migration_user::open(&plan.name, &destination, &plan.destination, &seen_as).await;
+        self.events.record(Severity::Info, "user", account.note);
         self.run_cancel = self.cancel.child_token();
         let context = Context {
             source,
-            destination,
+            destination: account.destination,
             dialect,
             options: Arc::new(plan.options.clone()),
             gate: Gate::default(),
             cancel: self.run_cancel.clone(),
             events: self.events.clone(),
         };
-        self.run = Some(Run::new(plan, context, &self.settings, self.outcomes.0.clone())?);
+        let user = account.user.map(Arc::new);
+        match Run::new(plan, context, &self.settings, self.outcomes.0.clone()) {
+            Ok(mut run) => {
+                run.user = user;
+                self.run = Some(run);
+            }
+            Err(problem) => {
+                if let Some(user) = user
+                    && let Err(left) = user.drop_it().await
+                {
+                    self.events.record(Severity::Error, "user", left);
+                }
+                return Err(problem);
+            }
+        }
         Ok(())
     }
 
@@ -386,13 +415,21 @@ impl Runner {
     fn validate(&mut self, plan: Plan) {
         self.desk.cancel.cancel();
         self.desk.cancel = self.cancel.child_token();
-        self.desk.validated = None;
+        let previous = self.desk.validated.take().filter(|_| self.desk.keeps_results);
         self.desk.plan = Some(plan.clone());
-        self.desk.report.send_replace(Some(ValidationReport::waiting()));
+        if previous.is_none() {
+            self.desk.report.send_replace(Some(ValidationReport::waiting()));
+        }
         let (report, finished, cancel) =
             (self.desk.report.clone(), self.desk.finished.0.clone(), self.desk.cancel.clone());
         tokio::spawn(async move {
-            let validation = validate::run(&plan, |checks| drop(report.send_replace(Some(checks.clone()))), &cancel);
+            let publish = |checks: &ValidationReport| drop(report.send_replace(Some(checks.clone())));
+            let validation = async {
+                match previous {
+                    Some(previous) => validate::run_again(&plan, previous, publish, &cancel).await,
+                    None => validate::run(&plan, publish, &cancel).await,
+                }
+            };
             tokio::select! {
                 () = cancel.cancelled() => {}
                 validated = validation => drop(finished.send(validated).await),

@@ -30,6 +30,9 @@ pub struct Endpoint {
     pub auth_source: Option<String>,
     /// Encryption in transit.
     pub tls: Tls,
+    /// Certificate chain and private key (PEM) for a server that asks its clients for one. Without a user name it is
+    /// the login too (X.509). Only in memory.
+    pub client_certificate: Option<Secret>,
     /// True: never discover other members, talk to the given host alone.
     pub direct: bool,
 }
@@ -37,7 +40,15 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint without login and TLS.
     pub fn plain(uri: impl Into<String>) -> Self {
-        Self { uri: uri.into(), username: None, password: None, auth_source: None, tls: Tls::Off, direct: false }
+        Self {
+            uri: uri.into(),
+            username: None,
+            password: None,
+            auth_source: None,
+            tls: Tls::Off,
+            client_certificate: None,
+            direct: false,
+        }
     }
 
     /// The host list of the URI, as an operator would recognise it (never with credentials).

@@ -85,7 +85,8 @@ impl State {
 
     /// The addresses for a firewall rule, comma separated; empty when not measured or without a route.
     pub fn allow_from(&self) -> String {
-        let ips = self.addresses.iter().flatten().map(|address| address.ip.to_string());
+        let used = self.addresses.iter().flatten().filter(|address| address.is_used());
+        let ips = used.map(|address| address.ip.to_string());
         ips.collect::<Vec<_>>().join(", ")
     }
 
