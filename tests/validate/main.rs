@@ -9,6 +9,7 @@ mod fit;
 mod guarded;
 mod logins;
 mod network;
+mod secrets;
 mod tls;
 
 use bson::{Document, doc};
