@@ -59,11 +59,14 @@ pub struct Reach {
 
 impl Reach {
     /// An error when no host can be reached: the first host's.
-    pub fn into_result(self) -> Result<(), Rejection> {
+    pub fn into_result(self) -> Result<(), Box<Rejection>> {
         if self.hosts.iter().any(|(_, reached)| reached.is_ok()) {
             return Ok(());
         }
-        self.hosts.into_iter().find_map(|(_, reached)| reached.err()).map_or(Ok(()), Err)
+        self.hosts
+            .into_iter()
+            .find_map(|(_, reached)| reached.err())
+            .map_or(Ok(()), |rejection| Err(Box::new(rejection)))
     }
 }
 
