@@ -1,8 +1,8 @@
 //! What this program is built from: licences, sources, withdrawn versions, crates that must not come in.
 //!
 //! Needs what cargo has on disk after a build and nothing else. It knows no security advisories: their database is kept
-//! in a git repository, and no package of crates.io, PyPI, npm or Debian that carries it was found. A withdrawn ("yanked") version is the one warning that the
-//! registry itself gives.
+//! in a git repository, and no package of crates.io, PyPI, npm or Debian that carries it was found. A withdrawn
+//! ("yanked") version is the one warning that the registry itself gives.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::Value;

@@ -119,9 +119,14 @@ impl State {
 
     /// Where each address comes from.
     fn about_addresses(&self, view: &View<'_>) -> String {
-        let used = self.addresses.iter().filter(|address| address.is_used());
-        let mut parts: Vec<String> = used.map(|address| format!("{} {}", address.ip, address.note)).collect();
-        let seen: Vec<&str> = seen_by_source(view).collect();
+        let mut seen: Vec<&str> = seen_by_source(view).collect();
+        let mut parts = Vec::new();
+        for address in self.addresses.iter().filter(|address| address.is_used()) {
+            let before = seen.len();
+            seen.retain(|ip| *ip != address.ip.to_string());
+            let there = if seen.len() < before { ", which sees it so" } else { "" };
+            parts.push(format!("{} {}{there}", address.ip, address.note));
+        }
         if !seen.is_empty() {
             parts.push(format!("{} seen by the source", seen.join(", ")));
         }

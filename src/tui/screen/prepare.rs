@@ -226,7 +226,13 @@ fn item_lines(at: usize, view: &View<'_>, state: &State, columns: usize) -> Vec<
             lines.push(more("none found: this host has no route".into()));
         }
         (Item::Firewall, Some(addresses)) => {
-            lines.extend(addresses.iter().take(3).map(|address| more(format!("{}  {}", address.ip, address.note))));
+            lines.extend(
+                addresses
+                    .iter()
+                    .filter(|address| address.is_used())
+                    .take(3)
+                    .map(|address| more(format!("{}  {}", address.ip, address.note))),
+            );
             lines.push(more("(behind a NAT the source sees another address)".into()));
         }
         (Item::KeepRunning, _) => lines.push(more("This version runs the migration inside the wizard.".into())),
