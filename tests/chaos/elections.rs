@@ -59,14 +59,18 @@ async fn elections_and_outages_on_both_sides() {
     let (source, destination) = tokio::join!(three(&mongod, "rsA"), three(&mongod, "rsB"));
     let mut sets = [source, destination];
     let (source, destination) = (sets[0].client().await.unwrap(), sets[1].client().await.unwrap());
-    fill(&source, 60_000).await;
+    fill(&source, 40_000).await;
     let load = Load::start(&source);
     let home = Home::new(&sets[0].uri(), &sets[1].uri(), "throttle = \"3MB/s\"");
     let mut seed = seed();
     let mut ferry = Ferry::start(&home);
     ferry.wait_for_phase(&["copying"]);
     let mut survived: BTreeMap<String, u32> = BTreeMap::new();
-    for round in 0..rounds(6) {
+    for round in 0..rounds(8) {
+        if round == rounds(8) / 2 {
+            // The other half of the faults behind the copy.
+            ferry.wait_for_phase(&["following", "ready"]);
+        }
         let side = (round % 2) as usize;
         let phase = ferry.phase();
         let what = fault(&mut sets[side], &mut seed).await;

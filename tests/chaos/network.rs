@@ -15,7 +15,7 @@ async fn a_network_that_cuts_stalls_and_slows() {
     let _turn = crate::turn().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
-    fill(&source, 60_000).await;
+    fill(&source, 40_000).await;
     let load = Load::start(&source);
     let proxies = [Proxy::start(pair.source.ports()[0]).await, Proxy::start(pair.destination.ports()[0]).await];
     let options = "throttle = \"3MB/s\"";
@@ -24,7 +24,11 @@ async fn a_network_that_cuts_stalls_and_slows() {
     let mut ferry = Ferry::start(&home);
     ferry.wait_for_phase(&["copying"]);
     let mut survived: BTreeMap<String, u32> = BTreeMap::new();
-    for round in 0..rounds(6) {
+    for round in 0..rounds(8) {
+        if round == rounds(8) / 2 {
+            // The other half of the faults behind the copy.
+            ferry.wait_for_phase(&["following", "ready"]);
+        }
         let side = (round % 2) as usize;
         let weather = match random(&mut seed, 3) {
             0 => Weather::Cut,
