@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Longest wait for anything.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What one process printed.
 #[derive(Debug, Default)]

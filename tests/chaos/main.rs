@@ -12,6 +12,7 @@ mod kills;
 mod load;
 mod network;
 mod proxy;
+mod short_oplog;
 
 /// How many faults each loop makes: `short` in the short form.
 fn rounds(short: u32) -> u32 {
