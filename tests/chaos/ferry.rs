@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Longest wait for anything.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What one process printed.
 #[derive(Debug, Default)]
