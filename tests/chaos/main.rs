@@ -8,9 +8,13 @@
 mod common;
 mod elections;
 mod ferry;
+#[path = "../validate/guarded.rs"]
+#[allow(dead_code)]
+mod guarded;
 mod kills;
 mod load;
 mod network;
+mod pauses;
 mod proxy;
 mod short_oplog;
 
