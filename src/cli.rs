@@ -74,6 +74,9 @@ pub enum Verb {
         /// Go on although validation gave warnings (they are printed and kept in the report).
         #[arg(long)]
         accept_warnings: bool,
+        /// Go on with the unfinished migration of that name when there is one; otherwise start.
+        #[arg(long)]
+        resume: bool,
     },
     /// Print a completion script.
     Completions {

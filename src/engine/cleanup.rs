@@ -1,12 +1,12 @@
-//! Removes what mongoferry created: temporary check databases and the temporary user on the destination, the spool on
-//! this host. Each item is idempotent; what could not be removed is left to the operator as a command.
+//! Removes what mongoferry created: temporary check databases, the lease and the temporary user on the destination, the
+//! spool on this host. Each item is idempotent; what could not be removed is left to the operator as a command.
 
 use super::{context::Context, migration_user::MigrationUser, retry::retry, view::StepsView};
 use crate::model::{
     Side,
     snapshot::{StepLine, StepState},
 };
-use crate::mongo::namespace::TEMPORARY_PREFIX;
+use crate::mongo::namespace::{LEASE_DB, TEMPORARY_PREFIX};
 use bson::rawdoc;
 use std::path::Path;
 use tokio::sync::watch;
@@ -51,7 +51,7 @@ async fn temporary_databases(context: &Context) -> StepLine {
         let mut names = Vec::new();
         for database in reply.get_array("databases")?.into_iter().flatten() {
             if let Some(name) = database.as_document().and_then(|database| database.get_str("name").ok())
-                && name.starts_with(TEMPORARY_PREFIX)
+                && (name.starts_with(TEMPORARY_PREFIX) || name == LEASE_DB)
             {
                 names.push(name.to_string());
             }

@@ -19,7 +19,7 @@ use crate::{
         Namespace,
         catalog::Kind,
         cluster::DriverError,
-        errors::{code, explain, is_transient},
+        errors::{code, explain, may_pass},
     },
 };
 use bson::{RawBson, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
@@ -204,11 +204,11 @@ async fn run_commands(context: &Context, step: &Step) -> Result<Result<(), Drive
     let what = format!("finalizing {} / {}", step.namespace, step.name);
     for command in &step.commands {
         let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
-            match destination.run(&step.namespace.db, command.clone()).await {
+            match destination.run_with_majority(&step.namespace.db, command.clone()).await {
                 Err(error) if code(&error) == Some(INDEX_NOT_FOUND) && command.get("dropIndexes")?.is_some() => {
                     Ok(Ok(()))
                 }
-                Err(error) if !is_transient(&error) => Ok(Err(error)),
+                Err(error) if !may_pass(&error) => Ok(Err(error)),
                 outcome => outcome.map(|_| Ok(())),
             }
         })

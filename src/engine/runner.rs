@@ -2,15 +2,20 @@
 
 use super::{
     EngineSettings,
+    checkpoint::keep_machine,
     context::Context,
+    fetch::FetchEnd,
     gate::Gate,
     migration_user,
+    notices::Notices,
     publish::Publisher,
+    record::Record,
+    restore::{self, Restored},
     retry::Halt,
-    run::{Outcome, Run},
+    run::{Outcome, Reconnected, Run},
 };
 use crate::{
-    machine::{Effect, Event, Machine, Measurement, Settings},
+    machine::{Effect, Event, Machine, Measurement, Saved, Settings},
     model::{
         Command, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
         check::CheckState,
@@ -18,8 +23,10 @@ use crate::{
     },
     report::Report,
     session::{EventLog, Order},
+    store::{Journal, create_folder},
     validate::{self, Validated},
 };
+use crate::{mongo::Cluster, oplog::Dialect};
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -34,15 +41,34 @@ pub struct Runner {
     settings: EngineSettings,
     machine: Machine,
     publisher: Publisher,
-    events: EventLog,
+    events: Notices,
     cancel: CancellationToken,
     desk: Desk,
     run: Option<Run>,
     run_cancel: CancellationToken,
     outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
-    copied: Option<Box<super::run::Copied>>,
     indexed: Option<super::registry::Registry>,
     ended: bool,
+    /// The journal of a migration that was started, here or before a restart.
+    record: Option<Arc<Record>>,
+    /// What the journal says about the machine.
+    saved: Option<Saved>,
+    /// Effects that wait until both clusters answer after a restart.
+    waiting: Vec<Effect>,
+    after_lease: AfterLease,
+    /// Events that the journal has already.
+    known_events: u64,
+    /// How updates are written on the destination, after a restart.
+    dialect: Option<Dialect>,
+}
+
+/// What follows once the lease is held.
+#[derive(Debug, Clone, Copy)]
+enum AfterLease {
+    /// The waiting effects.
+    Work,
+    /// The spool and the collections are read first.
+    TakeUp,
 }
 
 /// What happens before the start: tests of destinations, validation.
@@ -74,7 +100,7 @@ impl Runner {
             publisher: Publisher::new(publish, settings.application.clone(), now),
             machine: Machine::new(Settings::from(&Options::default()), now),
             settings,
-            events,
+            events: Notices::new(events),
             run_cancel: cancel.child_token(),
             desk: Desk {
                 destination_test: watch::Sender::default(),
@@ -88,16 +114,35 @@ impl Runner {
             cancel,
             run: None,
             outcomes: mpsc::channel(16),
-            copied: None,
             indexed: None,
             ended: false,
+            record: None,
+            saved: None,
+            waiting: Vec::new(),
+            after_lease: AfterLease::Work,
+            known_events: 0,
+            dialect: None,
         }
+    }
+
+    /// Takes up a migration from its journal. Nothing works on the clusters before [`Runner::run`].
+    pub fn restored(mut self, restored: Restored) -> Self {
+        let Restored { record, saved, dialect, plan, events } = restored;
+        let (machine, effects) = Machine::restore(Settings::from(&plan.options), saved, Timestamp::now());
+        self.known_events = events;
+        self.machine = machine;
+        self.desk.plan = Some(plan);
+        self.record = Some(record);
+        self.waiting = effects;
+        self.dialect = Some(dialect);
+        self
     }
 
     /// The loop. Returns when the engine is cancelled or every client is gone.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        self.reconnect();
         loop {
             tokio::select! {
                 () = self.cancel.cancelled() => break,
@@ -109,12 +154,124 @@ impl Runner {
                 Some(validated) = self.desk.finished.1.recv() => self.validation_finished(validated),
                 _ = tick.tick() => self.measure(),
             }
+            self.keep();
             self.publish();
         }
         self.run_cancel.cancel();
         self.desk.cancel.cancel();
-        if let Some(run) = &self.run {
-            run.drop_user().await;
+        self.keep();
+        if let Some(run) = &mut self.run {
+            run.ended().await;
+        }
+    }
+
+    /// The journal says where the machine is before anything is done about it.
+    fn keep(&mut self) {
+        let (Some(record), Some(_)) = (&self.record, self.machine.started) else { return };
+        let saved = self.machine.saved();
+        if self.saved.as_ref() != Some(&saved) {
+            keep_machine(record, &saved, &self.events);
+            if let Some(run) = &self.run {
+                run.machine.send_replace(Some(saved.clone()));
+            }
+            self.saved = Some(saved);
+        }
+    }
+
+    /// After a restart: asks both clusters until they answer.
+    fn reconnect(&mut self) {
+        let old = self.run.take();
+        let (Some(dialect), Some(plan)) = (self.dialect, self.desk.plan.clone()) else { return };
+        let (events, cancel, outcomes) = (self.events.clone(), self.run_cancel.clone(), self.outcomes.0.clone());
+        // Without them the temporary user may come from anywhere.
+        let seen_as = self.record.as_ref().and_then(|record| record.seen_as().ok()).unwrap_or_default();
+        tokio::spawn(async move {
+            if let Some(mut old) = old {
+                old.ended().await;
+            }
+            let reconnected = restore::reconnect(&plan, dialect, &seen_as, &events, &cancel).await;
+            let _ = outcomes.send(Outcome::Reconnected(reconnected.map(Box::new))).await;
+        });
+    }
+
+    fn reconnected(&mut self, reconnected: Reconnected) {
+        let (Some(record), Some(plan)) = (self.record.clone(), self.desk.plan.clone()) else { return };
+        let Reconnected { source, destination, dialect } = reconnected;
+        self.events.record(Severity::Info, "user", destination.note);
+        let run = Run::new(
+            plan.clone(),
+            self.context(&plan, (source, destination.destination), dialect, record),
+            destination.user,
+            self.outcomes.0.clone(),
+            self.known_events,
+        );
+        let work = match self.machine.phase {
+            Phase::Paused | Phase::Expired => self.machine.left_phase.unwrap_or(Phase::Copying),
+            phase => phase,
+        };
+        run.machine.send_replace(Some(self.machine.saved()));
+        self.run = Some(run);
+        self.after_lease = if matches!(work, Phase::Clearing | Phase::Copying | Phase::Cleanup) {
+            AfterLease::Work
+        } else {
+            AfterLease::TakeUp
+        };
+        self.take_lease();
+    }
+
+    /// Nothing is written to the destination before it is known that nobody else works on it.
+    fn take_lease(&mut self) {
+        let (Some(run), Some(record)) = (&self.run, &self.record) else { return };
+        match record.owner() {
+            Ok(owner) => run.take_lease(owner.unwrap_or_default()),
+            Err(problem) => self.failed(problem.into()),
+        }
+    }
+
+    fn leased(&mut self) {
+        match (self.after_lease, &self.run) {
+            (AfterLease::TakeUp, Some(run)) => run.take_up(),
+            _ => self.take_up_work(),
+        }
+    }
+
+    /// The oplog lost what is needed: every task ends, then the copy compares what is there.
+    fn compare_again(&mut self) {
+        let Some(record) = &self.record else { return };
+        if let Err(problem) = record.put_again() {
+            self.failed(problem.into());
+            return;
+        }
+        self.run_cancel.cancel();
+        self.run_cancel = self.cancel.child_token();
+        // What the old tasks still say is about what is over.
+        self.outcomes = mpsc::channel(16);
+        self.indexed = None;
+        self.waiting = vec![Effect::Copy];
+        self.reconnect();
+    }
+
+    fn take_up_work(&mut self) {
+        let effects = std::mem::take(&mut self.waiting);
+        self.carry_out(effects);
+    }
+
+    fn context(
+        &self,
+        plan: &Plan,
+        (source, destination): (Cluster, Cluster),
+        dialect: Dialect,
+        record: Arc<Record>,
+    ) -> Context {
+        Context {
+            source,
+            destination,
+            dialect,
+            options: Arc::new(plan.options.clone()),
+            gate: Gate::default(),
+            cancel: self.run_cancel.clone(),
+            events: self.events.clone(),
+            record,
         }
     }
 
@@ -172,7 +329,14 @@ impl Runner {
             self.machine = before;
             return Err(Refusal::Problem(Box::new(problem)));
         }
-        self.carry_out(effects);
+        self.keep();
+        if start {
+            self.waiting = effects;
+            self.after_lease = AfterLease::Work;
+            self.take_lease();
+        } else {
+            self.carry_out(effects);
+        }
         Ok(())
     }
 
@@ -182,36 +346,20 @@ impl Runner {
         };
         let plan = self.desk.plan.clone().ok_or_else(bug)?;
         let validated = self.desk.validated.take().ok_or_else(bug)?;
-        let (source, destination) = validated.clusters.ok_or_else(bug)?;
+        let clusters = validated.clusters.ok_or_else(bug)?;
         let dialect = validated.dialect.ok_or_else(bug)?;
         let seen_as: Vec<String> = validated.report.seen_by(Side::Destination).map(String::from).collect();
-        let account = migration_user::open(&plan.name, &destination, &plan.destination, &seen_as).await;
-        self.events.record(Severity::Info, "user", account.note);
+        let folder = create_folder(&self.settings.state_root, &plan.name)?;
+        let record = Arc::new(Record::new(Journal::open(&folder)?)?);
+        record.put_plan(&plan, dialect, &bson::Uuid::new(), &seen_as)?;
+        self.record = Some(record.clone());
+        self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
-        let context = Context {
-            source,
-            destination: account.destination,
-            dialect,
-            options: Arc::new(plan.options.clone()),
-            gate: Gate::default(),
-            cancel: self.run_cancel.clone(),
-            events: self.events.clone(),
-        };
-        let user = account.user.map(Arc::new);
-        match Run::new(plan, context, &self.settings, self.outcomes.0.clone()) {
-            Ok(mut run) => {
-                run.user = user;
-                self.run = Some(run);
-            }
-            Err(problem) => {
-                if let Some(user) = user
-                    && let Err(left) = user.drop_it().await
-                {
-                    self.events.record(Severity::Error, "user", left);
-                }
-                return Err(problem);
-            }
-        }
+        let (source, operator) = clusters;
+        let account = migration_user::open(&plan.name, &operator, &plan.destination, &seen_as).await;
+        self.events.record(Severity::Info, "user", account.note);
+        let context = self.context(&plan, (source, account.destination), dialect, record);
+        self.run = Some(Run::new(plan, context, account.user, self.outcomes.0.clone(), 0));
         Ok(())
     }
 
@@ -229,6 +377,7 @@ impl Runner {
 
     fn happened(&mut self, event: Event) {
         let effects = self.machine.handle(event, Timestamp::now());
+        self.keep();
         self.carry_out(effects);
     }
 
@@ -239,6 +388,11 @@ impl Runner {
     }
 
     fn measure(&mut self) {
+        match self.events.hindrance() {
+            Some(problem) => self.happened(Event::Hindered(Box::new(problem))),
+            None if self.machine.error.is_some() => self.happened(Event::Relieved),
+            None => {}
+        }
         let Some(run) = &self.run else { return };
         if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
             let reading = *run.lag.borrow();
@@ -260,13 +414,24 @@ impl Runner {
                 self.happened(Event::Cleared);
             }
             Outcome::Copied(Ok(copied)) => {
-                self.copied = Some(copied);
+                if let Some(run) = &mut self.run {
+                    run.keep_copied(copied);
+                }
                 self.happened(Event::Copied);
             }
             Outcome::Indexed(Ok(registry)) => {
                 let failed = self.run.as_ref().map_or(0, |run| run.sync.borrow().indexes.failed.len());
                 self.indexed = Some(registry);
                 self.happened(Event::Indexed { failed });
+            }
+            Outcome::Reconnected(Ok(reconnected)) => self.reconnected(*reconnected),
+            Outcome::Leased(Ok(())) => self.leased(),
+            Outcome::TakenUp(Ok(copied)) => {
+                self.indexed = Some(copied.registry.clone());
+                if let Some(run) = &mut self.run {
+                    run.keep_copied(copied);
+                }
+                self.take_up_work();
             }
             Outcome::CutoverFixed(Ok(ts)) => {
                 self.measure();
@@ -317,7 +482,12 @@ impl Runner {
             | Outcome::Copied(Err(halt))
             | Outcome::Indexed(Err(halt))
             | Outcome::CutoverFixed(Err(halt))
-            | Outcome::FetchEnded(halt) => self.failed(halt),
+            | Outcome::Reconnected(Err(halt))
+            | Outcome::TakenUp(Err(halt))
+            | Outcome::Leased(Err(halt))
+            | Outcome::LeaseLost(halt)
+            | Outcome::FetchEnded(FetchEnd::Halt(halt)) => self.failed(halt),
+            Outcome::FetchEnded(FetchEnd::Lost(problem)) => self.happened(Event::OplogLost(Box::new(problem))),
         }
     }
 
@@ -375,16 +545,13 @@ impl Runner {
                 self.run_cancel.cancel();
             }
             Effect::WriteReport => self.write_report(),
+            Effect::CompareAgain => self.compare_again(),
             effect => {
                 let Some(run) = &mut self.run else { return };
                 match effect {
                     Effect::Clear => run.clear(),
                     Effect::Copy => run.copy(),
-                    Effect::BuildIndexes => {
-                        if let Some(copied) = self.copied.take() {
-                            run.build_indexes(copied);
-                        }
-                    }
+                    Effect::BuildIndexes => run.build_indexes(),
                     Effect::Follow => {
                         if let Some(registry) = self.indexed.take() {
                             run.follow(registry);
@@ -393,6 +560,7 @@ impl Runner {
                     Effect::BeginVerification => run.begin_verification(),
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
+                    Effect::TryAgain => run.context.events.try_again(),
                     Effect::FixCutover => run.fix_cutover(),
                     Effect::DrainTo(ts) => run.drain_to(ts),
                     Effect::FollowAgain => {
@@ -402,11 +570,19 @@ impl Runner {
                     Effect::CheckData => run.check_data(),
                     Effect::RepairMismatches => run.repair_mismatches(),
                     Effect::Finalize => {
+                        // After a restart nothing follows yet.
+                        if let Some(registry) = self.indexed.take() {
+                            run.prepare_following(registry);
+                        }
                         run.forget_check();
                         run.finalize();
                     }
                     Effect::CleanUp => run.clean_up(),
-                    Effect::Log(..) | Effect::Validate(_) | Effect::StopTasks | Effect::WriteReport => {}
+                    Effect::Log(..)
+                    | Effect::Validate(_)
+                    | Effect::StopTasks
+                    | Effect::WriteReport
+                    | Effect::CompareAgain => {}
                 }
             }
         }
@@ -446,14 +622,15 @@ impl Runner {
         let snapshot = self.publisher.compose(&self.machine, &self.desk, self.run.as_ref(), &self.events);
         let Some(run) = &self.run else { return };
         let report = Report::new(&snapshot, &self.events.since(0));
-        let written = report.write_into(&run.directory);
+        let written = report.write_into(run.context.record.folder());
         match written {
             Ok(path) => {
                 self.publisher.report_written(&path);
                 self.events.record(Severity::Info, "report", format!("written to {}", path.display()));
             }
             Err(error) => {
-                let text = format!("the report could not be written into {}: {error}", run.directory.display());
+                let text =
+                    format!("the report could not be written into {}: {error}", run.context.record.folder().display());
                 self.events.record(Severity::Error, "report", text);
             }
         }

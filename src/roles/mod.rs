@@ -10,8 +10,8 @@ mod wizard;
 use crate::{
     cli::{Cli, Verb},
     engine::{ApplicationLink, Engine, EngineSettings},
-    model::Problem,
-    paths,
+    model::{Phase, Plan, Problem},
+    paths, store,
 };
 use clap::CommandFactory;
 use std::io::Write;
@@ -36,8 +36,8 @@ pub async fn play(cli: Cli) -> u8 {
         None => wizard::play(cli.look).await,
         Some(Verb::Demo(arguments)) => demo::play(arguments, cli.look).await,
         Some(Verb::Validate { plan, json }) => validate::play(&plan, json).await,
-        Some(Verb::Run { plan, cutover, json, accept_warnings }) => {
-            run::play(&plan, run::Settings { cutover, json, accept_warnings }).await
+        Some(Verb::Run { plan, cutover, json, accept_warnings, resume }) => {
+            run::play(&plan, run::Settings { cutover, json, accept_warnings }, resume).await
         }
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
@@ -58,6 +58,19 @@ fn start_engine(application: Option<ApplicationLink>) -> Result<(Engine, crate::
     let state_root = paths::state_root()?;
     let guard = crate::telemetry::start(&state_root.join("log"))?;
     Ok((Engine::start(EngineSettings { state_root, application }), guard))
+}
+
+/// The engine of an unfinished migration, with the passwords that `plan` holds. `None` when there is none of that name.
+fn resume_engine(plan: &Plan) -> Result<Option<(Engine, crate::telemetry::Guard)>, Problem> {
+    let state_root = paths::state_root()?;
+    let unfinished = |summary: &store::Summary| {
+        summary.plan.name == plan.name && !matches!(summary.phase, Phase::Completed | Phase::Stopped)
+    };
+    let Some(found) = store::list(&state_root).into_iter().find(unfinished) else { return Ok(None) };
+    let guard = crate::telemetry::start(&state_root.join("log"))?;
+    let plan = found.plan.with_secrets((&plan.source).into(), (&plan.destination).into());
+    let engine = Engine::resume(EngineSettings { state_root, application: None }, &found.folder, plan)?;
+    Ok(Some((engine, guard)))
 }
 
 /// `user@tty`, for the event log and the report.

@@ -24,8 +24,13 @@ pub struct Settings {
 }
 
 /// Migrates and returns the exit code.
-pub async fn play(path: &Path, settings: Settings) -> anyhow::Result<u8> {
+pub async fn play(path: &Path, settings: Settings, resume: bool) -> anyhow::Result<u8> {
     let plan = config::read_plan(path)?;
+    if resume && let Some((engine, _log)) = super::resume_engine(&plan)? {
+        let code = go_on(engine.client(super::operator()), settings, false).await;
+        engine.shut_down().await;
+        return code;
+    }
     let (engine, _log) = super::start_engine(None)?;
     let client = engine.client(super::operator());
     let code = migrate(client, plan, settings, false).await;
@@ -54,15 +59,21 @@ pub async fn migrate(mut client: Client, plan: Plan, settings: Settings, demo: b
     }
     wait_until_startable(&mut client).await;
     autopilot::start(&client, settings.accept_warnings, clear).await.context("the start was refused")?;
+    go_on(client, settings, demo).await
+}
+
+/// Walks a started migration to its end, or until a signal: then everything is kept for a resume.
+async fn go_on(client: Client, settings: Settings, demo: bool) -> anyhow::Result<u8> {
     let follower = tokio::spawn(plain::follow(client.clone(), std::io::stdout(), settings.json));
     let stand = tokio::select! {
         stand = drive(client.clone(), settings.cutover, demo) => stand,
         why = super::interrupted() => {
-            // The engine lives in this process: say so, keep what is there, end tidily.
-            let _ = client.send(Command::Stop).await;
-            let _ = follower.await;
-            bail!("{why}; the migration was stopped. The source is untouched, the destination keeps what it has. \
-                   This version cannot continue it: start again with clear_destination = true");
+            follower.abort();
+            if demo {
+                bail!("{why}; the demo ends");
+            }
+            let _ = writeln!(std::io::stderr(), "mongoferry: {why}; the migration is kept; go on with it by --resume");
+            return Ok(exit::DONE);
         }
     };
     let code = finish(&client, stand).await;

@@ -38,6 +38,12 @@ impl EventLog {
         self.newest.send_replace(seq);
     }
 
+    /// A log that goes on after events of an earlier process.
+    pub fn going_on(events: Vec<Event>) -> Self {
+        let newest = events.last().map_or(0, |event| event.seq);
+        Self { events: Arc::new(Mutex::new(events)), newest: watch::Sender::new(newest) }
+    }
+
     /// All events after number `seq` (0: all).
     pub fn since(&self, seq: u64) -> Vec<Event> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,7 +20,7 @@ mod version;
 
 use crate::{
     model::{
-        CheckId, Endpoint, Plan, Side, ValidationReport,
+        CheckId, Endpoint, Plan, Problem, Side, ValidationReport,
         check::DroppedDatabase,
         snapshot::{ClusterView, DestinationTest},
     },
@@ -350,4 +350,11 @@ pub async fn test_destination(endpoint: &Endpoint) -> DestinationTest {
     }
     test.at = Timestamp::now();
     test
+}
+
+/// Connects again to the clusters of a migration that was started earlier; nothing is checked but that they answer.
+pub async fn reconnect(plan: &Plan) -> Result<(Cluster, Cluster), Problem> {
+    let source = connect(Side::Source, &plan.source).await?;
+    let destination = connect(Side::Destination, &plan.destination).await?;
+    Ok((source, destination))
 }

@@ -210,6 +210,8 @@ impl EndpointForm {
             uri: uri::build(self.host.trimmed(), &self.options),
             auth_source: auth_source.filter(|database| username.is_some() && !database.is_empty()),
             password: self.password.to_secret().filter(|_| username.is_some()),
+            password_from: None,
+            client_certificate_from: None,
             username,
             tls: match self.tls {
                 TlsChoice::Off => Tls::Off,

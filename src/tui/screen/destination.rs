@@ -82,6 +82,8 @@ impl Entry {
             uri: self.profile.uri.clone(),
             username: self.profile.username.clone(),
             password: self.password.clone(),
+            password_from: None,
+            client_certificate_from: None,
             auth_source: self.profile.auth_source.clone(),
             tls: match self.profile.tls {
                 ProfileTls::Off => Tls::Off,
