@@ -103,8 +103,19 @@ fn read_name(root: &Section<'_>) -> Result<String, ConfigError> {
 }
 
 fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
-    const KEYS: [&str; 9] =
-        ["host", "uri", "username", "password_file", "password_env", "auth_source", "tls", "ca_file", "direct"];
+    const KEYS: [&str; 11] = [
+        "host",
+        "uri",
+        "username",
+        "password_file",
+        "password_env",
+        "password_credential",
+        "auth_source",
+        "tls",
+        "ca_file",
+        "client_certificate_file",
+        "direct",
+    ];
     if section.has("password") {
         return Err(section.at(
             "password",
@@ -139,7 +150,41 @@ fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
     }
     let auth_source = section.text("auth_source")?.map(String::from).or(parts.auth_source);
     let direct = section.flag("direct")?.unwrap_or(false);
-    Ok(Endpoint { uri: parts.uri, username, password, password_from, auth_source, tls, direct })
+    let client_certificate_from = client_certificate_origin(section, &tls)?;
+    let certificate = |path: &PathBuf| read_client_certificate(path).map_err(|why| section.at(CLIENT_CERTIFICATE, why));
+    let client_certificate = client_certificate_from.as_ref().map(certificate).transpose()?;
+    Ok(Endpoint {
+        uri: parts.uri,
+        username,
+        password,
+        password_from,
+        auth_source,
+        tls,
+        client_certificate,
+        client_certificate_from,
+        direct,
+    })
+}
+
+const CLIENT_CERTIFICATE: &str = "client_certificate_file";
+
+fn client_certificate_origin(section: &Section<'_>, tls: &Tls) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(file) = section.text(CLIENT_CERTIFICATE)? else { return Ok(None) };
+    if *tls == Tls::Off {
+        let why = "client_certificate_file is only used with TLS; set tls = \"private-ca\"";
+        return Err(section.at(CLIENT_CERTIFICATE, why));
+    }
+    let path = section.beside(file);
+    // A file that cannot be read is an error of its own.
+    read_text(&path)?;
+    Ok(Some(path))
+}
+
+/// Reads certificate chain and key where a plan says that they are.
+pub fn read_client_certificate(path: &Path) -> Result<Secret, String> {
+    let text = read_text(path).map_err(|error| error.to_string())?;
+    pem::inspect_identity(&text).map_err(|error| format!("{CLIENT_CERTIFICATE} {}: {error}", path.display()))?;
+    Ok(Secret::new(pem::with_lf(&text)))
 }
 
 fn read_address(section: &Section<'_>) -> Result<uri::Parts, ConfigError> {
@@ -191,49 +236,66 @@ fn read_tls(section: &Section<'_>, of_uri: Option<bool>) -> Result<Tls, ConfigEr
 }
 
 fn password_origin(section: &Section<'_>) -> Result<Option<PasswordFrom>, ConfigError> {
-    match (section.text("password_file")?, section.text("password_env")?) {
-        (Some(_), Some(_)) => {
-            Err(section.at("password_env", "password_file and password_env are both given; keep one of them"))
-        }
-        (Some(file), None) => Ok(Some(PasswordFrom::File(section.beside(file)))),
-        (None, Some(variable)) => Ok(Some(PasswordFrom::Env(variable.to_string()))),
-        (None, None) => Ok(None),
+    const KEYS: [&str; 3] = ["password_file", "password_env", "password_credential"];
+    let mut given = KEYS.into_iter().filter(|key| section.has(key));
+    if let (Some(first), Some(second)) = (given.next(), given.next()) {
+        return Err(section.at(second, format!("{first} and {second} are both given; keep one of them")));
     }
+    if let Some(file) = section.text("password_file")? {
+        return Ok(Some(PasswordFrom::File(section.beside(file))));
+    }
+    if let Some(name) = section.text("password_credential")? {
+        return Ok(Some(PasswordFrom::Credential(name.to_string())));
+    }
+    Ok(section.text("password_env")?.map(|variable| PasswordFrom::Env(variable.to_string())))
 }
 
 fn password(section: &Section<'_>, from: &PasswordFrom) -> Result<Secret, ConfigError> {
     let key = match from {
-        PasswordFrom::File(_) => "password_file",
+        PasswordFrom::File(path) => {
+            // As for every other file of the plan.
+            read_text(path)?;
+            "password_file"
+        }
         PasswordFrom::Env(_) => "password_env",
+        PasswordFrom::Credential(_) => "password_credential",
     };
-    match from {
-        // As for every other file of the plan.
-        PasswordFrom::File(path) => drop(read_text(path)?),
-        PasswordFrom::Env(_) => {}
-    }
     read_password(from).map_err(|why| section.at(key, why))
 }
 
 /// Reads a password where a plan says that it is; the sentence says what is wrong and never repeats it.
 pub fn read_password(from: &PasswordFrom) -> Result<Secret, String> {
     match from {
-        PasswordFrom::File(path) => {
-            let text = read_text(path).map_err(|error| error.to_string())?;
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            if line.is_empty() {
-                return Err(format!("password_file {} is empty", path.display()));
+        PasswordFrom::File(path) => read_password_file("password_file", path),
+        PasswordFrom::Credential(name) => {
+            if name.is_empty() || name.contains('/') || name.starts_with('.') {
+                return Err("password_credential is the name of a systemd credential, not a path".into());
             }
-            if line.contains('\n') {
-                return Err(format!("password_file {} has several lines; it holds the password alone", path.display()));
-            }
-            Ok(Secret::new(line.to_string()))
+            let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
+                let why =
+                    "systemd passed no credentials (CREDENTIALS_DIRECTORY is not set); use LoadCredential= in the unit";
+                return Err(why.into());
+            };
+            read_password_file("password_credential", &Path::new(&folder).join(name))
         }
         PasswordFrom::Env(variable) => match std::env::var(variable) {
             Ok(value) if !value.is_empty() => Ok(Secret::new(value)),
             _ => Err(format!("the environment variable {variable} is not set")),
         },
     }
+}
+
+fn read_password_file(key: &str, path: &Path) -> Result<Secret, String> {
+    let text = read_text(path).map_err(|error| error.to_string())?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(format!("{key} {} is empty", path.display()));
+    }
+    if line.contains('\n') {
+        return Err(format!("{key} {} has several lines; it holds the password alone", path.display()));
+    }
+    Ok(Secret::new(line.to_string()))
 }
 
 fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {

@@ -32,6 +32,7 @@ pub mod plain;
 pub mod profiles;
 pub mod report;
 pub mod roles;
+pub mod route;
 pub mod secret;
 pub mod session;
 pub mod store;

@@ -35,6 +35,7 @@ pub async fn compare_and_repair(
     view: &watch::Sender<InitialSyncView>,
     comparing: &watch::Sender<Verification>,
 ) -> Result<Registry, Halt> {
+    let before = comparing.borrow().clone();
     context.journal("writing the journal", Record::begin_again).await?;
     drop_views(context, known, catalog).await?;
     let mut kept = drop_what_changed(context, known, catalog).await?;
@@ -49,7 +50,8 @@ pub async fn compare_and_repair(
             gone.insert(target.uuid);
         }
     }
-    comparing.send_replace(Verification { state: comparing.borrow().state, ..Verification::default() });
+    // What was compared here is not the verification that follows.
+    comparing.send_replace(before);
     kept.retain(|(entry, _)| entry.uuid.is_some_and(|uuid| !gone.contains(&uuid)));
     let rest = rest_of(catalog, &kept);
     let copied = rest.databases.iter().flat_map(|database| &database.entries);

@@ -23,6 +23,7 @@ pub mod lag;
 pub mod lane;
 pub mod lease;
 pub mod metadata;
+pub mod migration_user;
 pub mod notices;
 pub mod publish;
 pub mod record;

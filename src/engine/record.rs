@@ -57,6 +57,7 @@ struct Reflected {
 mod fact {
     pub const PLAN: &str = "plan";
     pub const DIALECT: &str = "dialect";
+    pub const SEEN_AS: &str = "seen-as";
     pub const MACHINE: &str = "machine";
     pub const START: &str = "start";
     pub const CATALOG: &str = "catalog";
@@ -149,10 +150,11 @@ impl Record {
     }
 
     /// Writes the plan without its passwords, what validation found out, and who this runner is.
-    pub fn put_plan(&self, plan: &Plan, dialect: Dialect, owner: &Uuid) -> Result<(), Problem> {
+    pub fn put_plan(&self, plan: &Plan, dialect: Dialect, owner: &Uuid, seen_as: &[String]) -> Result<(), Problem> {
         let mut changes = Changes::default();
         changes.put(Table::Facts, fact::PLAN, json(&StoredPlan::from(plan)));
         changes.put(Table::Facts, fact::OWNER, json(&owner.to_string()));
+        changes.put(Table::Facts, fact::SEEN_AS, json(&seen_as));
         changes.put(Table::Facts, fact::DIALECT, json(&(dialect.major, dialect.internal_stage)));
         self.journal.commit(&changes)
     }
@@ -166,6 +168,11 @@ impl Record {
     /// What this migration is called in its lease on the destination.
     pub fn owner(&self) -> Result<Option<String>, Problem> {
         self.fact(fact::OWNER)
+    }
+
+    /// The addresses that the destination sees this host under, as validation found them.
+    pub fn seen_as(&self) -> Result<Vec<String>, Problem> {
+        Ok(self.fact(fact::SEEN_AS)?.unwrap_or_default())
     }
 
     /// Writes where the state machine is.

@@ -1,6 +1,7 @@
 //! A migration from its journal: what is needed to go on after the process that ran it is gone.
 
 use super::{
+    migration_user,
     notices::Notices,
     record::Record,
     retry::{Halt, Wait},
@@ -58,10 +59,12 @@ pub fn open(folder: &Path, plan: Plan) -> Result<(Restored, EventLog), Problem> 
     Ok((Restored { record: Arc::new(record), saved, dialect, plan, events: newest }, events))
 }
 
-/// Connects to both clusters, as often as it takes.
+/// Connects to both clusters, as often as it takes, and makes the temporary user anew. `seen_as` are the addresses that
+/// the destination sees this host under.
 pub async fn reconnect(
     plan: &Plan,
     dialect: Dialect,
+    seen_as: &[String],
     events: &Notices,
     cancel: &CancellationToken,
 ) -> Result<Reconnected, Halt> {
@@ -74,6 +77,7 @@ pub async fn reconnect(
         match attempt {
             Ok((source, destination)) => {
                 wait.works();
+                let destination = migration_user::open(&plan.name, &destination, &plan.destination, seen_as).await;
                 return Ok(Reconnected { source, destination, dialect });
             }
             Err(problem) => wait.cure(problem, cancel).await?,

@@ -13,6 +13,7 @@ use super::{
     finalize,
     follow::Follower,
     index, lag, lease, metadata,
+    migration_user::{Account, MigrationUser},
     record::{Position, Record, Start},
     registry::Registry,
     retry::{Halt, retry},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     machine::Saved,
     model::{
-        Optime, Plan, Problem, Side,
+        Optime, Plan, Problem, Severity, Side,
         snapshot::{ConnectInfo, FailedIndex, Verification, VerificationState},
     },
     mongo::{Cluster, Namespace},
@@ -85,7 +86,7 @@ pub struct Reconnected {
     /// The cluster that is migrated.
     pub source: Cluster,
     /// The cluster that receives the data.
-    pub destination: Cluster,
+    pub destination: Account,
     /// How updates are written on the destination.
     pub dialect: Dialect,
 }
@@ -106,6 +107,8 @@ pub struct Run {
     pub plan: Plan,
     /// What every task needs.
     pub context: Context,
+    /// The temporary user of the destination, when one was created.
+    pub user: Option<Arc<MigrationUser>>,
     /// Where the state machine is, for the checkpoint.
     pub machine: watch::Sender<Option<Saved>>,
     /// The spool, once it is open.
@@ -148,7 +151,14 @@ pub struct Run {
 
 impl Run {
     /// Prepares a migration; nothing but its checkpoint runs yet. `events` of the log are in the journal already.
-    pub fn new(plan: Plan, context: Context, outcomes: mpsc::Sender<Outcome>, events: u64) -> Self {
+    pub fn new(
+        plan: Plan,
+        context: Context,
+        user: Option<MigrationUser>,
+        outcomes: mpsc::Sender<Outcome>,
+        events: u64,
+    ) -> Self {
+        let user = user.map(Arc::new);
         let state = match plan.options.verify {
             crate::model::Verify::Exact => VerificationState::Waiting,
             crate::model::Verify::Off => VerificationState::Off,
@@ -169,6 +179,7 @@ impl Run {
             registry: Registry::default(),
             plan,
             context,
+            user,
             machine,
             keeper,
             sync: watch::Sender::default(),
@@ -209,6 +220,7 @@ impl Run {
         if let Some(checkpoints) = self.checkpoints.take() {
             let _ = checkpoints.await;
         }
+        self.drop_user().await;
     }
 
     fn spawn<F>(&self, task: F)
@@ -401,12 +413,27 @@ impl Run {
         // Nothing is fetched any more into the folder that is removed now.
         self.syncing.cancel();
         let (context, view, spool) = (self.context.clone(), self.cleanup.clone(), self.spool_folder());
+        let user = self.user.clone();
+        let mut remaining = self.context.clone();
+        if let Some(user) = &user {
+            // The temporary user is gone soon; the connect page stays.
+            remaining.destination = user.operator().clone();
+        }
         self.spawn(async move {
             let differences = metadata::compare(&context).await;
-            cleanup::clean_up(&context, &spool, &view).await;
+            cleanup::clean_up(&context, user.as_deref(), &spool, &view).await;
             Outcome::CleanedUp(differences)
         });
-        tokio::spawn(connect_info::poll(self.context.clone(), self.plan.destination.clone(), self.connect.clone()));
+        tokio::spawn(connect_info::poll(remaining, self.plan.destination.clone(), self.connect.clone()));
+    }
+
+    /// Drops the temporary user, if cleanup has not done it: what ends without completing leaves no login behind.
+    async fn drop_user(&self) {
+        if let Some(user) = &self.user
+            && let Err(left) = user.drop_it().await
+        {
+            self.context.events.record(Severity::Error, "user", left);
+        }
     }
 
     fn spool_folder(&self) -> PathBuf {

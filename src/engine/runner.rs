@@ -6,6 +6,7 @@ use super::{
     context::Context,
     fetch::FetchEnd,
     gate::Gate,
+    migration_user,
     notices::Notices,
     publish::Publisher,
     record::Record,
@@ -81,6 +82,8 @@ pub struct Desk {
     pub plan: Option<Plan>,
     finished: (mpsc::Sender<Validated>, mpsc::Receiver<Validated>),
     validated: Option<Validated>,
+    /// The validation that begins now repeats only what failed in the last one.
+    keeps_results: bool,
     cancel: CancellationToken,
 }
 
@@ -105,6 +108,7 @@ impl Runner {
                 plan: None,
                 finished: mpsc::channel(4),
                 validated: None,
+                keeps_results: false,
                 cancel: cancel.child_token(),
             },
             cancel,
@@ -144,7 +148,7 @@ impl Runner {
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => self.obey(order).await,
                     None => break,
                 },
                 Some(outcome) = self.outcomes.1.recv() => self.take(outcome),
@@ -180,11 +184,13 @@ impl Runner {
         let old = self.run.take();
         let (Some(dialect), Some(plan)) = (self.dialect, self.desk.plan.clone()) else { return };
         let (events, cancel, outcomes) = (self.events.clone(), self.run_cancel.clone(), self.outcomes.0.clone());
+        // Without them the temporary user may come from anywhere.
+        let seen_as = self.record.as_ref().and_then(|record| record.seen_as().ok()).unwrap_or_default();
         tokio::spawn(async move {
             if let Some(mut old) = old {
                 old.ended().await;
             }
-            let reconnected = restore::reconnect(&plan, dialect, &events, &cancel).await;
+            let reconnected = restore::reconnect(&plan, dialect, &seen_as, &events, &cancel).await;
             let _ = outcomes.send(Outcome::Reconnected(reconnected.map(Box::new))).await;
         });
     }
@@ -192,9 +198,11 @@ impl Runner {
     fn reconnected(&mut self, reconnected: Reconnected) {
         let (Some(record), Some(plan)) = (self.record.clone(), self.desk.plan.clone()) else { return };
         let Reconnected { source, destination, dialect } = reconnected;
+        self.events.record(Severity::Info, "user", destination.note);
         let run = Run::new(
             plan.clone(),
-            self.context(&plan, (source, destination), dialect, record),
+            self.context(&plan, (source, destination.destination), dialect, record),
+            destination.user,
             self.outcomes.0.clone(),
             self.known_events,
         );
@@ -272,7 +280,7 @@ impl Runner {
         self.publisher.publish(&self.machine, &self.desk, self.run.as_ref(), &self.events);
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         let Order { command, by, reply } = order;
         let answer = match command {
             Command::TestDestination(endpoint) => {
@@ -288,7 +296,12 @@ impl Runner {
                 Ok(())
             }
             Command::Revalidate => match self.desk.plan.clone() {
-                Some(plan) => self.command(Command::Validate(Box::new(plan)), &by),
+                Some(plan) => {
+                    self.desk.keeps_results = true;
+                    let answer = self.command(Command::Validate(Box::new(plan)), &by).await;
+                    self.desk.keeps_results = false;
+                    answer
+                }
                 None => Err(Refusal::NotNow("nothing has been validated yet".into())),
             },
             Command::StopApplication => match &self.settings.application {
@@ -303,17 +316,17 @@ impl Runner {
                 }
                 None => Err(Refusal::NotNow("only the demo has an application that mongoferry can stop".into())),
             },
-            command => self.command(command, &by),
+            command => self.command(command, &by).await,
         };
         // The client may have gone without waiting for the answer.
         let _ = reply.send(answer);
     }
 
-    fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
+    async fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
         let start = matches!(command, Command::Start(_));
         let before = self.machine.clone();
         let effects = self.machine.command(command, by, Timestamp::now())?;
-        if start && let Err(problem) = self.prepare_run() {
+        if start && let Err(problem) = self.prepare_run().await {
             self.machine = before;
             return Err(Refusal::Problem(Box::new(problem)));
         }
@@ -328,7 +341,7 @@ impl Runner {
         Ok(())
     }
 
-    fn prepare_run(&mut self) -> Result<(), Problem> {
+    async fn prepare_run(&mut self) -> Result<(), Problem> {
         let bug = || {
             Problem::before_writing(Side::Bug, "the validated plan is gone", "start without a plan", "Validate again.")
         };
@@ -336,16 +349,20 @@ impl Runner {
         let validated = self.desk.validated.take().ok_or_else(bug)?;
         let clusters = validated.clusters.ok_or_else(bug)?;
         let dialect = validated.dialect.ok_or_else(bug)?;
+        let seen_as: Vec<String> = validated.report.seen_by(Side::Destination).map(String::from).collect();
         let folder = create_folder(&self.settings.state_root, &plan.name)?;
         plan.name = name_of(&folder);
         self.desk.plan = Some(plan.clone());
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
-        record.put_plan(&plan, dialect, &bson::Uuid::new())?;
+        record.put_plan(&plan, dialect, &bson::Uuid::new(), &seen_as)?;
         self.record = Some(record.clone());
         self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
-        let context = self.context(&plan, clusters, dialect, record);
-        self.run = Some(Run::new(plan, context, self.outcomes.0.clone(), 0));
+        let (source, operator) = clusters;
+        let account = migration_user::open(&plan.name, &operator, &plan.destination, &seen_as).await;
+        self.events.record(Severity::Info, "user", account.note);
+        let context = self.context(&plan, (source, account.destination), dialect, record);
+        self.run = Some(Run::new(plan, context, account.user, self.outcomes.0.clone(), 0));
         Ok(())
     }
 
@@ -577,13 +594,21 @@ impl Runner {
     fn validate(&mut self, plan: Plan) {
         self.desk.cancel.cancel();
         self.desk.cancel = self.cancel.child_token();
-        self.desk.validated = None;
+        let previous = self.desk.validated.take().filter(|_| self.desk.keeps_results);
         self.desk.plan = Some(plan.clone());
-        self.desk.report.send_replace(Some(ValidationReport::waiting()));
+        if previous.is_none() {
+            self.desk.report.send_replace(Some(ValidationReport::waiting()));
+        }
         let (report, finished, cancel) =
             (self.desk.report.clone(), self.desk.finished.0.clone(), self.desk.cancel.clone());
         tokio::spawn(async move {
-            let validation = validate::run(&plan, |checks| drop(report.send_replace(Some(checks.clone()))), &cancel);
+            let publish = |checks: &ValidationReport| drop(report.send_replace(Some(checks.clone())));
+            let validation = async {
+                match previous {
+                    Some(previous) => validate::run_again(&plan, previous, publish, &cancel).await,
+                    None => validate::run(&plan, publish, &cancel).await,
+                }
+            };
             tokio::select! {
                 () = cancel.cancelled() => {}
                 validated = validation => drop(finished.send(validated).await),

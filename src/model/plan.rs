@@ -26,6 +26,8 @@ pub enum PasswordFrom {
     File(PathBuf),
     /// An environment variable.
     Env(String),
+    /// A credential that systemd passes, by its name.
+    Credential(String),
 }
 
 /// How to reach one cluster.
@@ -43,8 +45,28 @@ pub struct Endpoint {
     pub auth_source: Option<String>,
     /// Encryption in transit.
     pub tls: Tls,
+    /// Certificate chain and private key (PEM) for a server that asks its clients for one. Without a user name it is
+    /// the login too (X.509). Only in memory.
+    pub client_certificate: Option<Secret>,
+    /// Where that was read from; `None` when it was pasted.
+    pub client_certificate_from: Option<PathBuf>,
     /// True: never discover other members, talk to the given host alone.
     pub direct: bool,
+}
+
+/// What a restart is given again to sign in to one cluster. Only in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// The password.
+    pub password: Option<Secret>,
+    /// Certificate chain and private key (PEM).
+    pub client_certificate: Option<Secret>,
+}
+
+impl From<&Endpoint> for Secrets {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self { password: endpoint.password.clone(), client_certificate: endpoint.client_certificate.clone() }
+    }
 }
 
 impl Endpoint {
@@ -57,6 +79,8 @@ impl Endpoint {
             password_from: None,
             auth_source: None,
             tls: Tls::Off,
+            client_certificate: None,
+            client_certificate_from: None,
             direct: false,
         }
     }

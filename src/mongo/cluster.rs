@@ -1,5 +1,6 @@
 //! A connected replica set: the client plus what `hello` and `buildInfo` said about it.
 
+use super::memory_file::MemoryFile;
 use crate::model::{Optime, Side};
 use bson::{RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 use std::{fmt, sync::Arc};
@@ -48,8 +49,8 @@ pub struct Cluster {
     pub hosts: Vec<String>,
     /// The primary at the time of connecting.
     pub primary: Option<String>,
-    /// The private authority's certificates as the file that the driver reads; removed with the last clone.
-    pub ca_file: Option<Arc<tempfile::TempPath>>,
+    /// Certificates and key as the files that the driver reads; gone with the last clone.
+    pub tls_files: Arc<Vec<MemoryFile>>,
 }
 
 /// What a primary says about its newest write (`hello.lastWrite`; needs no privilege, OPLOG.md section D).

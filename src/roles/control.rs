@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{
     config,
-    model::{Command, Plan, Problem, Refusal, Side, Snapshot},
+    model::{Command, Plan, Problem, Refusal, Secrets, Side, Snapshot},
     secret::Secret,
     session::{
         Client,
         launch::{self, Launch},
-        protocol::Passwords,
+        protocol::Logins,
         remote,
     },
     store::{self, StoredEndpoint, Summary},
@@ -82,14 +82,39 @@ pub async fn take_up(summary: &Summary, plan: Option<Plan>) -> Result<Client, Pr
     if summary.phase.is_over() {
         return Err(find::no_engine(summary));
     }
-    let given = plan.map(|plan| (plan.source.password, plan.destination.password));
+    let given = plan.map(|plan| (Secrets::from(&plan.source), Secrets::from(&plan.destination)));
     let (source, destination) = given.unwrap_or_default();
-    let passwords = Passwords {
-        source: password(&summary.plan.source, source, "source").await?,
-        destination: password(&summary.plan.destination, destination, "destination").await?,
+    let logins = Logins {
+        source: secrets(&summary.plan.source, source, "source").await?,
+        destination: secrets(&summary.plan.destination, destination, "destination").await?,
     };
-    let socket = launch::launch(&Launch::Resume { folder: summary.folder.clone(), passwords }).await?;
+    let socket = launch::launch(&Launch::Resume { folder: summary.folder.clone(), logins }).await?;
     remote::attach(&socket, find::caller(false, true)).await
+}
+
+/// A client certificate is read where the first plan said; a pasted one has to come with a plan.
+async fn secrets(endpoint: &StoredEndpoint, given: Secrets, side: &'static str) -> Result<Secrets, Problem> {
+    let problem = |why: String| {
+        let fix = "Give a plan that says where it is (client_certificate_file): mongoferry resume NAME --plan P.toml";
+        Problem {
+            written: String::new(),
+            ..Problem::before_writing(
+                Side::Host,
+                format!("the client certificate of the {side} is needed again"),
+                why,
+                fix,
+            )
+        }
+    };
+    let client_certificate = match (given.client_certificate, &endpoint.client_certificate_from) {
+        (Some(given), _) => Some(given),
+        (None, Some(path)) => Some(config::read_client_certificate(path).map_err(problem)?),
+        (None, None) if endpoint.has_client_certificate => {
+            return Err(problem("it was pasted and is not kept anywhere".into()));
+        }
+        (None, None) => None,
+    };
+    Ok(Secrets { password: password(endpoint, given.password, side).await?, client_certificate })
 }
 
 /// From the plan that was given, from where the first plan said, else from the operator.

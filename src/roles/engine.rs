@@ -43,12 +43,12 @@ pub async fn play() -> anyhow::Result<u8> {
 async fn begin(order: Launch) -> Result<Hosted, Problem> {
     match order {
         Launch::Fresh => Hosted::fresh(None).await,
-        Launch::Resume { folder, passwords } => {
+        Launch::Resume { folder, logins } => {
             let summary = store::summary(&folder)?.ok_or_else(|| {
                 let what = format!("there is no migration in {}", folder.display());
                 Problem::before_writing(Side::Host, what, "its summary is not there", "Look at \"mongoferry list\".")
             })?;
-            let plan = summary.plan.with_passwords(passwords.source, passwords.destination);
+            let plan = summary.plan.with_secrets(logins.source, logins.destination);
             Hosted::resumed(&folder, plan).await
         }
     }

@@ -42,7 +42,7 @@ pub async fn play(path: &Path, settings: Settings, resume: bool) -> anyhow::Resu
 async fn unfinished(plan: &Plan) -> Result<Option<Hosted>, Problem> {
     let of_plan = |summary: &store::Summary| summary.plan.name == plan.name && !summary.phase.is_over();
     let Some(found) = store::list(&paths::state_root()?).into_iter().find(of_plan) else { return Ok(None) };
-    let plan = found.plan.with_passwords(plan.source.password.clone(), plan.destination.password.clone());
+    let plan = found.plan.with_secrets((&plan.source).into(), (&plan.destination).into());
     Hosted::resumed(&found.folder, plan).await.map(Some)
 }
 

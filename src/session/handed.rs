@@ -5,25 +5,35 @@
 //! the engine sends holds no type from here, so the compiler refuses a secret on the way back.
 
 use crate::{
-    model::{Command, Endpoint, Options, PasswordFrom, Plan, Tls, command::Consent},
+    model::{Command, Endpoint, Options, PasswordFrom, Plan, Secrets, Tls, command::Consent},
     secret::Secret,
 };
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A command with the secrets that it needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Handed(#[serde(with = "CommandDef")] pub Command);
 
-/// Passwords that are given to an engine which takes up a migration.
+/// What an engine that takes up a migration is given to sign in to both clusters.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Passwords {
+pub struct Logins {
     /// Of the source.
-    #[serde(with = "secret")]
-    pub source: Option<Secret>,
+    #[serde(with = "SecretsDef")]
+    pub source: Secrets,
     /// Of the destination.
+    #[serde(with = "SecretsDef")]
+    pub destination: Secrets,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Secrets", deny_unknown_fields)]
+struct SecretsDef {
     #[serde(with = "secret")]
-    pub destination: Option<Secret>,
+    password: Option<Secret>,
+    #[serde(with = "secret")]
+    client_certificate: Option<Secret>,
 }
 
 mod secret {
@@ -85,6 +95,9 @@ struct EndpointDef {
     password_from: Option<PasswordFrom>,
     auth_source: Option<String>,
     tls: Tls,
+    #[serde(with = "secret")]
+    client_certificate: Option<Secret>,
+    client_certificate_from: Option<PathBuf>,
     direct: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The start of an engine in a process of its own: the same binary, in its own session, without a terminal. What it needs,
 //! passwords included, goes through an inherited pipe, never through arguments, environment or disk.
 
-use super::protocol::{MOST_ASKED, Passwords, read_frame, write_frame};
+use super::protocol::{Logins, MOST_ASKED, read_frame, write_frame};
 use crate::model::{Problem, Side};
 use rustix::{fs::Mode, process};
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,8 @@ pub enum Launch {
     Resume {
         /// Folder in the state root.
         folder: PathBuf,
-        /// Passwords of its plan.
-        passwords: Passwords,
+        /// The secrets of its plan.
+        logins: Logins,
     },
 }
 

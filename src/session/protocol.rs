@@ -1,7 +1,7 @@
 //! What crosses the socket: frames of a length and one JSON value, bounded before a byte of them is kept.
 
 use super::handed::Handed;
-pub use super::handed::Passwords;
+pub use super::handed::Logins;
 use crate::model::{Command, Event, Refusal, Snapshot};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{io, time::Duration};

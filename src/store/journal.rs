@@ -15,6 +15,9 @@ const FILE: &str = "journal.redb";
 /// Memory that the database may use.
 const CACHE_BYTES: usize = 8 << 20;
 
+/// Key and value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// The tables. Keys and values are bytes; what they hold is the writer's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
@@ -183,7 +186,7 @@ impl Journal {
     }
 
     /// Every row of a table, by key.
-    pub fn rows(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Problem> {
+    pub fn rows(&self, table: Table) -> Result<Vec<Row>, Problem> {
         self.with("read", |database| {
             let transaction = database.begin_read().map_err(redb::Error::from)?;
             let rows = match transaction.open_table(table.definition()) {

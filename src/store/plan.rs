@@ -1,10 +1,8 @@
 //! A plan as it is written to disk: everything but the passwords.
 
-use crate::{
-    model::{Endpoint, Options, PasswordFrom, Plan, Tls},
-    secret::Secret,
-};
+use crate::model::{Endpoint, Options, PasswordFrom, Plan, Secrets, Tls};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A plan without its passwords.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +32,10 @@ pub struct StoredEndpoint {
     pub auth_source: Option<String>,
     /// Encryption in transit, with the certificates of a private authority.
     pub tls: Tls,
+    /// A client certificate has to be given again, unless `client_certificate_from` says where it is.
+    pub has_client_certificate: bool,
+    /// Where certificate and key can be read.
+    pub client_certificate_from: Option<PathBuf>,
     /// Talk to the given host alone.
     pub direct: bool,
 }
@@ -47,21 +49,25 @@ impl From<&Endpoint> for StoredEndpoint {
             password_from: endpoint.password_from.clone(),
             auth_source: endpoint.auth_source.clone(),
             tls: endpoint.tls.clone(),
+            has_client_certificate: endpoint.client_certificate.is_some(),
+            client_certificate_from: endpoint.client_certificate_from.clone(),
             direct: endpoint.direct,
         }
     }
 }
 
 impl StoredEndpoint {
-    /// The endpoint, with its password given again.
-    pub fn with_password(self, password: Option<Secret>) -> Endpoint {
+    /// The endpoint, with its secrets given again.
+    pub fn with_secrets(self, secrets: Secrets) -> Endpoint {
         Endpoint {
             uri: self.uri,
             username: self.username,
-            password,
+            password: secrets.password,
             password_from: self.password_from,
             auth_source: self.auth_source,
             tls: self.tls,
+            client_certificate: secrets.client_certificate,
+            client_certificate_from: self.client_certificate_from,
             direct: self.direct,
         }
     }
@@ -79,12 +85,12 @@ impl From<&Plan> for StoredPlan {
 }
 
 impl StoredPlan {
-    /// The plan, with the passwords of source and destination given again.
-    pub fn with_passwords(self, source: Option<Secret>, destination: Option<Secret>) -> Plan {
+    /// The plan, with the secrets of source and destination given again.
+    pub fn with_secrets(self, source: Secrets, destination: Secrets) -> Plan {
         Plan {
             name: self.name,
-            source: self.source.with_password(source),
-            destination: self.destination.with_password(destination),
+            source: self.source.with_secrets(source),
+            destination: self.destination.with_secrets(destination),
             options: self.options,
         }
     }
@@ -93,6 +99,7 @@ impl StoredPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     #[test]
     fn a_password_is_never_written() {
@@ -112,7 +119,10 @@ mod tests {
         assert!(!text.contains("hunter2"), "{text}");
         let stored: StoredPlan = serde_json::from_str(&text).unwrap();
         assert!(stored.source.has_password && !stored.destination.has_password);
-        let again = stored.with_passwords(Some(Secret::new("again".into())), None);
+        let again = stored.with_secrets(
+            Secrets { password: Some(Secret::new("again".into())), ..Secrets::default() },
+            Secrets::default(),
+        );
         assert_eq!(again.source.password_from, Some(PasswordFrom::Env("SRC".into())));
         assert_eq!(again.source.password.unwrap().expose(), "again");
     }

@@ -63,9 +63,8 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
             Vec::new()
         }
         Message::Measured(addresses) => {
+            model.screens.connect.set_addresses(addresses.clone());
             model.screens.prepare.take_addresses(addresses);
-            let allow_from = model.screens.prepare.allow_from();
-            model.screens.connect.set_allow_from(allow_from);
             Vec::new()
         }
     }

@@ -85,10 +85,6 @@ impl Ferry {
         Self { child, said, readers }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub fn snapshot(&self) -> Value {
         self.said.lock().unwrap().snapshot.clone()
     }
@@ -188,7 +184,7 @@ impl Ferry {
 
     /// Resident memory now, bytes.
     pub fn rss(&self) -> u64 {
-        let status = std::fs::read_to_string(Path::new("/proc").join(self.pid().to_string()).join("status"));
+        let status = std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status"));
         let line = status.unwrap_or_default();
         let line = line.lines().find_map(|line| line.strip_prefix("VmRSS:")).map(str::trim).map(str::to_string);
         line.and_then(|line| line.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) * 1024

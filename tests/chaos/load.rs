@@ -58,10 +58,6 @@ impl Load {
         Self { stop, rounds, task }
     }
 
-    pub fn rounds(&self) -> i32 {
-        self.rounds.load(Ordering::Relaxed)
-    }
-
     pub async fn stop(self) -> i32 {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap();

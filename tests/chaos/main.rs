@@ -4,14 +4,22 @@
 //! The short form runs with the other tests. `MONGOFERRY_CHAOS_ROUNDS=50` makes every loop longer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../validate/certificates.rs"]
+#[allow(dead_code)]
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod elections;
 mod ferry;
+#[path = "../validate/guarded.rs"]
+#[allow(dead_code)]
+mod guarded;
 mod kills;
 mod load;
 mod network;
+mod pauses;
 mod proxy;
+mod short_oplog;
 
 /// How many faults each loop makes: `short` in the short form.
 fn rounds(short: u32) -> u32 {

@@ -154,7 +154,7 @@ pub struct Resume {
 pub fn create(folder: &Path, limit: u64) -> Result<Spool, Problem> {
     let failed = |error: std::io::Error| problem(folder, "created", &error);
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
         _ => open(folder, limit, Resume::default()),
     }
 }

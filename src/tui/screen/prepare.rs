@@ -93,7 +93,8 @@ impl State {
 
     /// The addresses for a firewall rule, comma separated; empty when not measured or without a route.
     pub fn allow_from(&self) -> String {
-        let ips = self.addresses.iter().flatten().map(|address| address.ip.to_string());
+        let used = self.addresses.iter().flatten().filter(|address| address.is_used());
+        let ips = used.map(|address| address.ip.to_string());
         ips.collect::<Vec<_>>().join(", ")
     }
 
@@ -236,7 +237,13 @@ fn item_lines(at: usize, view: &View<'_>, state: &State, columns: usize) -> Vec<
             lines.push(more("none found: this host has no route".into()));
         }
         (Item::Firewall, Some(addresses)) => {
-            lines.extend(addresses.iter().take(3).map(|address| more(format!("{}  {}", address.ip, address.note))));
+            lines.extend(
+                addresses
+                    .iter()
+                    .filter(|address| address.is_used())
+                    .take(3)
+                    .map(|address| more(format!("{}  {}", address.ip, address.note))),
+            );
             lines.push(more("(behind a NAT the source sees another address)".into()));
         }
         (Item::KeepRunning, _) if state.is_detached => {
