@@ -115,7 +115,7 @@ async fn leaving_asks_for_nothing_before_the_start_and_prints_one_line() {
 }
 
 #[test]
-fn without_a_terminal_the_wizard_says_what_to_do() {
+fn without_a_terminal_the_wizard_goes_on_in_plain_lines_and_says_so() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_mongoferry"))
         .env("MONGOFERRY_HOME", tempfile::tempdir().unwrap().path())
         .stdin(std::process::Stdio::null())
@@ -123,5 +123,6 @@ fn without_a_terminal_the_wizard_says_what_to_do() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("needs a terminal") && said.contains("mongoferry run --plan"), "{said}");
+    assert!(said.contains("needs a terminal") && said.contains("--plain"), "{said}");
+    assert!(said.contains("the input ended; nothing was started"), "{said}");
 }
