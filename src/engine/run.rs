@@ -2,22 +2,22 @@
 //!
 //! Every task takes what it needs, works, and hands it back with its [`Outcome`]; nothing is shared behind a lock.
 
+mod sync;
+
 use super::{
-    again,
     checkpoint::Checkpointer,
     cleanup, clear, connect_info,
     context::Context,
-    copy,
     dirty::DirtySet,
-    fetch::{self, FetchEnd},
+    fetch::FetchEnd,
     finalize,
     follow::Follower,
     index, lag, lease, metadata,
     migration_user::{Account, MigrationUser},
-    record::{Position, Record, Start},
+    record::Position,
     registry::Registry,
     retry::{Halt, retry},
-    spool::{self, Resume, Spool, SpoolKeeper, SpoolReader},
+    spool::{SpoolKeeper, SpoolReader},
     verify::{Target, Verifier},
     view::{ApplyView, FetchView, InitialSyncView, StepsView},
 };
@@ -30,9 +30,16 @@ use crate::{
     mongo::{Cluster, Namespace},
     oplog::Dialect,
 };
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
-use tokio::sync::{mpsc, watch};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use sync::{Tail, initial_sync, taken_up};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
+
+/// How long a start waits for the lease.
+const LEASE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a task hands back.
 #[derive(Debug)]
@@ -46,7 +53,7 @@ pub enum Outcome {
     /// Both clusters answer after a restart.
     Reconnected(Result<Box<Reconnected>, Halt>),
     /// The lease on the destination is held, or another one has it.
-    Leased(Result<(), Halt>),
+    Leased(Result<String, Halt>),
     /// Somebody else took the lease.
     LeaseLost(Halt),
     /// The spool and the collections are there again after a restart.
@@ -200,19 +207,32 @@ impl Run {
         }
     }
 
-    /// Takes the lease on the destination, then keeps it.
-    pub fn take_lease(&self, owner: String) {
+    /// Takes the lease on the destination before the start is answered: who is refused has written nothing.
+    pub async fn lease_at_start(&self, owner: &str) -> Result<(), Problem> {
+        let why = match timeout(LEASE_PATIENCE, lease::take(&self.context, owner, &self.plan.name)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Halt::Problem(problem))) => return Err(*problem),
+            Ok(Err(Halt::Cancelled)) => "the engine is ending".into(),
+            Err(_) => format!("no answer within {} s", LEASE_PATIENCE.as_secs()),
+        };
+        let (what, fix) = ("the lease on the destination cannot be taken", "Validate again, then start.");
+        Err(Problem::before_writing(Side::Destination, what, why, fix))
+    }
+
+    /// Keeps the lease that was taken.
+    pub fn keep_lease(&self, owner: String) {
         let (context, machine, outcomes) = (self.context.clone(), self.machine.subscribe(), self.outcomes.clone());
         let name = self.plan.name.clone();
         tokio::spawn(async move {
-            let taken = lease::take(&context, &owner, &name).await;
-            let is_held = taken.is_ok();
-            let _ = outcomes.send(Outcome::Leased(taken)).await;
-            if is_held {
-                let halt = lease::keep(context, owner, name, machine).await;
-                let _ = outcomes.send(Outcome::LeaseLost(halt)).await;
-            }
+            let halt = lease::keep(context, owner, name, machine).await;
+            let _ = outcomes.send(Outcome::LeaseLost(halt)).await;
         });
+    }
+
+    /// After a restart: takes the lease, however long the destination does not answer.
+    pub fn take_lease(&self, owner: String) {
+        let (context, name) = (self.context.clone(), self.plan.name.clone());
+        self.spawn(async move { Outcome::Leased(lease::take(&context, &owner, &name).await.map(|()| owner)) });
     }
 
     /// Waits for the last checkpoint, after the tasks were cancelled.
@@ -439,126 +459,6 @@ impl Run {
     fn spool_folder(&self) -> PathBuf {
         self.context.record.folder().join("spool")
     }
-}
-
-/// What fetching needs.
-struct Tail {
-    context: Context,
-    spool_folder: PathBuf,
-    view: watch::Sender<FetchView>,
-    keeper: watch::Sender<Option<SpoolKeeper>>,
-    apply: watch::Sender<ApplyView>,
-    outcomes: mpsc::Sender<Outcome>,
-}
-
-impl Tail {
-    /// Opens the spool, begins to fetch or goes on with it, and hands out the reading end.
-    async fn begin(self, from: Optime, position: Option<Position>) -> Result<SpoolReader, Halt> {
-        let (folder, limit) = (self.spool_folder.clone(), self.context.options.spool_limit);
-        let resume = position.map(|position| Resume { read_from: position.read_from(), applied: position.applied });
-        let open = move |_: &Record| match resume {
-            None => spool::create(&folder, limit),
-            Some(resume) => spool::open(&folder, limit, resume),
-        };
-        let Spool { writer, reader, keeper, mark, counted } = self.context.journal("opening the spool", open).await?;
-        self.keeper.send_replace(Some(keeper.clone()));
-        if let Some(position) = position {
-            let (before, entries) = counted;
-            let filter = &self.context.options.filter;
-            let applied = before + fetch::count_until(&entries, position.applied, from, filter);
-            self.apply.send_modify(|view| view.ops_applied = applied);
-        }
-        let (context, view, outcomes) = (self.context, self.view, self.outcomes);
-        tokio::spawn(async move {
-            let sink = fetch::Sink { writer, keeper, mark };
-            let Err(end) = fetch::fetch(&context, from, sink, view).await;
-            let _ = outcomes.send(Outcome::FetchEnded(end)).await;
-        });
-        Ok(reader)
-    }
-}
-
-async fn initial_sync(
-    context: Context,
-    tail: Tail,
-    view: watch::Sender<InitialSyncView>,
-    comparing: watch::Sender<Verification>,
-) -> Result<Copied, Halt> {
-    let Context { source, events, cancel, options, .. } = &context;
-    if context.journal("reading the journal", Record::is_again).await? {
-        return compared(context, tail, view, comparing).await;
-    }
-    let known = context.journal("reading the journal", Record::start).await?;
-    let position = known.as_ref().map(|_| Position::default());
-    let Start { apply_from } = match known {
-        Some(start) => start,
-        None => {
-            let what = "reading the oplog's newest position";
-            let apply_from = retry(Side::Source, what, events, cancel, || fetch::start_position(source)).await?;
-            let start = Start { apply_from };
-            let kept = start.clone();
-            context.journal("writing the journal", move |record| record.put_start(&kept)).await?;
-            start
-        }
-    };
-    let reader = tail.begin(apply_from, position).await?;
-    let catalog = match context.journal("reading the journal", Record::catalog).await? {
-        Some(catalog) => catalog,
-        None => {
-            let read = || crate::mongo::catalog::read(source, &options.filter);
-            let catalog = Arc::new(retry(Side::Source, "reading the catalog", events, cancel, read).await?);
-            let kept = catalog.clone();
-            context.journal("writing the catalog", move |record| record.put_catalog(&kept)).await?;
-            Arc::unwrap_or_clone(catalog)
-        }
-    };
-    let registry = copy::copy(&context, &catalog, &view).await?;
-    let kept = registry.clone();
-    context.journal("writing the collections", move |record| record.put_copied(&kept, apply_from)).await?;
-    Ok(Copied { registry, reader, position: Position { applied: apply_from, ..Position::default() }, intent: None })
-}
-
-/// The copy when something is there that only has to be compared.
-async fn compared(
-    context: Context,
-    tail: Tail,
-    view: watch::Sender<InitialSyncView>,
-    comparing: watch::Sender<Verification>,
-) -> Result<Copied, Halt> {
-    let Context { source, events, cancel, options, .. } = &context;
-    let known = context.journal("reading the collections", Record::registry).await?.unwrap_or_default();
-    let what = "reading the oplog's newest position";
-    let apply_from = retry(Side::Source, what, events, cancel, || fetch::start_position(source)).await?;
-    let reader = tail.begin(apply_from, None).await?;
-    let read = || crate::mongo::catalog::read(source, &options.filter);
-    let catalog = retry(Side::Source, "reading the catalog", events, cancel, read).await?;
-    let registry = again::compare_and_repair(&context, (&known, &catalog), &view, &comparing).await?;
-    let kept = registry.clone();
-    context.journal("writing the collections", move |record| record.put_copied(&kept, apply_from)).await?;
-    Ok(Copied { registry, reader, position: Position { applied: apply_from, ..Position::default() }, intent: None })
-}
-
-async fn taken_up(context: Context, tail: Tail) -> Result<Copied, Halt> {
-    let start = context.journal("reading the journal", Record::start).await?;
-    let registry = context.journal("reading the collections", Record::registry).await?;
-    let intent = context.journal("reading the journal", Record::intent).await?;
-    let (Some(start), Some(registry)) = (start, registry) else {
-        return Err(Problem {
-            side: Side::Bug,
-            what: "the journal does not hold the collections".into(),
-            why: format!(
-                "the copy never ended, and yet the migration in {} is past it",
-                context.record.folder().display()
-            ),
-            fix: "Please report this with the log.".into(),
-            retry_helps: false,
-            written: "The source is untouched; the destination keeps what was copied so far.".into(),
-        }
-        .into());
-    };
-    let position = context.record.position();
-    let reader = tail.begin(start.apply_from, Some(position)).await?;
-    Ok(Copied { registry, reader, position, intent })
 }
 
 async fn keep_registry(context: &Context, registry: &Registry) -> Result<(), Halt> {

@@ -255,13 +255,7 @@ impl Runner {
             return Err(Refusal::Problem(Box::new(problem)));
         }
         self.keep();
-        if start {
-            self.waiting = effects;
-            self.after_lease = AfterLease::Work;
-            self.take_lease();
-        } else {
-            self.carry_out(effects);
-        }
+        self.carry_out(effects);
         Ok(())
     }
 
@@ -270,15 +264,16 @@ impl Runner {
             Problem::before_writing(Side::Bug, "the validated plan is gone", "start without a plan", "Validate again.")
         };
         let mut plan = self.desk.plan.clone().ok_or_else(bug)?;
-        let validated = self.desk.validated.take().ok_or_else(bug)?;
-        let clusters = validated.clusters.ok_or_else(bug)?;
+        let validated = self.desk.validated.as_ref().ok_or_else(bug)?;
+        let clusters = validated.clusters.clone().ok_or_else(bug)?;
         let dialect = validated.dialect.ok_or_else(bug)?;
         let seen_as: Vec<String> = validated.report.seen_by(Side::Destination).map(String::from).collect();
         let folder = create_folder(&self.settings.state_root, &plan.name)?;
         plan.name = name_of(&folder);
         self.desk.plan = Some(plan.clone());
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
-        record.put_plan(&plan, dialect, &bson::Uuid::new(), &seen_as)?;
+        let owner = bson::Uuid::new();
+        record.put_plan(&plan, dialect, &owner, &seen_as)?;
         self.record = Some(record.clone());
         self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
@@ -286,7 +281,18 @@ impl Runner {
         let account = migration_user::open(&plan.name, &operator, &plan.destination, &seen_as).await;
         self.events.record(Severity::Info, "user", account.note);
         let context = self.context(&plan, (source, account.destination), dialect, record);
-        self.run = Some(Run::new(plan, context, account.user, self.outcomes.0.clone(), 0));
+        let mut run = Run::new(plan, context, account.user, self.outcomes.0.clone(), 0);
+        if let Err(problem) = run.lease_at_start(&owner.to_string()).await {
+            self.run_cancel.cancel();
+            run.ended().await;
+            self.record = None;
+            // Nothing was started: nothing of it is listed.
+            let _ = std::fs::remove_dir_all(&folder);
+            return Err(problem);
+        }
+        run.keep_lease(owner.to_string());
+        self.run = Some(run);
+        self.desk.validated = None;
         Ok(())
     }
 
@@ -352,7 +358,7 @@ impl Runner {
                 self.happened(Event::Indexed { failed });
             }
             Outcome::Reconnected(Ok(reconnected)) => self.reconnected(*reconnected),
-            Outcome::Leased(Ok(())) => self.leased(),
+            Outcome::Leased(Ok(owner)) => self.leased(owner),
             Outcome::TakenUp(Ok(copied)) => {
                 self.indexed = Some(copied.registry.clone());
                 if let Some(run) = &mut self.run {

@@ -24,8 +24,8 @@ async fn a_network_that_cuts_stalls_and_slows() {
     let mut ferry = Ferry::start(&home);
     ferry.wait_for_phase(&["copying"]);
     let mut survived: BTreeMap<String, u32> = BTreeMap::new();
-    for round in 0..rounds(8) {
-        if round == rounds(8) / 2 {
+    for round in 0..rounds(6) {
+        if round == rounds(6) / 2 {
             // The other half of the faults behind the copy.
             ferry.wait_for_phase(&["following", "ready"]);
         }

@@ -15,6 +15,7 @@ async fn fill(collection: &Collection<Document>, count: i32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn start_status_cutover_report() {
+    let _turn = crate::turn().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     let orders = source.database("shop").collection::<Document>("orders");
@@ -110,6 +111,7 @@ fn detached(pid: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_start_says_so_and_leaves_no_engine() {
+    let _turn = crate::turn().await;
     let home = Home::new();
     let nowhere = home.plan("lost", "mongodb://127.0.0.1:1/?directConnection=true", "mongodb://127.0.0.1:2/", "");
     let said = home.fails(&["start", "--plan", nowhere.to_str().unwrap()], 2);

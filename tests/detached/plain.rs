@@ -8,6 +8,7 @@ use bson::{Document, doc};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dumb_terminal_walks_the_whole_way_in_lines() {
+    let _turn = crate::turn().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     source.database("shop").collection::<Document>("orders").insert_one(doc! { "_id": 1 }).await.unwrap();
@@ -20,15 +21,16 @@ async fn a_dumb_terminal_walks_the_whole_way_in_lines() {
     terminal.wait_for("plain lines");
     terminal.wait_for("READY");
     terminal.send("cutover\r");
-    terminal.wait_for("step");
+    terminal.wait_for("stop your application");
     home.wait("orders", "a quiet source", |status| status["source_quiet_ms"].as_u64() >= Some(2_000));
     terminal.send("continue\r");
     terminal.wait_for("DONE");
     compare::assert_identical(&source, &destination).await;
 }
 
-#[test]
-fn the_first_question_is_a_line() {
+#[tokio::test]
+async fn the_first_question_is_a_line() {
+    let _turn = crate::turn().await;
     let home = Home::new();
     let environment = [("MONGOFERRY_HOME", home.text())];
     let mut terminal = Terminal::start(&["--plain"], &environment, 100, 40);

@@ -43,6 +43,7 @@ fn throw(socket: &Path, bytes: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_frames_do_no_harm() {
+    let _turn = crate::turn().await;
     let pair = common::pair().await;
     let source = pair.source.client().await.unwrap();
     source.database("shop").collection::<Document>("orders").insert_one(doc! { "_id": 1 }).await.unwrap();

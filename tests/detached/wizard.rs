@@ -8,6 +8,7 @@ use bson::{Document, doc};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wizard_that_started_it_is_killed_and_another_one_cuts_over() {
+    let _turn = crate::turn().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     let orders = source.database("shop").collection::<Document>("orders");
@@ -54,6 +55,7 @@ async fn the_wizard_that_started_it_is_killed_and_another_one_cuts_over() {
 /// The engine is killed: the wizard says so with the old values marked, and goes on when it was taken up again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_dies_is_missed_and_found_again() {
+    let _turn = crate::turn().await;
     let pair = common::pair().await;
     let source = pair.source.client().await.unwrap();
     let orders = source.database("shop").collection::<Document>("orders");
@@ -67,7 +69,7 @@ async fn an_engine_that_dies_is_missed_and_found_again() {
     signal(home.engine(), "-KILL");
     terminal.wait_for("engine lost");
     home.wait_for_engines(0);
-    assert!(home.ok(&["list"]).contains("gone"), "{}", home.ok(&["list"]));
+    assert!(home.ok(&["list"]).contains("GONE; mongoferry resume orders"), "{}", home.ok(&["list"]));
     orders.insert_one(doc! { "_id": "while nobody looked" }).await.unwrap();
     home.ok(&["resume", "orders"]);
     terminal.wait_until("the engine again", |screen| screen.contains("engine ok") && screen.contains("IN SYNC"));

@@ -62,7 +62,10 @@ impl Runner {
         }
     }
 
-    pub(super) fn leased(&mut self) {
+    pub(super) fn leased(&mut self, owner: String) {
+        if let Some(run) = &self.run {
+            run.keep_lease(owner);
+        }
         match (self.after_lease, &self.run) {
             (AfterLease::TakeUp, Some(run)) => run.take_up(),
             _ => self.take_up_work(),
