@@ -25,6 +25,9 @@ pub struct Look {
     /// Colours of the wizard: the terminal's own 16, or none.
     #[arg(long, value_enum, global = true)]
     pub theme: Option<ThemeChoice>,
+    /// The same steps as plain lines, for dumb terminals and screen readers.
+    #[arg(long, global = true)]
+    pub plain: bool,
 }
 
 /// `--glyphs`.
@@ -74,7 +77,108 @@ pub enum Verb {
         /// Go on although validation gave warnings (they are printed and kept in the report).
         #[arg(long)]
         accept_warnings: bool,
+        /// Go on with the unfinished migration of that name when there is one; otherwise start.
+        #[arg(long)]
+        resume: bool,
     },
+    /// Validate a plan and start it in a process of its own; prints the migration's name when it runs.
+    Start {
+        /// The plan file.
+        #[arg(long, value_name = "P.toml")]
+        plan: PathBuf,
+        /// Go on although validation gave warnings (they are printed and kept in the report).
+        #[arg(long)]
+        accept_warnings: bool,
+    },
+    /// Open the wizard on a migration.
+    Attach {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+        /// Only watch: every command is refused by the engine.
+        #[arg(long)]
+        watch: bool,
+        /// One JSON object per line instead of the wizard.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the migrations of this host.
+    List {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show where a migration is.
+    Status {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Go on printing whenever it changes, until the migration is over.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Stop syncing and keep the position.
+    Pause {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+    },
+    /// Go on after a pause, after the cutover window passed, or after the engine ended.
+    Resume {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+        /// The plan file, to read the passwords from when the engine has ended; otherwise they are read where the first
+        /// plan said, or asked for.
+        #[arg(long, value_name = "P.toml")]
+        plan: Option<PathBuf>,
+    },
+    /// "Extend time": add the plan's extend_by to the cutover window.
+    Extend {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+    },
+    /// Cut over: begin it or go on with it, and follow it to its end. Refused (exit 3) unless the gate is open.
+    Cutover(CutoverArgs),
+    /// End a migration for good; the destination keeps what it has.
+    Stop {
+        /// Its name, always: it is the consent.
+        name: String,
+    },
+    /// Remove what mongoferry keeps on this host for a migration that is over; the report stays.
+    Cleanup {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+        /// Remove the report too; the migration is not listed any more.
+        #[arg(long)]
+        forget: bool,
+    },
+    /// Wait for the verification of a migration and print its result. Exit 0: nothing differs, 1: something does.
+    Verify {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the report of a migration; while it is not over, what can be said so far.
+    Report {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+        /// Print the JSON report.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a bundle for a bug report: no passwords, and hosts, users and namespaces replaced by numbers.
+    Doctor {
+        /// Its name; may be left out when there is only one.
+        name: Option<String>,
+        /// Where to write it; by default into the current folder.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// The engine's process; started by the wizard and by `start`.
+    #[command(name = "engine", hide = true)]
+    Engine,
     /// Print a completion script.
     Completions {
         /// The shell.
@@ -91,6 +195,43 @@ pub struct DemoArgs {
     /// How many documents to load.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=50_000_000))]
     pub docs: u64,
+}
+
+/// `cutover`.
+#[derive(Debug, Clone, Args)]
+pub struct CutoverArgs {
+    /// Its name; may be left out when there is only one.
+    pub name: Option<String>,
+    /// Go on although the source is not known to be quiet; the drain is proven all the same.
+    #[arg(long)]
+    pub assume_stopped: bool,
+    /// Return as soon as the engine accepted, instead of following the cutover to its end.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Instead of beginning: what to do in the step where the cutover stands.
+    #[command(flatten)]
+    pub step: StepArgs,
+}
+
+/// What to do in the step where a cutover stands; one of them.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[group(multiple = false)]
+pub struct StepArgs {
+    /// Leave the cutover; syncing continues.
+    #[arg(long)]
+    pub back: bool,
+    /// Copy the documents again that differ, and check them once more.
+    #[arg(long)]
+    pub repair: bool,
+    /// Try the failed steps of finalizing again.
+    #[arg(long)]
+    pub retry: bool,
+    /// Open the destination although steps of finalizing failed; the report names them.
+    #[arg(long)]
+    pub accept_failed: bool,
+    /// Give up the rest of the verification; the report says so.
+    #[arg(long)]
+    pub skip_verification: bool,
 }
 
 /// `--cutover`.

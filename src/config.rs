@@ -6,7 +6,7 @@
 mod section;
 
 use crate::{
-    model::{Endpoint, NamespaceFilter, Options, Plan, Tls, Verify, filter::Pattern, units},
+    model::{Endpoint, NamespaceFilter, Options, PasswordFrom, Plan, Tls, Verify, filter::Pattern, units},
     pem,
     secret::Secret,
     uri,
@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 
 /// Largest plan, password or CA file that is read.
 const LARGEST_FILE: u64 = 1 << 20;
+/// A spool has to hold a few batches of 16 MB.
+const SMALLEST_SPOOL: u64 = 64_000_000;
 
 /// Why a plan cannot be used; one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,8 +103,19 @@ fn read_name(root: &Section<'_>) -> Result<String, ConfigError> {
 }
 
 fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
-    const KEYS: [&str; 9] =
-        ["host", "uri", "username", "password_file", "password_env", "auth_source", "tls", "ca_file", "direct"];
+    const KEYS: [&str; 11] = [
+        "host",
+        "uri",
+        "username",
+        "password_file",
+        "password_env",
+        "password_credential",
+        "auth_source",
+        "tls",
+        "ca_file",
+        "client_certificate_file",
+        "direct",
+    ];
     if section.has("password") {
         return Err(section.at(
             "password",
@@ -117,7 +130,8 @@ fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
         return Err(section.at("username", "the uri names a user too; keep one of them"));
     }
     let username = username.or(parts.username);
-    let given = read_password(section)?;
+    let password_from = password_origin(section)?;
+    let given = password_from.as_ref().map(|from| password(section, from)).transpose()?;
     if given.is_some() && parts.password.is_some() {
         return Err(section.at("uri", "the uri holds a password and the section names another; keep one of them"));
     }
@@ -136,7 +150,41 @@ fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
     }
     let auth_source = section.text("auth_source")?.map(String::from).or(parts.auth_source);
     let direct = section.flag("direct")?.unwrap_or(false);
-    Ok(Endpoint { uri: parts.uri, username, password, auth_source, tls, direct })
+    let client_certificate_from = client_certificate_origin(section, &tls)?;
+    let certificate = |path: &PathBuf| read_client_certificate(path).map_err(|why| section.at(CLIENT_CERTIFICATE, why));
+    let client_certificate = client_certificate_from.as_ref().map(certificate).transpose()?;
+    Ok(Endpoint {
+        uri: parts.uri,
+        username,
+        password,
+        password_from,
+        auth_source,
+        tls,
+        client_certificate,
+        client_certificate_from,
+        direct,
+    })
+}
+
+const CLIENT_CERTIFICATE: &str = "client_certificate_file";
+
+fn client_certificate_origin(section: &Section<'_>, tls: &Tls) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(file) = section.text(CLIENT_CERTIFICATE)? else { return Ok(None) };
+    if *tls == Tls::Off {
+        let why = "client_certificate_file is only used with TLS; set tls = \"private-ca\"";
+        return Err(section.at(CLIENT_CERTIFICATE, why));
+    }
+    let path = section.beside(file);
+    // A file that cannot be read is an error of its own.
+    read_text(&path)?;
+    Ok(Some(path))
+}
+
+/// Reads certificate chain and key where a plan says that they are.
+pub fn read_client_certificate(path: &Path) -> Result<Secret, String> {
+    let text = read_text(path).map_err(|error| error.to_string())?;
+    pem::inspect_identity(&text).map_err(|error| format!("{CLIENT_CERTIFICATE} {}: {error}", path.display()))?;
+    Ok(Secret::new(pem::with_lf(&text)))
 }
 
 fn read_address(section: &Section<'_>) -> Result<uri::Parts, ConfigError> {
@@ -187,32 +235,67 @@ fn read_tls(section: &Section<'_>, of_uri: Option<bool>) -> Result<Tls, ConfigEr
     }
 }
 
-fn read_password(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
-    match (section.text("password_file")?, section.text("password_env")?) {
-        (Some(_), Some(_)) => {
-            Err(section.at("password_env", "password_file and password_env are both given; keep one of them"))
-        }
-        (Some(file), None) => {
-            let path = section.beside(file);
-            let text = read_text(&path)?;
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            if line.is_empty() {
-                return Err(section.at("password_file", format!("password_file {} is empty", path.display())));
-            }
-            if line.contains('\n') {
-                let message =
-                    format!("password_file {} has several lines; it holds the password alone", path.display());
-                return Err(section.at("password_file", message));
-            }
-            Ok(Some(Secret::new(line.to_string())))
-        }
-        (None, Some(variable)) => match std::env::var(variable) {
-            Ok(value) if !value.is_empty() => Ok(Some(Secret::new(value))),
-            _ => Err(section.at("password_env", format!("the environment variable {variable} is not set"))),
-        },
-        (None, None) => Ok(None),
+fn password_origin(section: &Section<'_>) -> Result<Option<PasswordFrom>, ConfigError> {
+    const KEYS: [&str; 3] = ["password_file", "password_env", "password_credential"];
+    let mut given = KEYS.into_iter().filter(|key| section.has(key));
+    if let (Some(first), Some(second)) = (given.next(), given.next()) {
+        return Err(section.at(second, format!("{first} and {second} are both given; keep one of them")));
     }
+    if let Some(file) = section.text("password_file")? {
+        return Ok(Some(PasswordFrom::File(section.beside(file))));
+    }
+    if let Some(name) = section.text("password_credential")? {
+        return Ok(Some(PasswordFrom::Credential(name.to_string())));
+    }
+    Ok(section.text("password_env")?.map(|variable| PasswordFrom::Env(variable.to_string())))
+}
+
+fn password(section: &Section<'_>, from: &PasswordFrom) -> Result<Secret, ConfigError> {
+    let key = match from {
+        PasswordFrom::File(path) => {
+            // As for every other file of the plan.
+            read_text(path)?;
+            "password_file"
+        }
+        PasswordFrom::Env(_) => "password_env",
+        PasswordFrom::Credential(_) => "password_credential",
+    };
+    read_password(from).map_err(|why| section.at(key, why))
+}
+
+/// Reads a password where a plan says that it is; the sentence says what is wrong and never repeats it.
+pub fn read_password(from: &PasswordFrom) -> Result<Secret, String> {
+    match from {
+        PasswordFrom::File(path) => read_password_file("password_file", path),
+        PasswordFrom::Credential(name) => {
+            if name.is_empty() || name.contains('/') || name.starts_with('.') {
+                return Err("password_credential is the name of a systemd credential, not a path".into());
+            }
+            let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
+                let why =
+                    "systemd passed no credentials (CREDENTIALS_DIRECTORY is not set); use LoadCredential= in the unit";
+                return Err(why.into());
+            };
+            read_password_file("password_credential", &Path::new(&folder).join(name))
+        }
+        PasswordFrom::Env(variable) => match std::env::var(variable) {
+            Ok(value) if !value.is_empty() => Ok(Secret::new(value)),
+            _ => Err(format!("the environment variable {variable} is not set")),
+        },
+    }
+}
+
+fn read_password_file(key: &str, path: &Path) -> Result<Secret, String> {
+    let text = read_text(path).map_err(|error| error.to_string())?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(format!("{key} {} is empty", path.display()));
+    }
+    if line.contains('\n') {
+        return Err(format!("{key} {} has several lines; it holds the password alone", path.display()));
+    }
+    Ok(Secret::new(line.to_string()))
 }
 
 fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
@@ -227,6 +310,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         "quiet_for",
         "verify",
         "throttle",
+        "spool_limit",
     ])?;
     let defaults = Options::default();
     let duration = |key: &'static str, default: Duration| match section.text(key)? {
@@ -257,6 +341,16 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         throttle: match section.text("throttle")? {
             None => None,
             Some(text) => units::parse_rate(text).map_err(|why| section.at("throttle", format!("throttle: {why}")))?,
+        },
+        spool_limit: match section.text("spool_limit")? {
+            None => defaults.spool_limit,
+            Some(text) => match units::parse_bytes(text) {
+                Ok(bytes) if bytes < SMALLEST_SPOOL => {
+                    return Err(section.at("spool_limit", "spool_limit must be at least \"64MB\""));
+                }
+                Ok(bytes) => bytes,
+                Err(why) => return Err(section.at("spool_limit", format!("spool_limit: {why}"))),
+            },
         },
     })
 }

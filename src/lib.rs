@@ -4,11 +4,11 @@
 //! A client (the wizard in `tui`, plain lines in `plain`, the command line) sends [`model::Command`]s to an engine and
 //! watches its [`model::Snapshot`] and numbered events. The engine runs the effects of a pure state machine (`machine`):
 //! it copies, builds indexes, tails the oplog (`oplog` turns entries into writes), measures lag, cuts over, verifies and
-//! cleans up.
+//! cleans up, and keeps in the journal (`store`) what a restart needs.
 //!
 //! # Code map
 //! `model` is the shared vocabulary; `machine` and `oplog` are pure; `mongo` is the only door to the driver; `validate`
-//! holds the checks; `engine` owns all tasks; `session` stands between clients and the engine; `tui` and `plain` are
+//! holds the checks; `engine` owns all tasks; `store` is the journal on disk; `session` stands between clients and the engine; `tui` and `plain` are
 //! clients; `demo` starts throwaway clusters.
 //!
 //! # Invariants (enforced by `tests/architecture.rs`)
@@ -32,8 +32,10 @@ pub mod plain;
 pub mod profiles;
 pub mod report;
 pub mod roles;
+pub mod route;
 pub mod secret;
 pub mod session;
+pub mod store;
 pub mod telemetry;
 pub mod tui;
 pub mod uri;

@@ -1,10 +1,11 @@
 //! The `mongoferry` binary: parse arguments, choose a role, map errors to exit codes.
 
 use clap::Parser;
-use mongoferry::{cli::Cli, roles};
+use mongoferry::{cli::Cli, roles, secret};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    secret::forbid_core_dumps();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -4,13 +4,20 @@
 
 use jiff::Timestamp;
 use rustls_pemfile::Item;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::{
+    objects::{oid_registry, oid2abbrev},
+    prelude::{FromDer, X509Certificate},
+    x509::X509Name,
+};
+use zeroize::Zeroizing;
 
 /// One certificate of a PEM text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateInfo {
     /// Distinguished name of the holder.
     pub subject: String,
+    /// The same as RFC 2253 writes it, which is how a server names a user who signs in by certificate.
+    pub user_name: String,
     /// Distinguished name of the issuer.
     pub issuer: String,
     /// Valid from.
@@ -39,6 +46,15 @@ pub enum PemError {
     /// The markers are there, what is between them is not a certificate.
     #[error("certificate {0} is damaged: {1}")]
     Damaged(usize, String),
+    /// A client certificate without its key.
+    #[error("there is no private key beside the client certificate; the file holds both, certificate first")]
+    NoKey,
+    /// A key that needs a password.
+    #[error("the private key is encrypted; give it decrypted (openssl pkey -in client.pem)")]
+    EncryptedKey,
+    /// More than one key.
+    #[error("there are several private keys; the file holds one, and the certificates that belong to it")]
+    SeveralKeys,
     /// Not valid any more.
     #[error("the certificate {subject} expired on {on}")]
     Expired {
@@ -95,6 +111,41 @@ pub fn inspect(text: &str) -> Result<Vec<CertificateInfo>, PemError> {
     Ok(certificates)
 }
 
+/// The certificates of a client's file, which holds its private key too: its own first, then its issuers. What is wrong
+/// with the file otherwise; never any part of it.
+pub fn inspect_identity(text: &str) -> Result<Vec<CertificateInfo>, PemError> {
+    let text = Zeroizing::new(with_lf(text));
+    if text.contains("ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(PemError::EncryptedKey);
+    }
+    let is_key = |item: &Item| matches!(item, Item::Pkcs1Key(_) | Item::Pkcs8Key(_) | Item::Sec1Key(_));
+    let keys = rustls_pemfile::read_all(&mut text.as_bytes()).flatten().filter(is_key).count();
+    let certificates = inspect(&without_keys(&text)).map_err(|error| match error {
+        PemError::Empty => PemError::NoCertificate,
+        error => error,
+    })?;
+    match keys {
+        0 => Err(PemError::NoKey),
+        1 => Ok(certificates),
+        _ => Err(PemError::SeveralKeys),
+    }
+}
+
+/// The text without its private keys.
+fn without_keys(text: &str) -> Zeroizing<String> {
+    let mut kept = Zeroizing::new(String::with_capacity(text.len()));
+    let mut in_key = false;
+    for line in text.lines() {
+        in_key |= line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
+        if !in_key {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        in_key &= !(line.contains("-----END ") && line.contains("PRIVATE KEY-----"));
+    }
+    kept
+}
+
 /// The first certificate that is not valid at `now`, as an error.
 pub fn check_dates(certificates: &[CertificateInfo], now: Timestamp) -> Result<(), PemError> {
     for certificate in certificates {
@@ -116,11 +167,38 @@ pub fn read(der: &[u8]) -> Result<CertificateInfo, String> {
     let time = |seconds: i64| Timestamp::from_second(seconds).map_err(|_| "its dates cannot be read".to_string());
     Ok(CertificateInfo {
         subject: certificate.subject().to_string(),
+        user_name: rfc2253(certificate.subject()),
         issuer: certificate.issuer().to_string(),
         not_before: time(validity.not_before.timestamp())?,
         not_after: time(validity.not_after.timestamp())?,
         is_ca: certificate.is_ca(),
     })
+}
+
+/// `CN=ferry,OU=ops,O=Example`: the last part first, special characters escaped.
+fn rfc2253(name: &X509Name<'_>) -> String {
+    let mut parts = Vec::new();
+    for relative in name.iter() {
+        let attributes = relative.iter().map(|attribute| {
+            let kind = oid2abbrev(attribute.attr_type(), oid_registry())
+                .map_or_else(|_| attribute.attr_type().to_id_string(), String::from);
+            format!("{kind}={}", escaped(attribute.as_str().unwrap_or_default()))
+        });
+        parts.push(attributes.collect::<Vec<_>>().join("+"));
+    }
+    parts.reverse();
+    parts.join(",")
+}
+
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for character in value.chars() {
+        if ",+\"\\<>;".contains(character) {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
 }
 
 #[cfg(test)]

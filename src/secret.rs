@@ -6,6 +6,15 @@
 use std::fmt;
 use zeroize::Zeroizing;
 
+/// Keeps this process's memory, passwords included, out of core dumps, and out of reach of other processes of the same
+/// user where the system can do that (Linux). Best effort: a system that refuses is not a reason to stop.
+pub fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// A password or other credential. Wiped on drop; `Debug` prints a fixed mask that does not tell its length.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);

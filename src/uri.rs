@@ -73,13 +73,15 @@ pub fn take_credentials(text: &str) -> Result<Parts, UriError> {
             (Some(decode(user)?), password.map(decode).transpose()?.map(Secret::new))
         }
     };
-    let (mut kept, mut auth_source) = (Vec::new(), None);
+    let (mut kept, mut auth_source, mut by_certificate) = (Vec::new(), None, false);
     let mut tls = (scheme == "mongodb+srv").then_some(true);
     for option in query.split('&').filter(|option| !option.is_empty()) {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         match name.to_ascii_lowercase().as_str() {
             "authsource" => auth_source = Some(decode(value)?),
+            // The login follows from what is given: a password, or a client certificate.
             "authmechanism" if value.to_ascii_uppercase().starts_with("SCRAM-") => {}
+            "authmechanism" if value.eq_ignore_ascii_case("MONGODB-X509") => by_certificate = true,
             "tls" | "ssl" => {
                 tls = Some(value == "true");
                 kept.push(option);
@@ -87,11 +89,25 @@ pub fn take_credentials(text: &str) -> Result<Parts, UriError> {
             _ => kept.push(option),
         }
     }
+    if by_certificate {
+        // The user's name is the certificate's subject, and its database is always $external.
+        return Ok(Parts {
+            uri: assembled(scheme, hosts, database, &kept),
+            username: None,
+            password: None,
+            auth_source: None,
+            tls,
+        });
+    }
     if auth_source.is_none() && username.is_some() && !database.is_empty() {
         auth_source = Some(decode(database)?);
     }
-    let options = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
-    Ok(Parts { uri: format!("{scheme}://{hosts}/{database}{options}"), username, password, auth_source, tls })
+    Ok(Parts { uri: assembled(scheme, hosts, database, &kept), username, password, auth_source, tls })
+}
+
+fn assembled(scheme: &str, hosts: &str, database: &str, options: &[&str]) -> String {
+    let options = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
+    format!("{scheme}://{hosts}/{database}{options}")
 }
 
 fn decode(text: &str) -> Result<String, UriError> {

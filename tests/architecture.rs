@@ -63,17 +63,18 @@ fn uses(text: &str) -> Vec<String> {
 
 #[test]
 fn each_module_uses_only_what_the_table_allows() {
-    // model, secret and the plain readers of formats and folders (paths, pem, uri) are open to all.
-    let open = ["model", "secret", "paths", "pem", "uri"];
+    // model, secret and the plain readers of formats, folders and routes (paths, pem, route, uri) are open to all.
+    let open = ["model", "secret", "paths", "pem", "route", "uri"];
     let allowed = |module: &str| -> Option<&[&str]> {
         Some(match module {
             "model" => &["model", "secret"],
-            "secret" | "paths" | "pem" | "uri" => &["model", "secret"],
+            "secret" | "paths" | "pem" | "route" | "uri" => &["model", "secret"],
             "machine" => &["machine"],
             "oplog" => &["oplog"],
             "mongo" => &["mongo"],
             "validate" => &["validate", "mongo", "oplog"],
-            "engine" => &["engine", "machine", "oplog", "mongo", "validate", "session", "report"],
+            "engine" => &["engine", "machine", "oplog", "mongo", "validate", "session", "report", "store"],
+            "store" => &["store"],
             "session" => &["session"],
             "report" => &["report"],
             "tui" => &["tui", "session", "profiles"],
@@ -110,6 +111,7 @@ fn crates_stay_behind_their_doors() {
         ("rustls_pemfile::", &["pem", "mongo"]),
         ("x509_parser::", &["pem", "mongo"]),
         ("directories::", &["paths"]),
+        ("redb::", &["store"]),
     ];
     let mut wrong = Vec::new();
     for (file, text) in sources() {
@@ -153,12 +155,36 @@ fn the_pure_modules_have_no_io_no_async_and_no_clock() {
 
 #[test]
 fn only_the_driver_and_the_terminal_form_ever_see_a_secret_in_the_clear() {
-    let may = ["secret.rs", "tui/field/endpoint.rs"];
+    // The last is the way of a command from client to engine.
+    let may = ["secret.rs", "tui/field/endpoint.rs", "tui/field/identity_box.rs", "session/handed.rs"];
     let exposes = |(file, text): &(String, String)| {
         code(text).contains(".expose()") && !may.contains(&file.as_str()) && module(file) != "mongo"
     };
     let wrong: Vec<String> = sources().into_iter().filter(exposes).map(|(file, _)| file).collect();
     assert!(wrong.is_empty(), "{wrong:?} expose a secret");
+}
+
+#[test]
+fn a_secret_is_serialised_in_one_private_module_that_only_commands_reach() {
+    for (file, text) in sources() {
+        let code = code(&text);
+        assert!(!code.contains("Serialize for Secret") && !code.contains("Serialize<'de> for Secret"), "{file}");
+        if code.contains("handed::") {
+            assert!(matches!(file.as_str(), "session/protocol.rs"), "{file} reaches the way of secrets");
+        }
+        if file == "session/protocol.rs" {
+            let told = code.split("pub enum Told").nth(1).unwrap().split("\n}").next().unwrap();
+            assert!(!told.contains("Handed") && !told.contains("Passwords"), "the engine would send secrets back");
+        }
+    }
+}
+
+#[test]
+fn only_the_session_opens_unix_sockets() {
+    for (file, text) in sources() {
+        let opens = code(&text).contains("UnixListener") || code(&text).contains("UnixStream");
+        assert!(!opens || module(&file) == "session", "{file}");
+    }
 }
 
 #[test]

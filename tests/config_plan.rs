@@ -184,3 +184,54 @@ fn every_mistake_elsewhere_is_one_sentence_too() {
     let absent = read_plan(Path::new("/no/such.toml")).unwrap_err().to_string();
     assert!(absent.starts_with("/no/such.toml: cannot be read"), "{absent}");
 }
+
+/// A client's certificate and key, made now.
+fn identity() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["bastion".to_string()]).unwrap().self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_client_certificate_is_read_with_its_key_and_kept_secret() {
+    let (folder, (certificate, key)) = (folder(), identity());
+    let path = folder.path().join("p.toml");
+    let read = |content: &str, tls: &str| {
+        fs::write(folder.path().join("client.pem"), content).unwrap();
+        let source = format!(
+            "uri = \"mongodb://a/?authMechanism=MONGODB-X509\"\n{tls}\nclient_certificate_file = \"client.pem\""
+        );
+        parse_plan(&path, &format!("[source]\n{source}\n[destination]\nhost = \"b:1\"\n"))
+    };
+    let both = format!("{certificate}{key}").replace('\n', "\r\n");
+    let plan = read(&both, "tls = \"public-ca\"").unwrap();
+    assert_eq!(
+        plan.source.client_certificate.as_ref().unwrap().expose(),
+        format!("{certificate}{key}").replace("\r\n", "\n")
+    );
+    assert_eq!((plan.source.uri.as_str(), plan.source.username.as_deref()), ("mongodb://a/", None));
+    assert!(!format!("{plan:?}").contains("PRIVATE KEY"));
+    for (content, tls, why) in [
+        (both.as_str(), "", "is only used with TLS"),
+        (certificate.as_str(), "tls = \"public-ca\"", "there is no private key beside the client certificate"),
+        (key.as_str(), "tls = \"public-ca\"", "there is no certificate in this text"),
+    ] {
+        let message = read(content, tls).unwrap_err().to_string();
+        assert!(message.contains("line 4") && message.contains(why), "{message}");
+        assert!(!message.contains(key.lines().nth(1).unwrap()), "{message}");
+    }
+}
+
+#[test]
+fn a_systemd_credential_is_named_and_never_a_path() {
+    let lines = |name: &str| format!("host = \"a\"\nusername = \"u\"\npassword_credential = \"{name}\"");
+    for name in ["", "../x", "/etc/x", ".x"] {
+        assert_eq!(
+            refused(&lines(name)),
+            "p.toml, line 4: password_credential is the name of a systemd credential, not a path"
+        );
+    }
+    assert!(refused(&lines("src")).contains("use LoadCredential= in the unit"));
+    let both = "host = \"a\"\nusername = \"u\"\npassword_file = \"src.pass\"\npassword_env = \"X\"";
+    assert_eq!(refused(both), "p.toml, line 5: password_file and password_env are both given; keep one of them");
+}

@@ -10,7 +10,7 @@ mod writer;
 use bench::{Bench, wait};
 use bson::{Document, doc};
 use mongoferry::{
-    engine::{dirty::Dirty, registry::Registry, retry::Halt},
+    engine::{dirty::Dirty, fetch::FetchEnd, registry::Registry},
     model::{NamespaceFilter, Optime, Side, filter::Pattern},
 };
 use std::time::Duration;
@@ -186,11 +186,11 @@ async fn a_lost_cursor_is_taken_up_again_and_a_lost_position_is_said() {
     let absent = Optime::new(bench.newest().await.t - 1_000, 77);
     let _follower = bench.follower(absent, Registry::default());
     match bench.fetch_end.take().unwrap().await.unwrap() {
-        Halt::Problem(problem) => {
+        FetchEnd::Lost(problem) => {
             assert_eq!(problem.side, Side::Source);
             assert!(problem.why.contains(&absent.to_string()), "{}", problem.why);
         }
-        Halt::Cancelled => panic!("cancelled"),
+        other => panic!("{other:?}"),
     }
 }
 

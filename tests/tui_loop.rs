@@ -8,7 +8,7 @@ use futures_util::stream;
 use jiff::Timestamp;
 use mongoferry::{
     model::{Command, Phase, Refusal, Severity, Snapshot},
-    session::{Client, Order},
+    session::{Client, Link, Order},
     tui::{
         app,
         clipboard::Around,
@@ -146,7 +146,20 @@ impl ratatui::backend::Backend for Shown {
 
 impl Running {
     fn start() -> Self {
+        Self::on(Client::detached(Snapshot::idle(Timestamp::now())), false)
+    }
+
+    /// On an engine of another process, whose link the test holds.
+    fn detached(watches: bool) -> (Self, watch::Sender<Link>) {
         let (client, publish, orders) = Client::detached(Snapshot::idle(Timestamp::now()));
+        let (link, linked) = watch::channel(Link::Up);
+        (Self::on((client.linked(linked), publish, orders), watches), link)
+    }
+
+    fn on(
+        (client, publish, orders): (Client, watch::Sender<Arc<Snapshot>>, mpsc::Receiver<Order>),
+        watches: bool,
+    ) -> Self {
         let (keys, pressed) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
         let (screen, host) = (Arc::<Mutex<String>>::default(), Recorded::default());
@@ -154,6 +167,7 @@ impl Running {
         let endpoint = mongoferry::model::Endpoint::plain("mongodb://new-a:27017/");
         let entry = destination::Entry::only_now("prod-new", &endpoint);
         model.screens.destination = destination::State::with(vec![entry], None, "destinations.toml".into());
+        (model.is_detached, model.watches) = (client.is_detached(), watches);
         let backend = Shown { backend: TestBackend::new(80, 24), screen: screen.clone() };
         let (mut recorded, inner) = (host.clone(), client.clone());
         let ended = tokio::spawn(async move {
@@ -162,7 +176,7 @@ impl Running {
                 pressed.recv().await.map(|event| (event, pressed))
             }));
             let stop = async { stopped.await.unwrap_or(Outcome::Signalled) };
-            app::run(&mut terminal, &mut recorded, input, inner, model, stop).await
+            app::run(&mut terminal, &mut recorded, input, inner, model, None, stop).await
         });
         Self { keys, screen, publish, orders, client, host, stop: Some(stop), ended }
     }
@@ -306,10 +320,12 @@ async fn the_plain_view_suspension_and_the_clipboard_reach_the_terminal() {
     assert!(wizard.host.has("plain") && wizard.host.has("screen"));
     wizard.chord(KeyCode::Char('z'), KeyModifiers::CONTROL).await;
     wizard.wait_for("There is no shell to go back to").await;
-    wizard.press(KeyCode::Up).await;
+    for _ in 0..3 {
+        wizard.press(KeyCode::Up).await;
+    }
     wizard.press(KeyCode::Char('y')).await;
-    wizard.wait_for("Sent with OSC 52 (1 line, 23 bytes); if nothing arrives press v.").await;
-    assert!(wizard.host.has("copied tmux new -s mongoferry\n"));
+    wizard.wait_for("Sent with OSC 52 (1 line, 24 bytes); if nothing arrives press v.").await;
+    assert!(wizard.host.has("copied db.getReplicationInfo()\n"));
 }
 
 #[tokio::test]
@@ -374,4 +390,50 @@ async fn a_hundred_snapshots_a_second_draw_at_most_twenty_frames() {
         }
     }
     assert!((4..=40).contains(&frames), "{frames} frames in about a second");
+}
+
+#[tokio::test]
+async fn a_detached_migration_is_left_without_a_question() {
+    for key in ['q', 'd'] {
+        let (wizard, _link) = Running::detached(false);
+        wizard.show(|snapshot| snapshot.phase = Phase::Copying);
+        wizard.wait_for("Copying data").await;
+        wizard.press(KeyCode::Char(key)).await;
+        assert_eq!(wizard.outcome().await, Outcome::Left);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_engine_is_said_with_its_age_and_nothing_is_asked_of_it() {
+    let (mut wizard, link) = Running::detached(false);
+    wizard.show(|snapshot| snapshot.phase = Phase::Following);
+    wizard.wait_for("Following changes").await;
+    let since = Timestamp::now() - jiff::SignedDuration::from_secs(12);
+    link.send_replace(Link::Lost { since, is_dead: false });
+    let screen = wizard.wait_for("engine lost 12 s, retrying").await;
+    assert!(screen.contains("these values are old"), "{screen}");
+    wizard.press(KeyCode::Char('p')).await;
+    wizard.wait_for("Not now: the engine was lost").await;
+    // A question that would end in a command is not even asked.
+    wizard.press(KeyCode::Char('X')).await;
+    let screen = wizard.wait_for("Not now: the engine was lost").await;
+    assert!(!screen.contains("Stop the migration"), "{screen}");
+    link.send_replace(Link::Up);
+    wizard.wait_for("The engine answers again.").await;
+    wizard.press(KeyCode::Char('p')).await;
+    assert!(matches!(wizard.order(Ok(())).await, Command::Pause));
+    link.send_replace(Link::Lost { since: Timestamp::now(), is_dead: true });
+    wizard.wait_for("R starts a new one").await;
+    wizard.press(KeyCode::Char('R')).await;
+    wizard.wait_for("This wizard cannot start an engine").await;
+}
+
+#[tokio::test]
+async fn who_only_watches_asks_nothing() {
+    let (mut wizard, _link) = Running::detached(true);
+    wizard.show(|snapshot| snapshot.phase = Phase::Following);
+    wizard.wait_for("only watching").await;
+    wizard.press(KeyCode::Char('p')).await;
+    wizard.wait_for("You only watch").await;
+    assert!(wizard.orders.try_recv().is_err());
 }

@@ -55,6 +55,7 @@ impl SetOptions {
 struct Member {
     port: u16,
     guard: Child,
+    data: PathBuf,
     log: PathBuf,
 }
 
@@ -63,9 +64,12 @@ struct Member {
 pub struct ReplicaSet {
     /// Replica set name; empty for a standalone.
     pub name: String,
-    members: Vec<Member>,
+    members: Vec<Option<Member>>,
+    ports: Vec<u16>,
+    mongod: Mongod,
+    options: SetOptions,
     // Removed after the members ended: fields are dropped in order.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Member {
@@ -90,10 +94,20 @@ impl ReplicaSet {
     pub async fn start(mongod: &Mongod, options: &SetOptions) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("mongoferry-set-").tempdir()?;
         let mut members = Vec::new();
+        let mut ports = Vec::new();
         for index in 0..options.members {
-            members.push(start_member(mongod, options, folder.path(), index)?);
+            let port = free_port()?;
+            members.push(Some(start_member(mongod, options, folder.path(), (index, port))?));
+            ports.push(port);
         }
-        let set = Self { name: options.name.clone().unwrap_or_default(), members, _folder: folder };
+        let set = Self {
+            name: options.name.clone().unwrap_or_default(),
+            members,
+            ports,
+            mongod: mongod.clone(),
+            options: options.clone(),
+            folder,
+        };
         set.wait_until_usable().await.with_context(|| set.log_tail())?;
         Ok(set)
     }
@@ -108,9 +122,48 @@ impl ReplicaSet {
         }
     }
 
-    /// The members' ports.
+    /// The members' ports, also of those that are down.
     pub fn ports(&self) -> Vec<u16> {
-        self.members.iter().map(|member| member.port).collect()
+        self.ports.clone()
+    }
+
+    /// Ends a member as `kill -9` does; it keeps its port and its data.
+    pub fn kill(&mut self, index: usize) {
+        drop(self.members.get_mut(index).and_then(Option::take));
+    }
+
+    /// Starts a member that was killed, on its port and its data.
+    pub fn restart(&mut self, index: usize) -> anyhow::Result<()> {
+        let port = *self.ports.get(index).context("there is no such member")?;
+        self.kill(index);
+        let member = start_member(&self.mongod, &self.options, self.folder.path(), (index, port))?;
+        if let Some(slot) = self.members.get_mut(index) {
+            *slot = Some(member);
+        }
+        Ok(())
+    }
+
+    /// Stops a member's process where it stands (SIGSTOP) or lets it go on: a server that is there and says nothing.
+    pub fn freeze(&self, index: usize, frozen: bool) -> anyhow::Result<()> {
+        use rustix::process::{Pid, Signal, kill_process};
+        let member = self.members.get(index).and_then(Option::as_ref).context("that member is down")?;
+        let lock =
+            fs::read_to_string(member.data.join("mongod.lock")).context("reading the server's process number")?;
+        let pid = Pid::from_raw(lock.trim().parse()?).context("no process number")?;
+        Ok(kill_process(pid, if frozen { Signal::STOP } else { Signal::CONT })?)
+    }
+
+    /// Which member is the primary now; `None` while there is none.
+    pub async fn primary(&self) -> Option<usize> {
+        for (index, member) in self.members.iter().enumerate() {
+            let Some(port) = member.as_ref().map(|member| member.port) else { continue };
+            let Ok(client) = Self::direct(port).await else { continue };
+            let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
+            if hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false)) {
+                return Some(index);
+            }
+        }
+        None
     }
 
     /// A driver client of its own.
@@ -126,7 +179,7 @@ impl ReplicaSet {
     }
 
     async fn wait_until_usable(&self) -> anyhow::Result<()> {
-        let first = self.members.first().context("a set needs a member")?.port;
+        let first = *self.ports.first().context("a set needs a member")?;
         let client = Self::direct(first).await?;
         let admin = client.database("admin");
         let deadline = Instant::now() + PATIENCE;
@@ -162,7 +215,7 @@ impl ReplicaSet {
 
     fn log_tail(&self) -> String {
         let mut text = String::from("mongod did not come up");
-        for member in &self.members {
+        for member in self.members.iter().flatten() {
             let log = fs::read_to_string(&member.log).unwrap_or_default();
             let lines: Vec<&str> = log.lines().rev().take(5).collect();
             text.push_str(&format!("\n-- port {}:\n{}", member.port, lines.join("\n")));
@@ -175,12 +228,11 @@ fn start_member(
     mongod: &Mongod,
     options: &SetOptions,
     folder: &std::path::Path,
-    index: usize,
+    (index, port): (usize, u16),
 ) -> anyhow::Result<Member> {
     let data = folder.join(format!("member-{index}"));
     fs::create_dir_all(&data)?;
     let log = data.join("mongod.log");
-    let port = free_port()?;
     let mut command = Command::new("sh");
     command.args(["-c", GUARD, "mongoferry-guard", &std::process::id().to_string()]).arg(folder).arg(&mongod.path);
     if let Some(libraries) = &mongod.libraries {
@@ -195,7 +247,7 @@ fn start_member(
     command.args(&options.arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let guard = command.spawn().context("starting mongod (is there a shell?)")?;
-    Ok(Member { port, guard, log })
+    Ok(Member { port, guard, data, log })
 }
 
 fn free_port() -> anyhow::Result<u16> {

@@ -16,15 +16,17 @@ use crate::{
         Cluster, Namespace,
         catalog::{CatalogEntry, with_own_collation},
         cluster::DriverError,
-        errors::{explain, is_transient},
+        errors::{code, explain, may_pass},
         namespace::TEMPORARY_PREFIX,
     },
 };
 use bson::{RawArrayBuf, RawDocumentBuf, Uuid, doc, oid::ObjectId, raw::cstr, rawdoc};
 use futures_util::{Stream, TryStreamExt};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Documents removed with one command.
 const REMOVED_AT_ONCE: usize = 1_000;
+const NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// Removes what a source before 5.0 trimmed without a word, and restores the order where that was not enough. Call with
 /// everything applied and the source at rest; repeating it changes nothing.
@@ -97,7 +99,10 @@ async fn copy_again(context: &Context, uuid: Uuid, tracked: &Tracked) -> Result<
         context.destination.run(&namespace.db, empty.clone())
     })
     .await?;
-    copy_documents(context, &entry_of(tracked, namespace.clone(), Some(uuid))).await
+    let source = &context.source;
+    let what = "reading the oplog's newest position";
+    let newest = retry(Side::Source, what, &context.events, &context.cancel, || source.last_write()).await?;
+    copy_documents(context, &entry_of(tracked, namespace.clone(), Some(uuid)), newest.majority_optime).await
 }
 
 fn entry_of(tracked: &Tracked, namespace: Namespace, uuid: Option<Uuid>) -> CatalogEntry {
@@ -132,7 +137,7 @@ pub async fn become_capped(context: &Context, tracked: &Tracked) -> Result<Resul
     let what = format!("making {namespace} capped");
     let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
         match build(context, tracked).await {
-            Err(Refused::Driver(error)) if is_transient(&error) => Err(error),
+            Err(Refused::Driver(error)) if may_pass(&error) => Err(error),
             Err(Refused::Driver(error)) => Ok(Err(Refused::Driver(error))),
             Err(refused) => Ok(Err(refused)),
             Ok(()) => Ok(Ok(())),
@@ -165,17 +170,30 @@ async fn build(context: &Context, tracked: &Tracked) -> Result<(), Refused> {
     if is_capped(destination, namespace).await? {
         return Ok(());
     }
-    let name = format!("{TEMPORARY_PREFIX}{}", ObjectId::new().to_hex());
+    let name = temporary_name(&namespace.coll);
     let temporary = Namespace::new(db, &name);
+    // Left by an attempt that was killed.
+    destination.run(db, rawdoc! { "drop": name.as_str() }).await.map(drop).or_else(not_there)?;
     let built = fill(context, tracked, &temporary).await;
     if built.is_err() {
-        // Nothing is lost with it; a later attempt takes another name.
+        // Nothing is lost with it.
         let _ = destination.run(db, rawdoc! { "drop": name.as_str() }).await;
         return built;
     }
     let rename = rawdoc! { "renameCollection": temporary.to_string(), "to": namespace.to_string(), "dropTarget": true };
-    destination.run("admin", rename).await?;
+    destination.run_with_majority("admin", rename).await?;
     Ok(())
+}
+
+/// The same at every attempt, so that none is left behind; short however long the name is.
+fn temporary_name(coll: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    coll.hash(&mut hasher);
+    format!("{TEMPORARY_PREFIX}{:016x}", hasher.finish())
+}
+
+fn not_there(error: DriverError) -> Result<(), DriverError> {
+    if code(&error) == Some(NAMESPACE_NOT_FOUND) { Ok(()) } else { Err(error) }
 }
 
 async fn is_capped(cluster: &Cluster, namespace: &Namespace) -> Result<bool, DriverError> {
@@ -210,6 +228,10 @@ async fn fill(context: &Context, tracked: &Tracked, temporary: &Namespace) -> Re
     while let Some(batch) = batches.try_next().await? {
         write_batch(context, &entry, &batch).await.map_err(Refused::Halt)?;
     }
+    // What is compared after this is not lost by an election before the rename.
+    let nothing =
+        rawdoc! { "delete": temporary.coll.as_str(), "deletes": [{ "q": { "_id": ObjectId::new() }, "limit": 1 }] };
+    destination.run_with_majority(&temporary.db, nothing).await?;
     let mut original = natural(destination, &tracked.namespace, None).await?;
     let mut copied = natural(destination, temporary, None).await?;
     loop {

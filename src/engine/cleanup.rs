@@ -1,28 +1,42 @@
-//! Removes what mongoferry created: temporary check databases on the destination and the spool on this host. Each item
-//! is idempotent; what could not be removed is left to the operator as a command.
+//! Removes what mongoferry created: temporary check databases, the lease and the temporary user on the destination, the
+//! spool on this host. Each item is idempotent; what could not be removed is left to the operator as a command.
 
-use super::{context::Context, retry::retry, view::StepsView};
+use super::{context::Context, migration_user::MigrationUser, retry::retry, view::StepsView};
 use crate::model::{
     Side,
     snapshot::{StepLine, StepState},
 };
-use crate::mongo::namespace::TEMPORARY_PREFIX;
+use crate::mongo::namespace::{LEASE_DB, TEMPORARY_PREFIX};
 use bson::rawdoc;
 use std::path::Path;
 use tokio::sync::watch;
 
 /// Cleans up, one line per item in `view`. Never fails as a whole: a line that failed says what is left to do.
-pub async fn clean_up(context: &Context, spool: &Path, view: &watch::Sender<StepsView>) {
+pub async fn clean_up(context: &Context, user: Option<&MigrationUser>, spool: &Path, view: &watch::Sender<StepsView>) {
     let mut lines = vec![
         line("temporary databases on the destination", StepState::Running, String::new()),
         line("spool files on this host", StepState::Waiting, String::new()),
+        line("temporary user on the destination", StepState::Waiting, String::new()),
     ];
     view.send_replace(StepsView { lines: lines.clone() });
     lines[0] = temporary_databases(context).await;
     lines[1].state = StepState::Running;
     view.send_replace(StepsView { lines: lines.clone() });
     lines[1] = spool_files(spool).await;
+    lines[2].state = StepState::Running;
+    view.send_replace(StepsView { lines: lines.clone() });
+    // Last: everything before it may need the user.
+    lines[2] = temporary_user(user).await;
     view.send_replace(StepsView { lines });
+}
+
+async fn temporary_user(user: Option<&MigrationUser>) -> StepLine {
+    let label = "temporary user on the destination";
+    let Some(user) = user else { return line(label, StepState::Ok, "none was created".into()) };
+    match user.drop_it().await {
+        Ok(()) => line(label, StepState::Ok, format!("dropped {}", user.name())),
+        Err(left) => line(label, StepState::Failed, left),
+    }
 }
 
 fn line(label: &str, state: StepState, detail: String) -> StepLine {
@@ -37,7 +51,7 @@ async fn temporary_databases(context: &Context) -> StepLine {
         let mut names = Vec::new();
         for database in reply.get_array("databases")?.into_iter().flatten() {
             if let Some(name) = database.as_document().and_then(|database| database.get_str("name").ok())
-                && name.starts_with(TEMPORARY_PREFIX)
+                && (name.starts_with(TEMPORARY_PREFIX) || name == LEASE_DB)
             {
                 names.push(name.to_string());
             }

@@ -244,7 +244,7 @@ mod tests {
             version,
             hosts,
             primary: None,
-            ca_file: None,
+            tls_files: Default::default(),
         };
         Strings::new(&cluster, endpoint)
     }

@@ -2,28 +2,32 @@
 
 use super::{
     context::Context,
-    retry::{Halt, retry},
-    spool::SpoolWriter,
+    retry::{Halt, Wait, retry},
+    spool::{Mark, Piece, SpoolKeeper, SpoolWriter},
     view::FetchView,
     writers::Writers,
 };
 use crate::{
-    model::{NamespaceFilter, Optime, Problem, Severity, Side},
+    model::{
+        NamespaceFilter, Optime, Problem, Severity, Side,
+        units::{show_bytes, show_duration},
+    },
     mongo::{
         Cluster,
         cluster::DriverError,
-        errors::{code, command_problem, explain, is_transient},
+        errors::{code, explain},
     },
     oplog::{Body, Entry, Inner, entry::operations},
 };
 use bson::{RawDocument, Timestamp, doc, rawdoc};
 use futures_util::StreamExt;
 use mongodb::options::{CursorType, ReadConcern};
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// Distance between two updates of the view.
 const PACE: Duration = Duration::from_millis(50);
@@ -31,6 +35,12 @@ const PACE: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Distance between two measurements of the oplog window.
 const WINDOW_PACE: Duration = Duration::from_secs(10);
+/// Entries that are compressed together.
+const PIECE_BYTES: usize = 4 << 20;
+/// The growth of the spool is measured over about this time …
+const FORECAST_OVER: Duration = Duration::from_secs(120);
+/// … and not said before this much of it.
+const FORECAST_AFTER: Duration = Duration::from_secs(20);
 /// A cursor whose position was truncated, whose member restarted, or that was killed (OPLOG.md D).
 const CURSOR_LOST: [i32; 4] = [43, 136, 175, 237];
 
@@ -40,64 +50,86 @@ pub async fn start_position(source: &Cluster) -> Result<Optime, DriverError> {
     Ok(source.last_write().await?.majority_optime)
 }
 
+/// Why fetching ended.
+#[derive(Debug)]
+pub enum FetchEnd {
+    /// The position that is needed next is gone from the source's oplog.
+    Lost(Problem),
+    /// Cancelled, or it cannot go on.
+    Halt(Halt),
+}
+
+impl From<Halt> for FetchEnd {
+    fn from(halt: Halt) -> Self {
+        FetchEnd::Halt(halt)
+    }
+}
+
+/// What fetching takes over from the spool that it appends to.
+#[derive(Debug)]
+pub struct Sink {
+    /// The writing end.
+    pub writer: SpoolWriter,
+    /// Knows how full it is.
+    pub keeper: SpoolKeeper,
+    /// Where the spool ends.
+    pub mark: Option<Mark>,
+}
+
 /// Fetches until cancelled or until the oplog cannot be followed any more.
 pub async fn fetch(
     context: &Context,
     from: Optime,
-    spool: SpoolWriter,
+    sink: Sink,
     view: watch::Sender<FetchView>,
-) -> Result<Infallible, Halt> {
+) -> Result<Infallible, FetchEnd> {
+    let Sink { writer, keeper, mark } = sink;
+    let position = mark.map_or(from, |mark| mark.ts);
+    let mut state = FetchView { fetched_ts: position, ..FetchView::default() };
+    if let Some(mark) = mark {
+        state.ops_fetched = mark.ops;
+        state.fetched_wall_ms = mark.wall_ms;
+        state.last_user_write = (mark.user_write.1 != 0).then_some(mark.user_write);
+    }
+    view.send_modify(|view| *view = FetchView { oplog_window_ms: view.oplog_window_ms, ..state.clone() });
     let mut fetcher = Fetcher {
         context,
-        spool,
+        spool: Some(writer),
+        keeper,
         view,
         from,
-        position: from,
-        term: None,
-        is_spooled: false,
-        interrupted: None,
+        position,
+        term: mark.map(|mark| mark.term),
+        is_spooled: mark.is_some(),
         writers: Writers::default(),
-        state: FetchView { fetched_ts: from, ..FetchView::default() },
+        state,
         shown: Instant::now(),
+        began: (Instant::now(), None),
     };
     let window = measure_window(context.clone(), fetcher.view.clone());
-    let window = tokio::spawn(window);
-    let mut delay = Duration::from_millis(100);
-    let halt = loop {
-        let before = fetcher.position;
+    let window = AbortOnDropHandle::new(tokio::spawn(window));
+    let mut wait = Wait::new(Side::Source, "reading the oplog", &context.events);
+    let end = loop {
         let stop = tokio::select! {
-            () = context.cancel.cancelled() => break Halt::Cancelled,
-            stop = fetcher.follow() => stop,
+            () = context.cancel.cancelled() => break Halt::Cancelled.into(),
+            stop = fetcher.follow(&mut wait) => stop,
         };
         let error = match stop {
-            Stop::Halt(halt) => break halt,
+            Stop::End(end) => break end,
             Stop::Driver(error) => error,
         };
         let is_lost = code(&error).is_some_and(|code| CURSOR_LOST.contains(&code));
-        if !is_lost && !is_transient(&error) {
-            break command_problem(Side::Source, "reading the oplog failed", &error).into();
-        }
-        if fetcher.interrupted.is_none() {
-            fetcher.interrupted = Some(Instant::now());
-            let text = format!("reading the oplog was interrupted and is retried: {}", explain(&error));
-            context.events.record(Severity::Warn, "retry", text);
-        }
-        delay = if fetcher.position > before {
-            Duration::from_millis(100)
-        } else {
-            (delay * 2).min(Duration::from_secs(5))
-        };
-        tokio::select! {
-            () = context.cancel.cancelled() => break Halt::Cancelled,
-            () = tokio::time::sleep(delay) => {}
+        let error = if is_lost { DriverError::from(std::io::Error::other(explain(&error))) } else { error };
+        if let Err(halt) = wait.after(&error, &context.cancel).await {
+            break halt.into();
         }
     };
-    window.abort();
-    Err(halt)
+    drop(window);
+    Err(end)
 }
 
 enum Stop {
-    Halt(Halt),
+    End(FetchEnd),
     Driver(DriverError),
 }
 
@@ -107,9 +139,17 @@ impl From<DriverError> for Stop {
     }
 }
 
+impl From<Halt> for Stop {
+    fn from(halt: Halt) -> Self {
+        Stop::End(halt.into())
+    }
+}
+
 struct Fetcher<'a> {
     context: &'a Context,
-    spool: SpoolWriter,
+    /// `None` only while a thread appends to it.
+    spool: Option<SpoolWriter>,
+    keeper: SpoolKeeper,
     view: watch::Sender<FetchView>,
     /// The entry there is part of the copy.
     from: Optime,
@@ -118,22 +158,22 @@ struct Fetcher<'a> {
     term: Option<i64>,
     /// The entry at `position` is in the spool already.
     is_spooled: bool,
-    /// Since when reading fails.
-    interrupted: Option<Instant>,
     writers: Writers,
     state: FetchView,
     shown: Instant,
+    /// Since when the growth of the spool is measured, and how large it was then.
+    began: (Instant, Option<u64>),
 }
 
 impl Fetcher<'_> {
-    async fn follow(&mut self) -> Stop {
-        match self.follow_cursor().await {
+    async fn follow(&mut self, wait: &mut Wait<'_>) -> Stop {
+        match self.follow_cursor(wait).await {
             Ok(()) => Stop::Driver(DriverError::from(std::io::Error::other("the oplog cursor ended"))),
             Err(stop) => stop,
         }
     }
 
-    async fn follow_cursor(&mut self) -> Result<(), Stop> {
+    async fn follow_cursor(&mut self, wait: &mut Wait<'_>) -> Result<(), Stop> {
         let position = Timestamp { time: self.position.t, increment: self.position.i };
         let oplog = self.context.source.client.database("local").collection::<bson::RawDocumentBuf>("oplog.rs");
         let mut cursor = oplog
@@ -151,7 +191,7 @@ impl Fetcher<'_> {
             };
             let Some(batch) = batch else { return Ok(()) };
             let batch = batch?;
-            let mut entries = Vec::new();
+            let mut pieces: Vec<Piece> = Vec::new();
             for entry in batch.doc_slices()? {
                 let entry = entry.map_err(DriverError::from)?.as_document();
                 let entry = entry.ok_or_else(|| DriverError::custom("an oplog entry is not a document"))?;
@@ -163,17 +203,81 @@ impl Fetcher<'_> {
                     }
                 }
                 self.note(entry);
-                entries.extend_from_slice(entry.as_bytes());
+                self.add(&mut pieces, entry);
             }
-            self.spool.append(&entries).map_err(|problem| Stop::Halt(problem.into()))?;
-            self.is_spooled |= !entries.is_empty();
-            if let Some(since) = self.interrupted.take() {
-                let took = since.elapsed().as_secs_f64();
-                let text = format!("reading the oplog works again after {took:.1} s");
-                self.context.events.record(Severity::Info, "recovered", text);
-            }
+            self.append(pieces).await?;
+            wait.works();
             self.show();
+            if self.keeper.is_full() {
+                return Ok(self.wait_for_room().await?);
+            }
         }
+    }
+
+    fn add(&self, pieces: &mut Vec<Piece>, entry: &RawDocument) {
+        if pieces.last().is_none_or(|piece| piece.entries.len() >= PIECE_BYTES) {
+            pieces.push(Piece { first: self.position, ..Piece::default() });
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.entries.extend_from_slice(entry.as_bytes());
+            piece.mark = Mark {
+                ts: self.position,
+                term: self.term.unwrap_or_default(),
+                wall_ms: self.state.fetched_wall_ms,
+                ops: self.state.ops_fetched,
+                user_write: self.state.last_user_write.unwrap_or_default(),
+            };
+        }
+    }
+
+    /// Until they are on disk nothing goes on; a disk that is full is waited for with the entries in memory.
+    async fn append(&mut self, pieces: Vec<Piece>) -> Result<(), Halt> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        let pieces = Arc::new(pieces);
+        let mut wait = Wait::new(Side::Host, "writing the spool", &self.context.events);
+        loop {
+            let Some(mut spool) = self.spool.take() else { return Err(Halt::Cancelled) };
+            let work = pieces.clone();
+            let appended = tokio::task::spawn_blocking(move || {
+                let outcome = spool.append(&work);
+                (spool, outcome)
+            });
+            // Only at the end of the runtime.
+            let Ok((spool, outcome)) = appended.await else { return Err(Halt::Cancelled) };
+            self.spool = Some(spool);
+            match outcome {
+                Ok(()) => break,
+                Err(problem) => wait.cure(problem, &self.context.cancel).await?,
+            }
+        }
+        wait.works();
+        self.is_spooled = true;
+        Ok(())
+    }
+
+    /// The bound of the spool is reached: the source's oplog keeps what is not fetched, as long as its window allows.
+    async fn wait_for_room(&mut self) -> Result<(), Halt> {
+        let left = self
+            .view
+            .borrow()
+            .oplog_window_ms
+            .map_or("an unknown time".into(), |ms| show_duration(Duration::from_millis(ms)));
+        let limit = show_bytes(self.keeper.limit());
+        let text = format!(
+            "the spool holds {limit}, which is its limit; fetching waits until changes are applied. The source's oplog \
+             keeps about {left} of changes meanwhile"
+        );
+        self.context.events.record(Severity::Warn, "spool-full", text);
+        self.view.send_modify(|view| view.is_waiting_for_room = true);
+        tokio::select! {
+            () = self.context.cancel.cancelled() => return Err(Halt::Cancelled),
+            () = self.keeper.room() => {}
+        }
+        self.view.send_modify(|view| view.is_waiting_for_room = false);
+        self.context.events.record(Severity::Info, "spool", "there is room in the spool again; fetching goes on");
+        Ok(())
     }
 
     /// The server gives no error when a position is gone; it starts at a later one (OPLOG.md section 0, rule 1).
@@ -199,12 +303,13 @@ impl Fetcher<'_> {
             side: Side::Source,
             what: "the source's oplog no longer holds the position that is needed next".into(),
             why,
-            fix: "Enlarge the source's oplog (replSetResizeOplog), then start again with the destination cleared."
+            fix: "Resume: what was copied is compared with the source and repaired where it differs. Enlarge the source's \
+                  oplog first (replSetResizeOplog)."
                 .into(),
             retry_helps: false,
             written: "The source is untouched; the destination keeps what was copied, but is out of date.".into(),
         };
-        Err(Stop::Halt(problem.into()))
+        Err(Stop::End(FetchEnd::Lost(problem)))
     }
 
     fn note(&mut self, raw: &RawDocument) {
@@ -249,7 +354,9 @@ impl Fetcher<'_> {
 
     fn show(&mut self) {
         let now = Instant::now();
-        self.state.spool_bytes = self.spool.waiting_bytes();
+        self.state.spool_bytes = self.keeper.waiting_bytes();
+        self.state.spool_disk_bytes = self.keeper.disk_bytes();
+        self.state.spool_full_in_ms = self.forecast(now);
         if now.duration_since(self.shown) >= PACE {
             self.shown = now;
             self.state.writers = self.writers.view(now);
@@ -257,9 +364,55 @@ impl Fetcher<'_> {
         let state = &self.state;
         self.view.send_modify(|view| {
             let (window, left) = (view.oplog_window_ms, view.oplog_left_ms);
-            *view = FetchView { oplog_window_ms: window, oplog_left_ms: left, ..state.clone() };
+            let is_waiting_for_room = view.is_waiting_for_room;
+            *view = FetchView { oplog_window_ms: window, oplog_left_ms: left, is_waiting_for_room, ..state.clone() };
         });
     }
+}
+
+impl Fetcher<'_> {
+    /// When the spool reaches its bound at the growth of the last minutes; `None` while it does not grow, or too early
+    /// to tell.
+    fn forecast(&mut self, now: Instant) -> Option<u64> {
+        let (since, size_then) = (self.began.0, *self.began.1.get_or_insert(self.state.spool_disk_bytes));
+        let elapsed = now.duration_since(since);
+        if elapsed > FORECAST_OVER * 2 {
+            self.began = (now, Some(self.state.spool_disk_bytes));
+            return self.state.spool_full_in_ms;
+        }
+        if elapsed < FORECAST_AFTER {
+            return self.state.spool_full_in_ms;
+        }
+        let grown = self.state.spool_disk_bytes.checked_sub(size_then).filter(|grown| *grown > 0)?;
+        let left = self.keeper.limit().saturating_sub(self.state.spool_disk_bytes);
+        Some((left as f64 / grown as f64 * elapsed.as_millis() as f64) as u64)
+    }
+}
+
+/// Changes of selected namespaces in raw entries up to and including `until`, counted as the fetcher counts them.
+pub fn count_until(entries: &[u8], until: Optime, from: Optime, filter: &NamespaceFilter) -> u64 {
+    let (mut rest, mut count) = (entries, 0);
+    while let Some(length) = rest.first_chunk().and_then(|length| usize::try_from(i32::from_le_bytes(*length)).ok()) {
+        let Some((raw, after)) = rest.split_at_checked(length) else { break };
+        rest = after;
+        let Some(entry) = RawDocument::from_bytes(raw).ok().and_then(|raw| Entry::parse(raw).ok()) else { break };
+        if entry.ts > until || length == 0 {
+            break;
+        }
+        let counts = |ns: &str| entry.ts > from && is_selected(filter, ns) && !ns.ends_with(".system.views");
+        count += match &entry.body {
+            Body::Change(change) => u64::from(counts(change.ns)),
+            Body::Transaction(part) => changes_in(part.operations, &counts),
+            Body::ApplyOps(array) => changes_in(array, &counts),
+            Body::Noop | Body::System | Body::Command(_) => 0,
+        };
+    }
+    count
+}
+
+fn changes_in(array: &bson::RawArray, counts: &impl Fn(&str) -> bool) -> u64 {
+    let counted = |inner: &Inner<'_>| matches!(inner, Inner::Change(change) if counts(change.ns));
+    operations(array).flatten().filter(counted).count() as u64
 }
 
 /// True when a change of this namespace is migrated.

@@ -20,7 +20,7 @@ use crate::{
         Namespace,
         catalog::{Kind, with_own_collation},
         cluster::DriverError,
-        errors::{code, explain, is_transient},
+        errors::{code, explain, may_pass},
     },
 };
 use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
@@ -251,11 +251,11 @@ async fn run_commands(context: &Context, step: &Step, commands: &[RawDocumentBuf
     for command in commands {
         let outcome: Result<(), DriverError> =
             retry(Side::Destination, &what, &context.events, &context.cancel, || async {
-                match destination.run(&step.namespace.db, command.clone()).await {
+                match destination.run_with_majority(&step.namespace.db, command.clone()).await {
                     Err(error) if code(&error) == Some(INDEX_NOT_FOUND) && command.get("dropIndexes")?.is_some() => {
                         Ok(Ok(()))
                     }
-                    Err(error) if !is_transient(&error) => Ok(Err(error)),
+                    Err(error) if !may_pass(&error) => Ok(Err(error)),
                     outcome => outcome.map(|_| Ok(())),
                 }
             })

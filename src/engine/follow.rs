@@ -6,6 +6,7 @@ use super::{
     dirty::DirtySet,
     fetch::is_selected,
     lane::{self, Board, Item, oplog_problem},
+    record::{Collections, Position},
     registry::Registry,
     retry::{Halt, retry},
     spool::SpoolReader,
@@ -16,7 +17,7 @@ use crate::{
     model::{Optime, Problem, Side, snapshot::FailedIndex},
     mongo::{Namespace, catalog::name_of},
     oplog::{
-        Assembler, Body, Change, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
+        Assembler, Body, Change, DdlEntry, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
         transactions::Assembled,
     },
 };
@@ -56,6 +57,8 @@ pub struct Follower {
     gone: HashSet<Uuid>,
     /// Changes were taken from the spool and not applied.
     is_broken: bool,
+    /// A command that an earlier engine began.
+    intent: Option<Optime>,
     view: watch::Sender<ApplyView>,
     dirty: Option<Arc<DirtySet>>,
 }
@@ -81,9 +84,22 @@ impl Follower {
             replay_until: None,
             gone: HashSet::new(),
             is_broken: false,
+            intent: None,
             view,
             dirty,
         }
+    }
+
+    /// Goes on where an earlier engine was; `intent` is the command that it began last.
+    pub fn taking_up(mut self, position: Position, intent: Option<Optime>) -> Self {
+        self.intent = intent;
+        self.dispatched_wall_ms = position.wall_ms;
+        self.view.send_modify(|view| {
+            view.applied_ts = position.applied;
+            view.applied_wall_ms = position.wall_ms;
+            view.open_from = position.open_from;
+        });
+        self
     }
 
     /// Where each collection lives and what finalizing owes it.
@@ -164,7 +180,10 @@ impl Follower {
             let mut dispatcher = Dispatcher { follower: self, senders, room, board, ts, wall_ms };
             dispatcher.entry(&entry, &parsed).await?;
             self.reader.consume();
-            (self.dispatched, self.dispatched_wall_ms) = (ts, wall_ms);
+            // After a restart the parts of an open transaction come first, from before the position.
+            if ts > self.dispatched {
+                (self.dispatched, self.dispatched_wall_ms) = (ts, wall_ms);
+            }
             board.update(0, |watermark| watermark.dispatched(ts, wall_ms));
         }
     }
@@ -248,16 +267,29 @@ impl Dispatcher<'_> {
             Body::Transaction(part) => {
                 let assembled = self.follower.transactions.push(entry.ts, part);
                 match assembled.map_err(|error| oplog_problem(&error))? {
-                    Assembled::Waiting => Ok(()),
-                    Assembled::NeedsEarlier(_) if in_copy => Ok(()),
-                    Assembled::NeedsEarlier(at) => self.earlier_parts(at, raw).await,
-                    Assembled::Committed(_) if in_copy => Ok(()),
-                    Assembled::Committed(parts) => self.committed(&parts).await,
+                    Assembled::Waiting => self.opened(),
+                    Assembled::NeedsEarlier(_) if in_copy => {}
+                    Assembled::NeedsEarlier(at) => self.earlier_parts(at, raw).await?,
+                    Assembled::Committed(_) if in_copy => self.opened(),
+                    Assembled::Committed(parts) => {
+                        self.committed(&parts).await?;
+                        self.closed(parts.len()).await?;
+                    }
                 }
+                Ok(())
             }
             _ if in_copy => Ok(()),
             Body::Change(change) => self.change(change, raw).await,
-            Body::Command(command) => self.command(&Inner::Command(command.clone())).await,
+            Body::Command(command) => {
+                let touched = self.touched(command);
+                self.command(&Inner::Command(command.clone())).await?;
+                let applied = Position {
+                    applied: self.ts,
+                    wall_ms: self.wall_ms,
+                    open_from: self.follower.transactions.oldest_open(),
+                };
+                self.replayed(&touched, Some(applied)).await
+            }
             Body::ApplyOps(operations) => self.operations(operations).await,
         }
     }
@@ -275,7 +307,12 @@ impl Dispatcher<'_> {
             match inner.map_err(|error| oplog_problem(&error))? {
                 Inner::Nothing => {}
                 Inner::Change(change) => self.change(&change, raw).await?,
-                command @ Inner::Command(_) => self.command(&command).await?,
+                command @ Inner::Command(_) => {
+                    let touched =
+                        if let Inner::Command(command) = &command { self.touched(command) } else { Vec::new() };
+                    self.command(&command).await?;
+                    self.replayed(&touched, None).await?;
+                }
             }
         }
         Ok(())
@@ -285,9 +322,49 @@ impl Dispatcher<'_> {
     async fn command(&mut self, inner: &Inner<'_>) -> Result<(), Halt> {
         let Inner::Command(command) = inner else { return Ok(()) };
         drained(self.board, &self.follower.context).await?;
+        let ts = self.ts;
+        self.follower.registry.is_repeated = self.follower.intent == Some(ts);
+        self.follower.context.journal("writing the journal", move |record| record.put_intent(ts)).await?;
         ddl::apply(&self.follower.context, &mut self.follower.registry, self.ts, command).await?;
         let failed = failed_indexes(&self.follower.registry);
         self.board.view.send_modify(|view| view.failed_indexes = failed);
+        Ok(())
+    }
+
+    /// Writes what a command did to the collections before anything after it is applied, so that a restart never carries
+    /// it out on what came later under the same name.
+    async fn replayed(&mut self, touched: &[Uuid], applied: Option<Position>) -> Result<(), Halt> {
+        let rows = Collections::of(&self.follower.registry, touched)?;
+        let context = &self.follower.context;
+        context.journal("writing the journal", move |record| record.put_replayed(&rows, applied)).await
+    }
+
+    /// The collections that a command may change.
+    fn touched(&self, command: &DdlEntry<'_>) -> Vec<Uuid> {
+        let mut touched: Vec<Uuid> = command.uuid.into_iter().collect();
+        let dropped = command.o.get_binary("dropTarget").ok();
+        touched.extend(dropped.and_then(|dropped| dropped.bytes.try_into().ok()).map(Uuid::from_bytes));
+        if command.name == "dropDatabase" {
+            let collections = self.follower.registry.collections.iter();
+            touched
+                .extend(collections.filter(|(_, tracked)| tracked.namespace.db == command.db).map(|(uuid, _)| *uuid));
+        }
+        touched
+    }
+
+    /// Parts of a transaction wait for its commit: a restart has to read them again.
+    fn opened(&self) {
+        let open_from = self.follower.transactions.oldest_open();
+        self.board.view.send_modify(|view| view.open_from = open_from);
+    }
+
+    /// A transaction of several entries was dispatched; its first parts are needed until all of it is applied.
+    async fn closed(&self, parts: usize) -> Result<(), Halt> {
+        if parts > 1 {
+            drained(self.board, &self.follower.context).await?;
+            self.board.update(0, |watermark| watermark.dispatched(self.ts, self.wall_ms));
+            self.opened();
+        }
         Ok(())
     }
 
@@ -379,8 +456,11 @@ impl Dispatcher<'_> {
             let entry = Entry::parse(raw).map_err(|error| oplog_problem(&error))?;
             let Body::Transaction(part) = &entry.body else { continue };
             match self.follower.transactions.push(entry.ts, part).map_err(|error| oplog_problem(&error))? {
-                Assembled::Committed(parts) => self.committed(&parts).await?,
-                Assembled::Waiting => {}
+                Assembled::Committed(parts) => {
+                    self.committed(&parts).await?;
+                    self.closed(parts.len()).await?;
+                }
+                Assembled::Waiting => self.opened(),
                 Assembled::NeedsEarlier(at) => {
                     return Err(broken(&format!("a transaction's part at {at} does not fit its chain")));
                 }

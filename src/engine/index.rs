@@ -14,20 +14,21 @@ use crate::{
     },
     mongo::{
         Namespace, ServerVersion,
-        catalog::{Kind, with_own_collation},
+        catalog::{self, Kind, with_own_collation},
         cluster::DriverError,
-        errors::{code, explain, is_transient},
+        errors::{code, explain, may_pass},
     },
 };
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, raw::cstr};
 use futures_util::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 use tokio::sync::watch;
 
 /// Collections whose indexes are built at the same time.
 const AT_ONCE: usize = 3;
 /// Index exists with other options; index exists under another name.
+const NAMESPACE_NOT_FOUND: i32 = 26;
 const CONFLICTS: [i32; 2] = [85, 86];
 /// The largest TTL that 6.0 accepts at creation, and every version in collMod (OPLOG.md E.2).
 const LONGEST_TTL: i64 = i32::MAX as i64;
@@ -110,8 +111,8 @@ async fn create(
     let what = format!("building indexes of {}", tracked.namespace);
     for (db, command) in create_indexes_command(&tracked.namespace, tracked.kind, &specs) {
         let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
-            match destination.run(&db, command.clone()).await {
-                Err(error) if !is_transient(&error) => Ok(Err(error)),
+            match destination.run_with_majority(&db, command.clone()).await {
+                Err(error) if !may_pass(&error) => Ok(Err(error)),
                 outcome => outcome.map(|_| Ok(())),
             }
         })
@@ -139,9 +140,29 @@ fn reason(error: &DriverError) -> String {
     }
 }
 
+/// The indexes that are not on the destination; an earlier engine may have built some.
+async fn missing(context: &Context, tracked: &Tracked) -> Result<Vec<RawDocumentBuf>, Halt> {
+    let destination = &context.destination;
+    let what = format!("listing indexes of {}", tracked.namespace);
+    let read = || async {
+        match catalog::read_indexes(destination, &tracked.namespace).await {
+            Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => Ok(Vec::new()),
+            outcome => outcome,
+        }
+    };
+    let there = retry(Side::Destination, &what, &context.events, &context.cancel, read).await?;
+    let names: HashSet<&str> = there.iter().filter_map(|spec| spec.get_str("name").ok()).collect();
+    let is_there = |name: &str| names.contains(name) || names.contains(stand_in_name(name).as_str());
+    let missing = tracked.indexes.iter().filter(|(name, _)| !is_there(name));
+    Ok(missing.map(|(_, index)| index.spec.clone()).collect())
+}
+
 /// Builds all indexes of one collection at once; if that fails, one by one, so that one bad spec takes no other down.
 async fn build(context: &Context, mut tracked: Tracked) -> Result<Tracked, Halt> {
-    let specs: Vec<RawDocumentBuf> = tracked.indexes.values().map(|index| index.spec.clone()).collect();
+    let specs = missing(context, &tracked).await?;
+    if specs.is_empty() {
+        return Ok(tracked);
+    }
     if create(context, &tracked, &specs.iter().collect::<Vec<_>>()).await?.is_ok() {
         return Ok(tracked);
     }

@@ -1,9 +1,11 @@
 //! Runs a migration: executes the effects of the state machine and owns every task that talks to a cluster.
 //!
 //! Doors: orders in (`mpsc`), snapshot out (`watch`), numbered events out. Never draws, never parses arguments.
-//! In this version the engine lives in the process that started it: when that process ends, the migration ends.
+//! When the process that it lives in ends in whatever way, [`Engine::resume`] goes on from the journal.
 
+pub mod again;
 pub mod capped;
+pub mod checkpoint;
 pub mod cleanup;
 pub mod clear;
 pub mod connect_info;
@@ -20,10 +22,15 @@ pub mod history;
 pub mod index;
 pub mod lag;
 pub mod lane;
+pub mod lease;
 pub mod metadata;
+pub mod migration_user;
+pub mod notices;
 pub mod publish;
+pub mod record;
 pub mod registry;
 pub mod repair;
+pub mod restore;
 pub mod retry;
 pub mod run;
 pub mod runner;
@@ -36,11 +43,14 @@ pub mod write;
 pub mod writers;
 
 use crate::{
-    model::Snapshot,
+    model::{Plan, Problem, Snapshot},
     session::{Client, EventLog, Order},
 };
 use jiff::Timestamp;
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -78,11 +88,25 @@ pub struct Engine {
 impl Engine {
     /// Starts the engine's loop on the current tokio runtime. Talks to no cluster until a command asks for it.
     pub fn start(settings: EngineSettings) -> Self {
+        Self::launch(settings, EventLog::default(), None)
+    }
+
+    /// Goes on with the migration in `folder` (a folder of the state root, as [`crate::store::list`] names it). `plan` is
+    /// the one in the journal ([`crate::store::Summary::plan`]) with its passwords given again. Returns as soon as the
+    /// journal is held; both clusters are asked until they answer.
+    pub fn resume(settings: EngineSettings, folder: &Path, plan: Plan) -> Result<Self, Problem> {
+        let (restored, events) = restore::open(folder, plan)?;
+        Ok(Self::launch(settings, events, Some(restored)))
+    }
+
+    fn launch(settings: EngineSettings, events: EventLog, restored: Option<restore::Restored>) -> Self {
         let (orders, received) = mpsc::channel(64);
         let (publish, snapshot) = watch::channel(Arc::new(Snapshot::idle(Timestamp::now())));
-        let events = EventLog::default();
         let cancel = CancellationToken::new();
-        let runner = runner::Runner::new(settings, publish, events.clone(), cancel.clone());
+        let mut runner = runner::Runner::new(settings, publish, events.clone(), cancel.clone());
+        if let Some(restored) = restored {
+            runner = runner.restored(restored);
+        }
         let task = tokio::spawn(runner.run(received));
         Self { orders, snapshot, events, cancel, task }
     }
@@ -92,7 +116,7 @@ impl Engine {
         Client::new(self.orders.clone(), self.snapshot.clone(), self.events.clone(), by.into())
     }
 
-    /// Ends every task, waits at most five seconds for work in flight.
+    /// Ends every task and writes the last checkpoint; waits at most five seconds. The migration can be resumed.
     pub async fn shut_down(self) {
         self.cancel.cancel();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.task).await;

@@ -3,6 +3,7 @@
 use super::{
     ApplicationLink,
     history::{Rate, Recorder},
+    notices::Notices,
     run::Run,
     runner::Desk,
 };
@@ -13,7 +14,6 @@ use crate::{
         snapshot::{Application, ClusterView, Cutover, CutoverStep, StepLine, StepState, VerificationState, Writer},
     },
     mongo::Cluster,
-    session::EventLog,
 };
 use jiff::Timestamp;
 use std::{path::Path, sync::Arc};
@@ -51,7 +51,7 @@ impl Publisher {
     }
 
     /// Composes and publishes; clients are woken only when something differs.
-    pub fn publish(&mut self, machine: &Machine, desk: &Desk, run: Option<&Run>, events: &EventLog) {
+    pub fn publish(&mut self, machine: &Machine, desk: &Desk, run: Option<&Run>, events: &Notices) {
         let snapshot = self.compose(machine, desk, run, events);
         self.publish.send_if_modified(|published| {
             let changed = **published != snapshot;
@@ -63,7 +63,7 @@ impl Publisher {
     }
 
     /// The snapshot as it is now.
-    pub fn compose(&mut self, machine: &Machine, desk: &Desk, run: Option<&Run>, events: &EventLog) -> Snapshot {
+    pub fn compose(&mut self, machine: &Machine, desk: &Desk, run: Option<&Run>, events: &Notices) -> Snapshot {
         let now = Timestamp::now();
         let mut snapshot = Snapshot::idle(self.idle_since);
         snapshot.phase = machine.phase;
@@ -132,6 +132,9 @@ impl Publisher {
         snapshot.ops_out_per_s = self.rate_out.observe(tick, apply.ops_applied);
         snapshot.last_source_write = fetch.last_user_write.and_then(|(_, wall_ms)| timestamp(wall_ms));
         snapshot.spool_bytes = fetch.spool_bytes;
+        snapshot.spool_disk_bytes = fetch.spool_disk_bytes;
+        snapshot.spool_limit_bytes = run.context.options.spool_limit;
+        snapshot.spool_full_in_ms = fetch.spool_full_in_ms;
         snapshot.oplog_window_ms = fetch.oplog_window_ms;
         snapshot.oplog_left_ms = fetch.oplog_left_ms;
         let clients = run.likely_clients.borrow();

@@ -10,10 +10,11 @@ use crate::{
     },
 };
 use bson::{RawDocument, RawDocumentBuf, Uuid};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
 /// One collection that is migrated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tracked {
     /// Its name on the destination: the source's name at the catalog's position, moved along by replayed renames.
     pub namespace: Namespace,
@@ -26,7 +27,7 @@ pub struct Tracked {
 }
 
 /// One secondary index.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrackedIndex {
     /// The spec as on the source.
     pub spec: RawDocumentBuf,
@@ -84,6 +85,8 @@ pub struct Registry {
     pub catalog_as_of: HashMap<String, Optime>,
     /// Position before the database list was read: the limit for databases that are not in `catalog_as_of`.
     pub started_at: Optime,
+    /// The command at hand was begun before a restart: some or all of it may have been carried out.
+    pub is_repeated: bool,
 }
 
 impl Registry {

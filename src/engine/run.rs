@@ -2,30 +2,45 @@
 //!
 //! Every task takes what it needs, works, and hands it back with its [`Outcome`]; nothing is shared behind a lock.
 
+mod sync;
+
 use super::{
-    EngineSettings, capped, cleanup, clear, connect_info,
+    capped,
+    checkpoint::Checkpointer,
+    cleanup, clear, connect_info,
     context::Context,
-    copy,
     dirty::DirtySet,
-    fetch, finalize,
+    fetch::FetchEnd,
+    finalize,
     follow::Follower,
-    index, lag, metadata,
+    index, lag, lease, metadata,
+    migration_user::{Account, MigrationUser},
+    record::Position,
     registry::Registry,
     retry::{Halt, retry},
-    spool::{self, SpoolReader},
+    spool::{SpoolKeeper, SpoolReader},
     verify::{Target, Verifier},
     view::{ApplyView, FetchView, InitialSyncView, StepsView},
 };
 use crate::{
+    machine::Saved,
     model::{
-        Optime, Plan, Problem, Side,
+        Optime, Plan, Problem, Severity, Side,
         snapshot::{ConnectInfo, FailedIndex, Verification, VerificationState},
     },
-    mongo::Namespace,
+    mongo::{Cluster, Namespace},
+    oplog::Dialect,
 };
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
-use tokio::sync::{mpsc, watch};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use sync::{Tail, initial_sync, taken_up};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
+
+/// How long a start waits for the lease.
+const LEASE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a task hands back.
 #[derive(Debug)]
@@ -36,8 +51,16 @@ pub enum Outcome {
     Copied(Result<Box<Copied>, Halt>),
     /// The index builds ended.
     Indexed(Result<Registry, Halt>),
+    /// Both clusters answer after a restart.
+    Reconnected(Result<Box<Reconnected>, Halt>),
+    /// The lease on the destination is held, or another one has it.
+    Leased(Result<String, Halt>),
+    /// Somebody else took the lease.
+    LeaseLost(Halt),
+    /// The spool and the collections are there again after a restart.
+    TakenUp(Result<Box<Copied>, Halt>),
     /// Fetching ended, which it never does by itself.
-    FetchEnded(Halt),
+    FetchEnded(FetchEnd),
     /// Following ended: drained, or cannot go on.
     FollowEnded(Box<Follower>, Result<(), Halt>),
     /// The newest majority-committed position of the source, with everything up to it fetched.
@@ -59,8 +82,30 @@ pub struct Copied {
     pub registry: Registry,
     /// The reading end of the spool.
     pub reader: SpoolReader,
-    /// Where applying begins.
-    pub apply_from: Optime,
+    /// Where applying begins, or goes on.
+    pub position: Position,
+    /// The command that was begun last.
+    pub intent: Option<Optime>,
+}
+
+/// What a restart has to find again.
+#[derive(Debug)]
+pub struct Reconnected {
+    /// The cluster that is migrated.
+    pub source: Cluster,
+    /// The cluster that receives the data.
+    pub destination: Account,
+    /// How updates are written on the destination.
+    pub dialect: Dialect,
+}
+
+/// What the checkpoint reads besides the views.
+#[derive(Debug)]
+pub struct Keepers {
+    /// Where the state machine is.
+    pub machine: watch::Receiver<Option<Saved>>,
+    /// The spool, once it is open.
+    pub keeper: watch::Receiver<Option<SpoolKeeper>>,
 }
 
 /// A started migration.
@@ -70,8 +115,12 @@ pub struct Run {
     pub plan: Plan,
     /// What every task needs.
     pub context: Context,
-    /// Its folder in the state directory.
-    pub directory: PathBuf,
+    /// The temporary user of the destination, when one was created.
+    pub user: Option<Arc<MigrationUser>>,
+    /// Where the state machine is, for the checkpoint.
+    pub machine: watch::Sender<Option<Saved>>,
+    /// The spool, once it is open.
+    pub keeper: watch::Sender<Option<SpoolKeeper>>,
     /// Copy and index builds.
     pub sync: watch::Sender<InitialSyncView>,
     /// Fetching.
@@ -103,17 +152,21 @@ pub struct Run {
     /// A check was asked for while the verifier was still at work.
     check_wanted: bool,
     outcomes: mpsc::Sender<Outcome>,
+    /// Ends fetching and measuring; the rest goes on.
+    syncing: CancellationToken,
+    checkpoints: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Run {
-    /// Prepares a migration; no task runs yet. Creates its folder.
+    /// Prepares a migration; nothing but its checkpoint runs yet. `events` of the log are in the journal already.
     pub fn new(
         plan: Plan,
         context: Context,
-        settings: &EngineSettings,
+        user: Option<MigrationUser>,
         outcomes: mpsc::Sender<Outcome>,
-    ) -> Result<Self, Problem> {
-        let directory = create_directory(settings, &plan.name)?;
+        events: u64,
+    ) -> Self {
+        let user = user.map(Arc::new);
         let state = match plan.options.verify {
             crate::model::Verify::Exact => VerificationState::Waiting,
             crate::model::Verify::Off => VerificationState::Off,
@@ -121,16 +174,25 @@ impl Run {
         let verification = watch::Sender::new(Verification { state, ..Verification::default() });
         let dirty = Arc::new(DirtySet::default());
         let verifier = Verifier::new(context.clone(), dirty.clone(), verification.clone());
-        Ok(Self {
+        let (machine, keeper) = (watch::Sender::default(), watch::Sender::default());
+        let (fetch, apply) = (watch::Sender::default(), watch::Sender::default());
+        let keepers = Keepers { machine: machine.subscribe(), keeper: keeper.subscribe() };
+        let views = (apply.subscribe(), fetch.subscribe());
+        let checkpoints = Checkpointer::new(context.clone(), plan.clone(), views, keepers, events);
+        Self {
+            checkpoints: Some(tokio::spawn(checkpoints.run())),
+            syncing: context.cancel.child_token(),
             stop_comparing: verifier.stopper(),
             verifier: Some(Box::new(verifier)),
             registry: Registry::default(),
             plan,
             context,
-            directory,
+            user,
+            machine,
+            keeper,
             sync: watch::Sender::default(),
-            fetch: watch::Sender::default(),
-            apply: watch::Sender::default(),
+            fetch,
+            apply,
             lag: watch::Sender::default(),
             verification,
             finalizing: watch::Sender::default(),
@@ -143,7 +205,43 @@ impl Run {
             follower: None,
             check_wanted: false,
             outcomes,
-        })
+        }
+    }
+
+    /// Takes the lease on the destination before the start is answered: who is refused has written nothing.
+    pub async fn lease_at_start(&self, owner: &str) -> Result<(), Problem> {
+        let why = match timeout(LEASE_PATIENCE, lease::take(&self.context, owner, &self.plan.name)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Halt::Problem(problem))) => return Err(*problem),
+            Ok(Err(Halt::Cancelled)) => "the engine is ending".into(),
+            Err(_) => format!("no answer within {} s", LEASE_PATIENCE.as_secs()),
+        };
+        let (what, fix) = ("the lease on the destination cannot be taken", "Validate again, then start.");
+        Err(Problem::before_writing(Side::Destination, what, why, fix))
+    }
+
+    /// Keeps the lease that was taken.
+    pub fn keep_lease(&self, owner: String) {
+        let (context, machine, outcomes) = (self.context.clone(), self.machine.subscribe(), self.outcomes.clone());
+        let name = self.plan.name.clone();
+        tokio::spawn(async move {
+            let halt = lease::keep(context, owner, name, machine).await;
+            let _ = outcomes.send(Outcome::LeaseLost(halt)).await;
+        });
+    }
+
+    /// After a restart: takes the lease, however long the destination does not answer.
+    pub fn take_lease(&self, owner: String) {
+        let (context, name) = (self.context.clone(), self.plan.name.clone());
+        self.spawn(async move { Outcome::Leased(lease::take(&context, &owner, &name).await.map(|()| owner)) });
+    }
+
+    /// Waits for the last checkpoint, after the tasks were cancelled.
+    pub async fn ended(&mut self) {
+        if let Some(checkpoints) = self.checkpoints.take() {
+            let _ = checkpoints.await;
+        }
+        self.drop_user().await;
     }
 
     fn spawn<F>(&self, task: F)
@@ -164,44 +262,71 @@ impl Run {
         self.spawn(async move { Outcome::Cleared(clear::clear(&context).await) });
     }
 
-    /// Begins fetching the oplog, then reads the catalog and copies.
+    /// Begins fetching the oplog, then reads the catalog and copies; or goes on with all of that.
     pub fn copy(&self) {
-        let context = self.context.clone();
-        let (fetch_view, sync_view) = (self.fetch.clone(), self.sync.clone());
-        let (spool_folder, outcomes) = (self.spool_folder(), self.outcomes.clone());
-        self.spawn(async move {
-            Outcome::Copied(initial_sync(context, spool_folder, fetch_view, sync_view, outcomes).await.map(Box::new))
-        });
+        let (context, view, tail) = (self.context.clone(), self.sync.clone(), self.tail());
+        let comparing = self.verification.clone();
+        self.spawn(async move { Outcome::Copied(initial_sync(context, tail, view, comparing).await.map(Box::new)) });
+    }
+
+    /// After a restart behind the copy: opens the spool, fetches on, reads the collections from the journal.
+    pub fn take_up(&self) {
+        let (context, tail) = (self.context.clone(), self.tail());
+        self.spawn(async move { Outcome::TakenUp(taken_up(context, tail).await.map(Box::new)) });
+    }
+
+    fn tail(&self) -> Tail {
+        Tail {
+            context: Context { cancel: self.syncing.clone(), ..self.context.clone() },
+            spool_folder: self.spool_folder(),
+            view: self.fetch.clone(),
+            keeper: self.keeper.clone(),
+            apply: self.apply.clone(),
+            outcomes: self.outcomes.clone(),
+        }
     }
 
     /// Builds the secondary indexes.
-    pub fn build_indexes(&mut self, copied: Box<Copied>) {
+    pub fn build_indexes(&mut self) {
+        let Some(mut registry) = self.copied.as_ref().map(|copied| copied.registry.clone()) else { return };
         let (context, view) = (self.context.clone(), self.sync.clone());
-        let mut registry = copied.registry.clone();
-        self.copied = Some(copied);
         self.spawn(async move {
-            Outcome::Indexed(index::build_indexes(&context, &mut registry, &view).await.map(|()| registry))
+            let indexed = match index::build_indexes(&context, &mut registry, &view).await {
+                Ok(()) => keep_registry(&context, &registry).await.map(|()| registry),
+                Err(halt) => Err(halt),
+            };
+            Outcome::Indexed(indexed)
         });
     }
 
     /// Begins to apply the oplog and to measure the lag.
     pub fn follow(&mut self, registry: Registry) {
+        self.prepare_following(registry);
+        self.follow_again();
+    }
+
+    /// Everything that following needs, without applying anything.
+    pub fn prepare_following(&mut self, registry: Registry) {
         let Some(copied) = self.copied.take() else { return };
         self.registry = registry.clone();
         let follower = Follower::new(
             self.context.clone(),
             registry,
             copied.reader,
-            copied.apply_from,
+            copied.position.applied,
             self.apply.clone(),
             Some(self.dirty.clone()),
         );
-        self.follower = Some(Box::new(follower));
-        self.follow_again();
-        let (context, apply) = (self.context.clone(), self.apply.subscribe());
-        let (fetch, view) = (self.fetch.subscribe(), self.lag.clone());
-        tokio::spawn(lag::poll(context, apply, fetch, view));
-        tokio::spawn(connect_info::poll_likely_clients(self.context.clone(), self.likely_clients.clone()));
+        self.follower = Some(Box::new(follower.taking_up(copied.position, copied.intent)));
+        let context = Context { cancel: self.syncing.clone(), ..self.context.clone() };
+        let (apply, fetch, view) = (self.apply.subscribe(), self.fetch.subscribe(), self.lag.clone());
+        tokio::spawn(lag::poll(context.clone(), apply, fetch, view));
+        tokio::spawn(connect_info::poll_likely_clients(context, self.likely_clients.clone()));
+    }
+
+    /// The spool and the collections for the next phase.
+    pub fn keep_copied(&mut self, copied: Box<Copied>) {
+        self.copied = Some(copied);
     }
 
     /// Applies without end (until a drain target is set). Does nothing while following runs already.
@@ -315,43 +440,40 @@ impl Run {
 
     /// Compares metadata, removes what mongoferry created, keeps the connect page current.
     pub fn clean_up(&self) {
+        // Nothing is fetched any more into the folder that is removed now.
+        self.syncing.cancel();
         let (context, view, spool) = (self.context.clone(), self.cleanup.clone(), self.spool_folder());
+        let user = self.user.clone();
+        let mut remaining = self.context.clone();
+        if let Some(user) = &user {
+            // The temporary user is gone soon; the connect page stays.
+            remaining.destination = user.operator().clone();
+        }
         self.spawn(async move {
             let differences = metadata::compare(&context).await;
-            cleanup::clean_up(&context, &spool, &view).await;
+            cleanup::clean_up(&context, user.as_deref(), &spool, &view).await;
             Outcome::CleanedUp(differences)
         });
-        tokio::spawn(connect_info::poll(self.context.clone(), self.plan.destination.clone(), self.connect.clone()));
+        tokio::spawn(connect_info::poll(remaining, self.plan.destination.clone(), self.connect.clone()));
+    }
+
+    /// Drops the temporary user, if cleanup has not done it: what ends without completing leaves no login behind.
+    async fn drop_user(&self) {
+        if let Some(user) = &self.user
+            && let Err(left) = user.drop_it().await
+        {
+            self.context.events.record(Severity::Error, "user", left);
+        }
     }
 
     fn spool_folder(&self) -> PathBuf {
-        self.directory.join("spool")
+        self.context.record.folder().join("spool")
     }
 }
 
-async fn initial_sync(
-    context: Context,
-    spool_folder: PathBuf,
-    fetch_view: watch::Sender<FetchView>,
-    sync_view: watch::Sender<InitialSyncView>,
-    outcomes: mpsc::Sender<Outcome>,
-) -> Result<Copied, Halt> {
-    let Context { source, events, cancel, options, .. } = &context;
-    let apply_from =
-        retry(Side::Source, "reading the oplog's newest position", events, cancel, || fetch::start_position(source))
-            .await?;
-    let (writer, reader) = spool::open(&spool_folder)?;
-    let fetching = context.clone();
-    tokio::spawn(async move {
-        let Err(halt) = fetch::fetch(&fetching, apply_from, writer, fetch_view).await;
-        let _ = outcomes.send(Outcome::FetchEnded(halt)).await;
-    });
-    let catalog = retry(Side::Source, "reading the catalog", events, cancel, || {
-        crate::mongo::catalog::read(source, &options.filter)
-    })
-    .await?;
-    let registry = copy::copy(&context, &catalog, &sync_view).await?;
-    Ok(Copied { registry, reader, apply_from })
+async fn keep_registry(context: &Context, registry: &Registry) -> Result<(), Halt> {
+    let registry = registry.clone();
+    context.journal("writing the collections", move |record| record.put_registry(&registry)).await
 }
 
 /// The source's newest position, once the majority has it and the fetcher everything up to it.
@@ -368,35 +490,4 @@ async fn fetched_until_now(context: &Context, mut fetch: watch::Receiver<FetchVi
             Err(_) => Err(Halt::Cancelled),
         },
     }
-}
-
-fn create_directory(settings: &EngineSettings, name: &str) -> Result<PathBuf, Problem> {
-    use std::os::unix::fs::DirBuilderExt;
-    let problem = |path: &std::path::Path, error: std::io::Error| {
-        Problem::before_writing(
-            Side::Host,
-            format!("cannot create the state folder {}", path.display()),
-            error.to_string(),
-            "Make the folder writable, or set MONGOFERRY_HOME to one that is.",
-        )
-    };
-    let mut builder = std::fs::DirBuilder::new();
-    builder.mode(0o700);
-    builder.recursive(true).create(&settings.state_root).map_err(|error| problem(&settings.state_root, error))?;
-    builder.recursive(false);
-    for attempt in 1..1000 {
-        let folder = if attempt == 1 { name.to_string() } else { format!("{name}-{attempt}") };
-        let path = settings.state_root.join(folder);
-        match builder.create(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(problem(&path, error)),
-        }
-    }
-    Err(Problem::before_writing(
-        Side::Host,
-        format!("{} holds a thousand migrations named {name}", settings.state_root.display()),
-        "no free folder name is left",
-        "Remove old folders, or give the plan another name.",
-    ))
 }

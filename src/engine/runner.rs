@@ -1,15 +1,23 @@
 //! The engine's loop: orders and outcomes in, effects out. The only owner of the state machine.
 
+mod take_up;
+
 use super::{
     EngineSettings,
+    checkpoint::keep_machine,
     context::Context,
+    fetch::FetchEnd,
     gate::Gate,
+    migration_user,
+    notices::Notices,
     publish::Publisher,
+    record::Record,
+    restore::Restored,
     retry::Halt,
     run::{Outcome, Run},
 };
 use crate::{
-    machine::{Effect, Event, Machine, Measurement, Settings},
+    machine::{Effect, Event, Machine, Measurement, Saved, Settings},
     model::{
         Command, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
         check::CheckState,
@@ -17,10 +25,12 @@ use crate::{
     },
     report::Report,
     session::{EventLog, Order},
+    store::{Journal, create_folder},
     validate::{self, Validated},
 };
+use crate::{mongo::Cluster, oplog::Dialect};
 use jiff::Timestamp;
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -33,15 +43,34 @@ pub struct Runner {
     settings: EngineSettings,
     machine: Machine,
     publisher: Publisher,
-    events: EventLog,
+    events: Notices,
     cancel: CancellationToken,
     desk: Desk,
     run: Option<Run>,
     run_cancel: CancellationToken,
     outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
-    copied: Option<Box<super::run::Copied>>,
     indexed: Option<super::registry::Registry>,
     ended: bool,
+    /// The journal of a migration that was started, here or before a restart.
+    record: Option<Arc<Record>>,
+    /// What the journal says about the machine.
+    saved: Option<Saved>,
+    /// Effects that wait until both clusters answer after a restart.
+    waiting: Vec<Effect>,
+    after_lease: AfterLease,
+    /// Events that the journal has already.
+    known_events: u64,
+    /// How updates are written on the destination, after a restart.
+    dialect: Option<Dialect>,
+}
+
+/// What follows once the lease is held.
+#[derive(Debug, Clone, Copy)]
+enum AfterLease {
+    /// The waiting effects.
+    Work,
+    /// The spool and the collections are read first.
+    TakeUp,
 }
 
 /// What happens before the start: tests of destinations, validation.
@@ -55,6 +84,8 @@ pub struct Desk {
     pub plan: Option<Plan>,
     finished: (mpsc::Sender<Validated>, mpsc::Receiver<Validated>),
     validated: Option<Validated>,
+    /// The validation that begins now repeats only what failed in the last one.
+    keeps_results: bool,
     cancel: CancellationToken,
 }
 
@@ -71,7 +102,7 @@ impl Runner {
             publisher: Publisher::new(publish, settings.application.clone(), now),
             machine: Machine::new(Settings::from(&Options::default()), now),
             settings,
-            events,
+            events: Notices::new(events),
             run_cancel: cancel.child_token(),
             desk: Desk {
                 destination_test: watch::Sender::default(),
@@ -79,43 +110,101 @@ impl Runner {
                 plan: None,
                 finished: mpsc::channel(4),
                 validated: None,
+                keeps_results: false,
                 cancel: cancel.child_token(),
             },
             cancel,
             run: None,
             outcomes: mpsc::channel(16),
-            copied: None,
             indexed: None,
             ended: false,
+            record: None,
+            saved: None,
+            waiting: Vec::new(),
+            after_lease: AfterLease::Work,
+            known_events: 0,
+            dialect: None,
         }
+    }
+
+    /// Takes up a migration from its journal. Nothing works on the clusters before [`Runner::run`].
+    pub fn restored(mut self, restored: Restored) -> Self {
+        let Restored { record, saved, dialect, mut plan, events } = restored;
+        plan.name = name_of(record.folder());
+        let (machine, effects) = Machine::restore(Settings::from(&plan.options), saved, Timestamp::now());
+        self.known_events = events;
+        self.machine = machine;
+        self.desk.plan = Some(plan);
+        self.record = Some(record);
+        self.waiting = effects;
+        self.dialect = Some(dialect);
+        self
     }
 
     /// The loop. Returns when the engine is cancelled or every client is gone.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        self.reconnect();
         loop {
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => self.obey(order).await,
                     None => break,
                 },
                 Some(outcome) = self.outcomes.1.recv() => self.take(outcome),
                 Some(validated) = self.desk.finished.1.recv() => self.validation_finished(validated),
                 _ = tick.tick() => self.measure(),
             }
+            self.keep();
             self.publish();
         }
         self.run_cancel.cancel();
         self.desk.cancel.cancel();
+        self.keep();
+        if let Some(run) = &mut self.run {
+            run.ended().await;
+        }
+    }
+
+    /// The journal says where the machine is before anything is done about it.
+    fn keep(&mut self) {
+        let (Some(record), Some(_)) = (&self.record, self.machine.started) else { return };
+        let saved = self.machine.saved();
+        if self.saved.as_ref() != Some(&saved) {
+            keep_machine(record, &saved, &self.events);
+            if let Some(run) = &self.run {
+                run.machine.send_replace(Some(saved.clone()));
+            }
+            self.saved = Some(saved);
+        }
+    }
+
+    fn context(
+        &self,
+        plan: &Plan,
+        (source, destination): (Cluster, Cluster),
+        dialect: Dialect,
+        record: Arc<Record>,
+    ) -> Context {
+        Context {
+            source,
+            destination,
+            dialect,
+            options: Arc::new(plan.options.clone()),
+            gate: Gate::default(),
+            cancel: self.run_cancel.clone(),
+            events: self.events.clone(),
+            record,
+        }
     }
 
     fn publish(&mut self) {
         self.publisher.publish(&self.machine, &self.desk, self.run.as_ref(), &self.events);
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         let Order { command, by, reply } = order;
         let answer = match command {
             Command::TestDestination(endpoint) => {
@@ -131,7 +220,12 @@ impl Runner {
                 Ok(())
             }
             Command::Revalidate => match self.desk.plan.clone() {
-                Some(plan) => self.command(Command::Validate(Box::new(plan)), &by),
+                Some(plan) => {
+                    self.desk.keeps_results = true;
+                    let answer = self.command(Command::Validate(Box::new(plan)), &by).await;
+                    self.desk.keeps_results = false;
+                    answer
+                }
                 None => Err(Refusal::NotNow("nothing has been validated yet".into())),
             },
             Command::StopApplication => match &self.settings.application {
@@ -146,43 +240,59 @@ impl Runner {
                 }
                 None => Err(Refusal::NotNow("only the demo has an application that mongoferry can stop".into())),
             },
-            command => self.command(command, &by),
+            command => self.command(command, &by).await,
         };
         // The client may have gone without waiting for the answer.
         let _ = reply.send(answer);
     }
 
-    fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
+    async fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
         let start = matches!(command, Command::Start(_));
         let before = self.machine.clone();
         let effects = self.machine.command(command, by, Timestamp::now())?;
-        if start && let Err(problem) = self.prepare_run() {
+        if start && let Err(problem) = self.prepare_run().await {
             self.machine = before;
             return Err(Refusal::Problem(Box::new(problem)));
         }
+        self.keep();
         self.carry_out(effects);
         Ok(())
     }
 
-    fn prepare_run(&mut self) -> Result<(), Problem> {
+    async fn prepare_run(&mut self) -> Result<(), Problem> {
         let bug = || {
             Problem::before_writing(Side::Bug, "the validated plan is gone", "start without a plan", "Validate again.")
         };
-        let plan = self.desk.plan.clone().ok_or_else(bug)?;
-        let validated = self.desk.validated.take().ok_or_else(bug)?;
-        let (source, destination) = validated.clusters.ok_or_else(bug)?;
+        let mut plan = self.desk.plan.clone().ok_or_else(bug)?;
+        let validated = self.desk.validated.as_ref().ok_or_else(bug)?;
+        let clusters = validated.clusters.clone().ok_or_else(bug)?;
         let dialect = validated.dialect.ok_or_else(bug)?;
+        let seen_as: Vec<String> = validated.report.seen_by(Side::Destination).map(String::from).collect();
+        let folder = create_folder(&self.settings.state_root, &plan.name)?;
+        plan.name = name_of(&folder);
+        self.desk.plan = Some(plan.clone());
+        let record = Arc::new(Record::new(Journal::open(&folder)?)?);
+        let owner = bson::Uuid::new();
+        record.put_plan(&plan, dialect, &owner, &seen_as)?;
+        self.record = Some(record.clone());
+        self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
-        let context = Context {
-            source,
-            destination,
-            dialect,
-            options: Arc::new(plan.options.clone()),
-            gate: Gate::default(),
-            cancel: self.run_cancel.clone(),
-            events: self.events.clone(),
-        };
-        self.run = Some(Run::new(plan, context, &self.settings, self.outcomes.0.clone())?);
+        let (source, operator) = clusters;
+        let account = migration_user::open(&plan.name, &operator, &plan.destination, &seen_as).await;
+        self.events.record(Severity::Info, "user", account.note);
+        let context = self.context(&plan, (source, account.destination), dialect, record);
+        let mut run = Run::new(plan, context, account.user, self.outcomes.0.clone(), 0);
+        if let Err(problem) = run.lease_at_start(&owner.to_string()).await {
+            self.run_cancel.cancel();
+            run.ended().await;
+            self.record = None;
+            // Nothing was started: nothing of it is listed.
+            let _ = std::fs::remove_dir_all(&folder);
+            return Err(problem);
+        }
+        run.keep_lease(owner.to_string());
+        self.run = Some(run);
+        self.desk.validated = None;
         Ok(())
     }
 
@@ -200,6 +310,7 @@ impl Runner {
 
     fn happened(&mut self, event: Event) {
         let effects = self.machine.handle(event, Timestamp::now());
+        self.keep();
         self.carry_out(effects);
     }
 
@@ -210,6 +321,11 @@ impl Runner {
     }
 
     fn measure(&mut self) {
+        match self.events.hindrance() {
+            Some(problem) => self.happened(Event::Hindered(Box::new(problem))),
+            None if self.machine.error.is_some() => self.happened(Event::Relieved),
+            None => {}
+        }
         let Some(run) = &self.run else { return };
         if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
             let reading = *run.lag.borrow();
@@ -231,13 +347,24 @@ impl Runner {
                 self.happened(Event::Cleared);
             }
             Outcome::Copied(Ok(copied)) => {
-                self.copied = Some(copied);
+                if let Some(run) = &mut self.run {
+                    run.keep_copied(copied);
+                }
                 self.happened(Event::Copied);
             }
             Outcome::Indexed(Ok(registry)) => {
                 let failed = self.run.as_ref().map_or(0, |run| run.sync.borrow().indexes.failed.len());
                 self.indexed = Some(registry);
                 self.happened(Event::Indexed { failed });
+            }
+            Outcome::Reconnected(Ok(reconnected)) => self.reconnected(*reconnected),
+            Outcome::Leased(Ok(owner)) => self.leased(owner),
+            Outcome::TakenUp(Ok(copied)) => {
+                self.indexed = Some(copied.registry.clone());
+                if let Some(run) = &mut self.run {
+                    run.keep_copied(copied);
+                }
+                self.take_up_work();
             }
             Outcome::CutoverFixed(Ok(ts)) => {
                 self.measure();
@@ -288,7 +415,12 @@ impl Runner {
             | Outcome::Copied(Err(halt))
             | Outcome::Indexed(Err(halt))
             | Outcome::CutoverFixed(Err(halt))
-            | Outcome::FetchEnded(halt) => self.failed(halt),
+            | Outcome::Reconnected(Err(halt))
+            | Outcome::TakenUp(Err(halt))
+            | Outcome::Leased(Err(halt))
+            | Outcome::LeaseLost(halt)
+            | Outcome::FetchEnded(FetchEnd::Halt(halt)) => self.failed(halt),
+            Outcome::FetchEnded(FetchEnd::Lost(problem)) => self.happened(Event::OplogLost(Box::new(problem))),
         }
     }
 
@@ -346,16 +478,13 @@ impl Runner {
                 self.run_cancel.cancel();
             }
             Effect::WriteReport => self.write_report(),
+            Effect::CompareAgain => self.compare_again(),
             effect => {
                 let Some(run) = &mut self.run else { return };
                 match effect {
                     Effect::Clear => run.clear(),
                     Effect::Copy => run.copy(),
-                    Effect::BuildIndexes => {
-                        if let Some(copied) = self.copied.take() {
-                            run.build_indexes(copied);
-                        }
-                    }
+                    Effect::BuildIndexes => run.build_indexes(),
                     Effect::Follow => {
                         if let Some(registry) = self.indexed.take() {
                             run.follow(registry);
@@ -364,6 +493,7 @@ impl Runner {
                     Effect::BeginVerification => run.begin_verification(),
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
+                    Effect::TryAgain => run.context.events.try_again(),
                     Effect::FixCutover => run.fix_cutover(),
                     Effect::DrainTo(ts) => run.drain_to(ts),
                     Effect::FollowAgain => {
@@ -373,11 +503,19 @@ impl Runner {
                     Effect::CheckData => run.check_data(),
                     Effect::RepairMismatches => run.repair_mismatches(),
                     Effect::Finalize => {
+                        // After a restart nothing follows yet.
+                        if let Some(registry) = self.indexed.take() {
+                            run.prepare_following(registry);
+                        }
                         run.forget_check();
                         run.finalize();
                     }
                     Effect::CleanUp => run.clean_up(),
-                    Effect::Log(..) | Effect::Validate(_) | Effect::StopTasks | Effect::WriteReport => {}
+                    Effect::Log(..)
+                    | Effect::Validate(_)
+                    | Effect::StopTasks
+                    | Effect::WriteReport
+                    | Effect::CompareAgain => {}
                 }
             }
         }
@@ -386,13 +524,21 @@ impl Runner {
     fn validate(&mut self, plan: Plan) {
         self.desk.cancel.cancel();
         self.desk.cancel = self.cancel.child_token();
-        self.desk.validated = None;
+        let previous = self.desk.validated.take().filter(|_| self.desk.keeps_results);
         self.desk.plan = Some(plan.clone());
-        self.desk.report.send_replace(Some(ValidationReport::waiting()));
+        if previous.is_none() {
+            self.desk.report.send_replace(Some(ValidationReport::waiting()));
+        }
         let (report, finished, cancel) =
             (self.desk.report.clone(), self.desk.finished.0.clone(), self.desk.cancel.clone());
         tokio::spawn(async move {
-            let validation = validate::run(&plan, |checks| drop(report.send_replace(Some(checks.clone()))), &cancel);
+            let publish = |checks: &ValidationReport| drop(report.send_replace(Some(checks.clone())));
+            let validation = async {
+                match previous {
+                    Some(previous) => validate::run_again(&plan, previous, publish, &cancel).await,
+                    None => validate::run(&plan, publish, &cancel).await,
+                }
+            };
             tokio::select! {
                 () = cancel.cancelled() => {}
                 validated = validation => drop(finished.send(validated).await),
@@ -409,16 +555,22 @@ impl Runner {
         let snapshot = self.publisher.compose(&self.machine, &self.desk, self.run.as_ref(), &self.events);
         let Some(run) = &self.run else { return };
         let report = Report::new(&snapshot, &self.events.since(0));
-        let written = report.write_into(&run.directory);
+        let written = report.write_into(run.context.record.folder());
         match written {
             Ok(path) => {
                 self.publisher.report_written(&path);
                 self.events.record(Severity::Info, "report", format!("written to {}", path.display()));
             }
             Err(error) => {
-                let text = format!("the report could not be written into {}: {error}", run.directory.display());
+                let text =
+                    format!("the report could not be written into {}: {error}", run.context.record.folder().display());
                 self.events.record(Severity::Error, "report", text);
             }
         }
     }
+}
+
+/// A migration is called like its folder, so that two of the same plan differ.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

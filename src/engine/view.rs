@@ -28,6 +28,12 @@ pub struct FetchView {
     pub ops_fetched: u64,
     /// Bytes in the spool not yet applied.
     pub spool_bytes: u64,
+    /// Bytes that the spool takes on disk, compressed.
+    pub spool_disk_bytes: u64,
+    /// When the spool reaches its bound if it goes on growing like this, ms.
+    pub spool_full_in_ms: Option<u64>,
+    /// The bound is reached; fetching waits.
+    pub is_waiting_for_room: bool,
     /// Position and wall time (ms) of the newest write to a selected user namespace.
     pub last_user_write: Option<(Optime, i64)>,
     /// Namespaces written lately.
@@ -62,6 +68,8 @@ pub struct ApplyView {
     pub ops_applied: u64,
     /// Documents that must be fetched again from the source before the copy is consistent.
     pub repair_pending: u64,
+    /// The first part of the oldest transaction whose commit is not applied.
+    pub open_from: Option<Optime>,
     /// Indexes that replayed DDL could not build.
     pub failed_indexes: Vec<crate::model::snapshot::FailedIndex>,
 }

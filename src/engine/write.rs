@@ -11,7 +11,7 @@ use crate::{
     mongo::{
         Namespace,
         cluster::DriverError,
-        errors::{code, is_transient_code},
+        errors::{code, from_code, may_pass_code},
     },
 };
 use bson::{RawDocument, RawDocumentBuf};
@@ -53,13 +53,13 @@ pub async fn send(
 }
 
 /// Reads the reply of a write command: `ok` is 1 even when every statement failed (OPLOG.md section 0, rule 9).
-fn judge(reply: &RawDocument) -> Result<Sent, DriverError> {
+pub fn judge(reply: &RawDocument) -> Result<Sent, DriverError> {
     let mut failed = Vec::new();
     if let Ok(errors) = reply.get_array("writeErrors") {
         for error in errors {
             let error = error?.as_document().ok_or_else(|| unreadable("writeErrors"))?;
             let (index, code) = (error.get_i32("index")?, error.get_i32("code")?);
-            if is_transient_code(code) {
+            if may_pass_code(code) {
                 return Err(for_now(code, error.get_str("errmsg").unwrap_or("no message")));
             }
             failed.push((usize::try_from(index).map_err(|_| unreadable("writeErrors"))?, code));
@@ -78,8 +78,11 @@ fn unreadable(field: &str) -> DriverError {
     DriverError::custom(format!("the server's reply cannot be read: {field}"))
 }
 
-/// An error that counts as transient.
+/// An error that is worth waiting for; one that nobody can cure counts as transient.
 fn for_now(code: i32, text: &str) -> DriverError {
+    if may_pass_code(code) {
+        return from_code(code, text);
+    }
     DriverError::from(std::io::Error::other(format!("code {code}: {text}")))
 }
 

@@ -92,11 +92,17 @@ impl Machine {
                 // After a pause the gate has to be earned again, so a ready migration goes back to following.
                 let left = if self.phase == Phase::Ready { Phase::Following } else { self.phase };
                 self.left_phase = Some(left);
+                self.paused_by = Some(by.into());
                 self.enter(Phase::Paused, now);
-                let text = format!("paused by {by}; the source's oplog keeps ageing");
+                let text = format!("paused by {by}; changes are still fetched into the spool");
                 Ok(vec![Effect::CloseGate, Effect::Log(Severity::Warn, "paused", text)])
             }
             Phase::Indexing => not_now("index builds run on the destination server and cannot pause"),
+            Phase::Paused if self.paused_by.is_none() => {
+                self.paused_by = Some(by.into());
+                let text = format!("paused by {by}; it stays paused when the cause is gone");
+                Ok(vec![Effect::CloseGate, Effect::Log(Severity::Warn, "paused", text)])
+            }
             Phase::Paused => not_now("the migration is paused already"),
             Phase::Cutover | Phase::Finalizing | Phase::Cleanup => not_now("not during the cutover; go back first"),
             _ => not_now("no migration is syncing"),
@@ -107,7 +113,16 @@ impl Machine {
         let Some(left) = self.left_phase.filter(|_| matches!(self.phase, Phase::Paused | Phase::Expired)) else {
             return not_now("the migration is neither paused nor expired");
         };
-        let mut effects = vec![Effect::OpenGate];
+        if self.is_lost && self.phase == Phase::Paused {
+            return Ok(self.compare_again(by, now));
+        }
+        let mut effects = vec![Effect::OpenGate, Effect::TryAgain];
+        self.paused_by = None;
+        if self.error.is_some() {
+            // Whatever stands in the way is tried again now; what still stands pauses it again.
+            effects.push(Effect::Log(Severity::Info, "resumed", format!("{by} asked to try again")));
+            return Ok(effects);
+        }
         if self.phase == Phase::Expired {
             // The next ready starts a new window.
             self.deadline = None;

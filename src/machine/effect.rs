@@ -14,6 +14,8 @@ pub enum Effect {
     Clear,
     /// Begin fetching the oplog, read the catalog, copy; answer with `Copied`.
     Copy,
+    /// End every task, then copy again by comparing what is there with the source; answer with `Copied`.
+    CompareAgain,
     /// Build the secondary indexes; answer with `Indexed`.
     BuildIndexes,
 
@@ -26,6 +28,8 @@ pub enum Effect {
     CloseGate,
     /// Go on.
     OpenGate,
+    /// Whatever waits for a cure tries again at once.
+    TryAgain,
 
     // Cutover
     /// Read the source's newest majority-committed position; answer with `CutoverFixed`.

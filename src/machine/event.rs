@@ -41,6 +41,12 @@ pub enum Event {
     },
     /// Everything mongoferry created on the destination is gone, or left to the operator by name.
     CleanedUp,
+    /// Tasks wait for something that somebody has to cure.
+    Hindered(Box<Problem>),
+    /// Nothing stands in the way any more.
+    Relieved,
+    /// The source's oplog no longer holds what is needed next.
+    OplogLost(Box<Problem>),
     /// A task cannot go on.
     Failed(Box<Problem>),
 }

@@ -8,9 +8,12 @@ pub mod cutover;
 pub mod effect;
 pub mod event;
 pub mod gate;
+pub mod pause;
+pub mod restore;
 pub mod state;
 
 pub use effect::Effect;
 pub use event::{Event, Measurement};
 pub use gate::Settings;
+pub use restore::Saved;
 pub use state::{CutoverState, Machine};

@@ -11,6 +11,7 @@ use crate::model::{
     units::{show_count, show_duration},
 };
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A migration. Fields are read by the publisher of the snapshot and changed only here and in `command` and `cutover`.
@@ -42,14 +43,18 @@ pub struct Machine {
     pub verification_begun: bool,
     /// Who gave up the verification.
     pub verification_skipped_by: Option<String>,
-    /// The error that ended it.
+    /// The error that ended it, or what it waits for.
     pub error: Option<Problem>,
+    /// Who paused it; `None` when a cause that can go away did.
+    pub paused_by: Option<String>,
+    /// The source's oplog lost what is needed next: going on means comparing everything again.
+    pub is_lost: bool,
     /// Effects that wait for Resume.
     pub(super) held: Vec<Effect>,
 }
 
 /// The guided cutover.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutoverState {
     /// Where it is.
     pub step: CutoverStep,
@@ -87,6 +92,8 @@ impl Machine {
             verification_begun: false,
             verification_skipped_by: None,
             error: None,
+            paused_by: None,
+            is_lost: false,
             held: Vec::new(),
         }
     }
@@ -96,12 +103,16 @@ impl Machine {
         match event {
             Event::Failed(problem) => self.become_failed(*problem, now),
             Event::Measured(measurement) => self.measured(measurement, now),
+            Event::Hindered(problem) => self.become_hindered(*problem, now),
+            Event::Relieved => self.become_relieved(now),
+            Event::OplogLost(problem) => self.become_lost(*problem, now),
             Event::ValidationFinished { passed, warnings, would_drop } => {
                 self.validated = Some((passed, warnings, would_drop));
                 Vec::new()
             }
             Event::Cleared if self.is_in(Phase::Clearing) => self.advance(Phase::Copying, vec![Effect::Copy], now),
             Event::Copied if self.is_in(Phase::Copying) => {
+                self.is_lost = false;
                 self.advance(Phase::Indexing, vec![Effect::BuildIndexes], now)
             }
             Event::Indexed { failed } if self.is_in(Phase::Indexing) => self.become_following(failed, now),

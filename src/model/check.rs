@@ -37,6 +37,8 @@ pub enum CheckId {
     DestinationVersion,
     /// Destination: is not the source.
     DestinationIdentity,
+    /// Destination: the clocks of both primaries against this host's.
+    DestinationClocks,
     /// Destination: free space.
     DestinationFreeSpace,
     /// Destination: empty, or clearing agreed.
@@ -47,7 +49,7 @@ pub enum CheckId {
 
 impl CheckId {
     /// Every check in display order.
-    pub const ALL: [CheckId; 18] = [
+    pub const ALL: [CheckId; 19] = [
         CheckId::SourceNetwork,
         CheckId::SourceTls,
         CheckId::SourceSignIn,
@@ -63,6 +65,7 @@ impl CheckId {
         CheckId::DestinationPermissions,
         CheckId::DestinationVersion,
         CheckId::DestinationIdentity,
+        CheckId::DestinationClocks,
         CheckId::DestinationFreeSpace,
         CheckId::DestinationEmpty,
         CheckId::DestinationFeatures,
@@ -85,6 +88,7 @@ impl CheckId {
             CheckId::SourceOplogWindow => "oplog window",
             CheckId::SourceData => "data",
             CheckId::DestinationIdentity => "not the source",
+            CheckId::DestinationClocks => "clocks",
             CheckId::DestinationFreeSpace => "free space",
             CheckId::DestinationEmpty => "empty",
             CheckId::DestinationFeatures => "feature check",
@@ -162,6 +166,18 @@ pub struct ValidationReport {
     pub left_behind: Vec<String>,
     /// What clearing would drop on the destination, when it is not empty: database, collections, bytes.
     pub would_drop: Vec<DroppedDatabase>,
+    /// The addresses that the servers see this host under, for firewalls and access lists.
+    #[serde(default)]
+    pub seen_as: Vec<SeenAs>,
+}
+
+/// This host as one side's servers see it; not always one of its own addresses (NAT).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenAs {
+    /// Who sees it.
+    pub side: Side,
+    /// IP address without a port.
+    pub address: String,
 }
 
 /// A database of the destination that clearing would drop (the selected collections only).
@@ -185,7 +201,13 @@ impl ValidationReport {
             summary: Vec::new(),
             left_behind: Vec::new(),
             would_drop: Vec::new(),
+            seen_as: Vec::new(),
         }
+    }
+
+    /// The addresses that `side` sees this host under.
+    pub fn seen_by(&self, side: Side) -> impl Iterator<Item = &str> {
+        self.seen_as.iter().filter(move |seen| seen.side == side).map(|seen| seen.address.as_str())
     }
 
     /// How many checks are in `state`.

@@ -4,6 +4,7 @@ use super::{
     plan::{Endpoint, Plan},
     problem::Problem,
 };
+use serde::{Deserialize, Serialize};
 
 /// One request. Every key that changes something sends one of these, and the command line sends the same.
 #[derive(Debug, Clone)]
@@ -53,7 +54,8 @@ pub struct Consent {
 }
 
 /// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// Not possible now; one sentence says why and what would make it possible.
     #[error("{0}")]

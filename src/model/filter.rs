@@ -2,6 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Prefix of every database that mongoferry creates for a moment on a destination.
+pub const TEMPORARY_PREFIX: &str = "mongoferry_check_";
+/// The database on the destination that says who works on it.
+pub const LEASE_DB: &str = "mongoferry_lease";
+
+/// True for databases that are never migrated: the servers' own and mongoferry's own.
+pub fn is_reserved(database: &str) -> bool {
+    matches!(database, "admin" | "local" | "config" | "" | LEASE_DB) || database.starts_with(TEMPORARY_PREFIX)
+}
+
 /// One pattern: `db` and `db.*` select a whole database, `db.coll` one collection. `*` stands for any characters
 /// inside the collection part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,9 +70,9 @@ impl NamespaceFilter {
     }
 
     /// True when the collection `database.collection` is migrated. A time-series bucket collection follows its
-    /// time-series collection: `system.buckets.x` is asked as `x`. The system databases are never selected.
+    /// time-series collection: `system.buckets.x` is asked as `x`. Reserved databases are never selected.
     pub fn selects(&self, database: &str, collection: &str) -> bool {
-        if matches!(database, "admin" | "local" | "config" | "") {
+        if is_reserved(database) {
             return false;
         }
         let collection = collection.strip_prefix("system.buckets.").unwrap_or(collection);
@@ -72,7 +82,7 @@ impl NamespaceFilter {
 
     /// True when some collection of `database` could be selected.
     pub fn may_select_in(&self, database: &str) -> bool {
-        if matches!(database, "admin" | "local" | "config" | "") {
+        if is_reserved(database) {
             return false;
         }
         let names = |pattern: &Pattern| pattern.0.split('.').next() == Some(database);
@@ -99,6 +109,8 @@ mod tests {
     fn exclusion_wins_and_empty_include_is_everything() {
         assert!(filter(&[], &[]).selects("shop", "orders"));
         assert!(!filter(&[], &[]).selects("admin", "system.users"));
+        assert!(!filter(&[], &[]).selects(LEASE_DB, "lease"));
+        assert!(!filter(&["mongoferry_check_1"], &[]).may_select_in("mongoferry_check_1"));
         assert!(filter(&["shop.*"], &[]).selects("shop", "a.b"));
         assert!(filter(&["shop"], &[]).selects("shop", "orders"));
         assert!(!filter(&["shop"], &[]).selects("shopping", "orders"));

@@ -18,7 +18,7 @@ pub use command::{Command, Refusal};
 pub use event::{Event, Severity};
 pub use filter::NamespaceFilter;
 pub use phase::Phase;
-pub use plan::{Endpoint, Options, Plan, Tls, Verify};
+pub use plan::{Endpoint, Options, PasswordFrom, Plan, Secrets, Tls, Verify};
 pub use problem::{Problem, Side};
 pub use snapshot::Snapshot;
 pub use units::Optime;

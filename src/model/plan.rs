@@ -2,7 +2,8 @@
 
 use super::filter::NamespaceFilter;
 use crate::secret::Secret;
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Duration};
 
 /// A whole migration as asked for. Holds secrets, so it is never serialised; see [`crate::secret`].
 #[derive(Debug, Clone)]
@@ -17,6 +18,18 @@ pub struct Plan {
     pub options: Options,
 }
 
+/// Where a password can be read again after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PasswordFrom {
+    /// A file that holds the password alone.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A credential that systemd passes, by its name.
+    Credential(String),
+}
+
 /// How to reach one cluster.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -26,18 +39,50 @@ pub struct Endpoint {
     pub username: Option<String>,
     /// Only in memory.
     pub password: Option<Secret>,
+    /// Where the password was read from; `None` when it was typed.
+    pub password_from: Option<PasswordFrom>,
     /// Database of the user; the driver's default (`admin`) when absent.
     pub auth_source: Option<String>,
     /// Encryption in transit.
     pub tls: Tls,
+    /// Certificate chain and private key (PEM) for a server that asks its clients for one. Without a user name it is
+    /// the login too (X.509). Only in memory.
+    pub client_certificate: Option<Secret>,
+    /// Where that was read from; `None` when it was pasted.
+    pub client_certificate_from: Option<PathBuf>,
     /// True: never discover other members, talk to the given host alone.
     pub direct: bool,
+}
+
+/// What a restart is given again to sign in to one cluster. Only in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// The password.
+    pub password: Option<Secret>,
+    /// Certificate chain and private key (PEM).
+    pub client_certificate: Option<Secret>,
+}
+
+impl From<&Endpoint> for Secrets {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self { password: endpoint.password.clone(), client_certificate: endpoint.client_certificate.clone() }
+    }
 }
 
 impl Endpoint {
     /// An endpoint without login and TLS.
     pub fn plain(uri: impl Into<String>) -> Self {
-        Self { uri: uri.into(), username: None, password: None, auth_source: None, tls: Tls::Off, direct: false }
+        Self {
+            uri: uri.into(),
+            username: None,
+            password: None,
+            password_from: None,
+            auth_source: None,
+            tls: Tls::Off,
+            client_certificate: None,
+            client_certificate_from: None,
+            direct: false,
+        }
     }
 
     /// The host list of the URI, as an operator would recognise it (never with credentials).
@@ -49,7 +94,8 @@ impl Endpoint {
 }
 
 /// Encryption in transit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tls {
     /// The server does not use TLS.
     Off,
@@ -63,7 +109,8 @@ pub enum Tls {
 }
 
 /// Verification of the copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verify {
     /// Every document is compared as bytes.
     Exact,
@@ -72,7 +119,7 @@ pub enum Verify {
 }
 
 /// Everything in a plan that is not an endpoint. Durations are the operator's, defaults as documented in the README.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
     /// Consent to drop the selected user collections of the destination after validation passed.
     pub clear_destination: bool,
@@ -92,6 +139,8 @@ pub struct Options {
     pub verify: Verify,
     /// Limit on source reads during the copy in bytes per second; `None`: no limit.
     pub throttle: Option<u64>,
+    /// Most bytes of local disk that fetched changes may take (20 GB); beyond it fetching waits.
+    pub spool_limit: u64,
 }
 
 impl Default for Options {
@@ -106,6 +155,7 @@ impl Default for Options {
             quiet_for: Duration::from_secs(60),
             verify: Verify::Exact,
             throttle: None,
+            spool_limit: 20_000_000_000,
         }
     }
 }

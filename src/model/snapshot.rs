@@ -59,6 +59,15 @@ pub struct Snapshot {
     pub last_source_write: Option<Timestamp>,
     /// Bytes of fetched changes waiting on local disk.
     pub spool_bytes: u64,
+    /// Bytes that the spool takes on disk; compressed, with what a restart may still need.
+    #[serde(default)]
+    pub spool_disk_bytes: u64,
+    /// The plan's bound for them; 0 before the start.
+    #[serde(default)]
+    pub spool_limit_bytes: u64,
+    /// When the bound is reached if the spool goes on growing like this, ms; `None` when it does not grow.
+    #[serde(default)]
+    pub spool_full_in_ms: Option<u64>,
     /// The source's oplog window (newest minus oldest entry), ms.
     pub oplog_window_ms: Option<u64>,
     /// How long until the source's oplog rolls over the position that is fetched next, ms.
@@ -478,6 +487,9 @@ impl Snapshot {
             ops_out_per_s: 0.0,
             last_source_write: None,
             spool_bytes: 0,
+            spool_disk_bytes: 0,
+            spool_limit_bytes: 0,
+            spool_full_in_ms: None,
             oplog_window_ms: None,
             oplog_left_ms: None,
             can_cutover: false,

@@ -60,23 +60,32 @@ pub fn parse_rate(text: &str) -> Result<Option<u64>, String> {
     if text_trimmed == "none" {
         return Ok(None);
     }
-    let value = text_trimmed.strip_suffix("/s").ok_or_else(refuse)?.trim();
-    let digits = value.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
-    let number: u64 = value[..digits].parse().map_err(|_| refuse())?;
+    let value = text_trimmed.strip_suffix("/s").ok_or_else(refuse)?;
+    bytes_of(value).map(Some).ok_or_else(refuse)
+}
+
+/// Reads `20GB`, `500MiB`, `1TB` into bytes.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    bytes_of(text).ok_or_else(|| format!("{text:?} is not a size; write for example \"20GB\" or \"500MiB\""))
+}
+
+fn bytes_of(text: &str) -> Option<u64> {
+    let value = text.trim();
+    let digits = value.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = value[..digits].parse().ok()?;
     let unit: u64 = match value[digits..].trim() {
         "B" => 1,
         "kB" | "KB" => 1_000,
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        _ => return Err(refuse()),
+        "TiB" => 1 << 40,
+        _ => return None,
     };
-    match number.checked_mul(unit) {
-        Some(0) | None => Err(refuse()),
-        rate => Ok(rate),
-    }
+    number.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
 /// `0.8 s`, `44 s`, `12 min`, `8.7 h`, `3 d`: one number and a unit, for lag and windows.

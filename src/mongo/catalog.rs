@@ -8,6 +8,7 @@ use super::{
 use crate::model::{NamespaceFilter, Optime};
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, raw::cstr, rawdoc};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Databases and collections that are read at the same time.
@@ -18,7 +19,7 @@ const MOVED_AWAY: [i32; 2] = [26, 166];
 const ATTEMPTS: u32 = 60;
 
 /// What kind of object a catalog entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// An ordinary, capped or clustered collection.
     Collection,
@@ -31,7 +32,7 @@ pub enum Kind {
 }
 
 /// One object of `listCollections`, with its indexes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CatalogEntry {
     /// Its name.
     pub namespace: Namespace,

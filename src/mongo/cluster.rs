@@ -1,7 +1,8 @@
 //! A connected replica set: the client plus what `hello` and `buildInfo` said about it.
 
+use super::memory_file::MemoryFile;
 use crate::model::{Optime, Side};
-use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 use std::{fmt, sync::Arc};
 
 /// Errors of the driver, unchanged; the engine and validation turn them into [`crate::model::Problem`]s.
@@ -48,8 +49,8 @@ pub struct Cluster {
     pub hosts: Vec<String>,
     /// The primary at the time of connecting.
     pub primary: Option<String>,
-    /// The private authority's certificates as the file that the driver reads; removed with the last clone.
-    pub ca_file: Option<Arc<tempfile::TempPath>>,
+    /// Certificates and key as the files that the driver reads; gone with the last clone.
+    pub tls_files: Arc<Vec<MemoryFile>>,
 }
 
 /// What a primary says about its newest write (`hello.lastWrite`; needs no privilege, OPLOG.md section D).
@@ -72,6 +73,22 @@ impl Cluster {
     pub async fn run(&self, db: &str, command: RawDocumentBuf) -> Result<RawDocumentBuf, DriverError> {
         let reply = self.client.database(db).run_raw_command(command).await?;
         Ok(RawDocumentBuf::try_from(&reply)?)
+    }
+
+    /// Runs a command that writes; succeeds when the majority has it. An election must not take it back silently.
+    pub async fn run_with_majority(
+        &self,
+        db: &str,
+        mut command: RawDocumentBuf,
+    ) -> Result<RawDocumentBuf, DriverError> {
+        command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
+        let reply = self.run(db, command).await?;
+        if let Ok(concern) = reply.get_document("writeConcernError") {
+            let text = concern.get_str("errmsg").unwrap_or("no message");
+            let text = format!("the majority has not confirmed it: {text}");
+            return Err(super::errors::from_code(concern.get_i32("code").unwrap_or(64), &text));
+        }
+        Ok(reply)
     }
 
     /// The newest write of the primary.

@@ -5,8 +5,9 @@
 
 use super::{
     cluster::{Cluster, DriverError, ServerVersion},
-    errors::code,
-    probe::{self, Greeting, Host, Rejection},
+    memory_file::MemoryFile,
+    options,
+    probe::{self, Greeting, Host, Rejection, Stage},
     tls,
 };
 use crate::{
@@ -18,25 +19,22 @@ use futures_util::future::join_all;
 use mongodb::{
     Client,
     error::ErrorKind,
-    options::{ClientOptions, Credential, ServerAddress, Tls as DriverTls, TlsOptions},
+    options::{ClientOptions, ServerAddress},
 };
-use std::{io::Write, sync::Arc, time::Duration};
-use tempfile::TempPath;
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// How long server selection may take before an operation counts as failed.
-const SELECTION_TIMEOUT: Duration = Duration::from_secs(8);
 /// Patience with one stage of the driver while connecting.
-const STAGE_PATIENCE: Duration = Duration::from_secs(6);
+pub(super) const STAGE_PATIENCE: Duration = Duration::from_secs(6);
 /// Patience with the name server for `mongodb+srv`.
 const SRV_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Connects, discovers members, reads set name and version of the primary. Writes nothing.
 pub async fn connect(side: Side, endpoint: &Endpoint) -> Result<Cluster, Problem> {
     let route = Route::find(side, endpoint).await?;
-    route.reach().await.into_result()?;
+    route.reach().await.into_result().map_err(|rejection| rejection.problem)?;
     let greeting = route.greet().await.map_err(|rejection| rejection.problem)?;
-    route.sign_in(&greeting).await?;
+    route.sign_in(&greeting).await.map_err(|rejection| rejection.problem)?;
     Ok(route.join(&greeting).await?.cluster)
 }
 
@@ -47,25 +45,28 @@ pub struct Route {
     pub side: Side,
     /// The hosts of the address, after SRV.
     pub hosts: Vec<Host>,
-    endpoint: Endpoint,
-    options: ClientOptions,
-    ca_file: Option<Arc<TempPath>>,
+    pub(super) endpoint: Endpoint,
+    pub(super) options: ClientOptions,
+    tls_files: Arc<Vec<MemoryFile>>,
 }
 
 /// TCP to every host of a route.
 #[derive(Debug)]
 pub struct Reach {
     /// One per host, in the address's order.
-    pub hosts: Vec<(Host, Result<Duration, Problem>)>,
+    pub hosts: Vec<(Host, Result<Duration, Rejection>)>,
 }
 
 impl Reach {
     /// An error when no host can be reached: the first host's.
-    pub fn into_result(self) -> Result<(), Problem> {
+    pub fn into_result(self) -> Result<(), Box<Rejection>> {
         if self.hosts.iter().any(|(_, reached)| reached.is_ok()) {
             return Ok(());
         }
-        self.hosts.into_iter().find_map(|(_, reached)| reached.err()).map_or(Ok(()), Err)
+        self.hosts
+            .into_iter()
+            .find_map(|(_, reached)| reached.err())
+            .map_or(Ok(()), |rejection| Err(Box::new(rejection)))
     }
 }
 
@@ -76,6 +77,8 @@ pub struct Joined {
     pub cluster: Cluster,
     /// What the operator should know about the way: members that cannot be reached from here.
     pub notes: Vec<String>,
+    /// The addresses that the members see this host under.
+    pub seen_as: Vec<String>,
 }
 
 impl Route {
@@ -129,8 +132,16 @@ impl Route {
                 other => return Err(unusable(format!("{other} is not host:port"))),
             }
         }
-        let ca_file = complete(side, &endpoint, &mut options)?;
-        Ok(Self { side, hosts, endpoint, options, ca_file })
+        if endpoint.client_certificate.is_some() && endpoint.tls == Tls::Off {
+            return Err(Problem::before_writing(
+                side,
+                "a client certificate is given, and TLS is off",
+                "a certificate is shown in the TLS handshake only",
+                "Switch TLS on, or leave the client certificate out.",
+            ));
+        }
+        let tls_files = options::complete(side, &endpoint, &mut options)?;
+        Ok(Self { side, hosts, endpoint, options, tls_files: Arc::new(tls_files) })
     }
 
     /// The set name that the address asks for.
@@ -150,21 +161,22 @@ impl Route {
     /// TLS and `hello` on every host at once; the greeting of the primary when it is among them.
     pub async fn greet(&self) -> Result<Greeting, Rejection> {
         let connector =
-            tls::connector(self.side, &self.endpoint.tls).map_err(|problem| Rejection { is_tls: true, problem })?;
+            tls::connector(self.side, &self.endpoint).map_err(|problem| Rejection::new(Stage::Tls, problem))?;
         let greetings = self.hosts.iter().map(|host| probe::greet(self.side, &self.endpoint, host, connector.as_ref()));
         let mut best: Option<Greeting> = None;
         let mut first_rejection = None;
         for outcome in join_all(greetings).await {
             match outcome {
                 Ok(greeting) => {
-                    let worth = |greeting: &Greeting| (greeting.hello.writable, greeting.hello.secondary);
+                    let worth = |greeting: &Greeting| (greeting.talk.hello.writable, greeting.talk.hello.secondary);
                     if best.as_ref().is_none_or(|best| worth(&greeting) > worth(best)) {
                         best = Some(greeting);
                     }
                 }
                 Err(rejection) => {
                     // A wrong TLS setting says more than a host that is down.
-                    if first_rejection.as_ref().is_none_or(|first: &Rejection| rejection.is_tls && !first.is_tls) {
+                    let is_tls = |rejection: &Rejection| rejection.stage == Stage::Tls;
+                    if first_rejection.as_ref().is_none_or(|first| is_tls(&rejection) && !is_tls(first)) {
                         first_rejection = Some(rejection);
                     }
                 }
@@ -175,90 +187,19 @@ impl Route {
             (None, Some(rejection)) => Err(rejection),
             (None, None) => {
                 let problem = Problem::before_writing(self.side, "the address names no host", "", "Give host:port.");
-                Err(Rejection { is_tls: false, problem })
+                Err(Rejection::new(Stage::Network, problem))
             }
-        }
-    }
-
-    /// Signs in on the host that greeted (on its primary when that host is an arbiter, which knows no users).
-    pub async fn sign_in(&self, greeting: &Greeting) -> Result<(), Problem> {
-        let host = if greeting.hello.arbiter && !self.endpoint.direct {
-            greeting.hello.primary.as_deref().and_then(Host::parse).unwrap_or_else(|| greeting.host.clone())
-        } else {
-            greeting.host.clone()
-        };
-        if greeting.needs_login == Some(true) && self.endpoint.username.is_none() {
-            return Err(Problem::before_writing(
-                self.side,
-                format!("{host} requires a login, and no user is given"),
-                "listDatabases without a login was refused (13 Unauthorized)",
-                "Give the user and its password.",
-            ));
-        }
-        let mut options = self.options.clone();
-        options.hosts = vec![ServerAddress::Tcp { host: host.name.clone(), port: Some(host.port) }];
-        options.direct_connection = Some(true);
-        options.repl_set_name = None;
-        options.server_selection_timeout = Some(STAGE_PATIENCE);
-        let failed = |error: &DriverError| self.sign_in_problem(greeting, &host, error);
-        let client = Client::with_options(options).map_err(|error| failed(&error))?;
-        // hello succeeds without a login; the first command that needs one shows a wrong password (OPLOG.md C.5).
-        let admin = client.database("admin");
-        let listed = admin.run_command(doc! { "listDatabases": 1, "nameOnly": true });
-        let outcome = timeout(STAGE_PATIENCE, listed).await;
-        // Its background tasks end with it.
-        client.shutdown().immediate(true).await;
-        match outcome {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(self.too_slow("signing in")),
-        }
-    }
-
-    fn sign_in_problem(&self, greeting: &Greeting, host: &Host, error: &DriverError) -> Problem {
-        let user = self.endpoint.username.as_deref().unwrap_or_default();
-        let database = self.endpoint.auth_source.as_deref().unwrap_or("admin");
-        let refused = matches!(error.kind.as_ref(), ErrorKind::Authentication { .. }) || code(error) == Some(18);
-        if refused && greeting.needs_login == Some(false) {
-            return Problem::before_writing(
-                self.side,
-                format!("{host} knows no user {user}: it runs without authentication"),
-                format!("it answers without a login and refused this one ({error})"),
-                "Leave user and password empty.",
-            );
-        }
-        if refused {
-            return Problem::before_writing(
-                self.side,
-                format!("{host} refused the login of {user}@{database}"),
-                format!("{error}; the server does not say whether user, password or auth database is wrong"),
-                format!("Check the password, the user name, and that the user was created in the database {database}."),
-            );
-        }
-        match code(error) {
-            Some(13) => Problem::before_writing(
-                self.side,
-                format!("{host} requires a login"),
-                error.to_string(),
-                "Give a user and its password.",
-            ),
-            Some(13436) => Problem::before_writing(
-                self.side,
-                format!("{host} is an arbiter or not ready, and holds no data"),
-                error.to_string(),
-                "Give a data-bearing member, or leave out direct = true.",
-            ),
-            _ => self.driver_problem("signing in", error),
         }
     }
 
     /// The driver on the whole set (on the one host when `direct`).
     pub async fn join(&self, greeting: &Greeting) -> Result<Joined, Problem> {
-        let hello = &greeting.hello;
+        let hello = &greeting.talk.hello;
         let host = greeting.host.to_string();
         hello.judge(self.side, &host, self.wanted_set())?;
         let mut notes = Vec::new();
-        let mut options = self.options.clone();
+        let mut seen_as: Vec<String> = greeting.talk.seen_as.iter().cloned().collect();
+        let mut options = self.options_for(greeting);
         if self.endpoint.direct {
             self.judge_direct(greeting)?;
         } else {
@@ -267,7 +208,12 @@ impl Route {
             let Some(primary) = &hello.primary else {
                 return Err(self.no_primary(greeting));
             };
-            let unusable = self.unusable_members(greeting).await;
+            let (greeted, unusable) = self.greet_members(greeting).await;
+            for address in greeted.into_iter().filter_map(|greeting| greeting.talk.seen_as) {
+                if !seen_as.contains(&address) {
+                    seen_as.push(address);
+                }
+            }
             let because =
                 |(member, problem): &(String, Problem)| format!("{member}: {} ({})", problem.what, problem.why);
             if let Some(reason) = unusable.iter().find(|(member, _)| member == primary) {
@@ -291,7 +237,7 @@ impl Route {
         }
         let cluster = timeout(STAGE_PATIENCE, self.open(options, greeting)).await;
         let cluster = cluster.unwrap_or_else(|_| Err(self.too_slow("connecting to the replica set")))?;
-        Ok(Joined { cluster, notes })
+        Ok(Joined { cluster, notes, seen_as })
     }
 
     async fn open(&self, options: ClientOptions, greeting: &Greeting) -> Result<Cluster, Problem> {
@@ -308,7 +254,7 @@ impl Route {
                 "Check that this is a MongoDB server, version 4.4 or later.",
             )
         })?;
-        let known = &greeting.hello;
+        let known = &greeting.talk.hello;
         let primary = hello.get_str("primary").ok().map(String::from).or_else(|| known.primary.clone());
         Ok(Cluster {
             side: self.side,
@@ -317,12 +263,12 @@ impl Route {
             version,
             hosts: known.members.clone(),
             primary,
-            ca_file: self.ca_file.clone(),
+            tls_files: self.tls_files.clone(),
         })
     }
 
     fn judge_direct(&self, greeting: &Greeting) -> Result<(), Problem> {
-        let hello = &greeting.hello;
+        let hello = &greeting.talk.hello;
         let usable = hello.writable || (hello.secondary && self.side == Side::Source);
         if usable {
             return Ok(());
@@ -336,32 +282,42 @@ impl Route {
     }
 
     fn no_primary(&self, greeting: &Greeting) -> Problem {
-        let set = greeting.hello.set.as_deref().unwrap_or_default();
+        let set = greeting.talk.hello.set.as_deref().unwrap_or_default();
         Problem::before_writing(
             self.side,
             format!("the replica set {set} has no primary"),
-            format!("{} ({}) knows of none; an election may be running", greeting.host, greeting.hello.role()),
+            format!("{} ({}) knows of none; an election may be running", greeting.host, greeting.talk.hello.role()),
             "Wait for the election, or look at rs.status() on a member.",
         )
         .retryable()
     }
 
-    /// Members that cannot be used under the names that the set gives them. With TLS the certificate must fit too.
-    async fn unusable_members(&self, greeting: &Greeting) -> Vec<(String, Problem)> {
-        let connector = tls::connector(self.side, &self.endpoint.tls).ok().flatten();
+    /// The members under the names that the set gives them: those that greet, and why the others cannot be used. With
+    /// TLS the certificate must fit too.
+    async fn greet_members(&self, greeting: &Greeting) -> (Vec<Greeting>, Vec<(String, Problem)>) {
+        let connector = tls::connector(self.side, &self.endpoint).ok().flatten();
         let connector = connector.as_ref();
-        let tries = greeting.hello.members.iter().map(|member| async move {
-            let problem = match (Host::parse(member), connector) {
-                (Some(host), None) => probe::reach(self.side, &host).await.err()?,
-                (Some(host), Some(_)) => probe::greet(self.side, &self.endpoint, &host, connector).await.err()?.problem,
-                (None, _) => Problem::before_writing(self.side, format!("{member} is not host:port"), "", ""),
+        let tries = greeting.talk.hello.members.iter().map(|member| async move {
+            let greeted = match Host::parse(member) {
+                Some(host) => probe::greet(self.side, &self.endpoint, &host, connector).await,
+                None => {
+                    let problem = Problem::before_writing(self.side, format!("{member} is not host:port"), "", "");
+                    Err(Rejection::new(Stage::Network, problem))
+                }
             };
-            Some((member.clone(), problem))
+            greeted.map_err(|rejection| (member.clone(), rejection.problem))
         });
-        join_all(tries).await.into_iter().flatten().collect()
+        let (mut greeted, mut unusable) = (Vec::new(), Vec::new());
+        for outcome in join_all(tries).await {
+            match outcome {
+                Ok(greeting) => greeted.push(greeting),
+                Err(problem) => unusable.push(problem),
+            }
+        }
+        (greeted, unusable)
     }
 
-    fn too_slow(&self, what: &str) -> Problem {
+    pub(super) fn too_slow(&self, what: &str) -> Problem {
         Problem::before_writing(
             self.side,
             format!("{what} did not finish within {} s", STAGE_PATIENCE.as_secs()),
@@ -371,55 +327,9 @@ impl Route {
         .retryable()
     }
 
-    fn driver_problem(&self, what: &str, error: &DriverError) -> Problem {
+    pub(super) fn driver_problem(&self, what: &str, error: &DriverError) -> Problem {
         let what = format!("{what} failed on {}", self.endpoint.hosts());
         let fix = "Check rs.status() on a member, and that every member can be reached from this host.";
         Problem::before_writing(self.side, what, error.to_string(), fix).retryable()
     }
-}
-
-/// Sets what every client of ours has, whatever the address says.
-fn complete(side: Side, endpoint: &Endpoint, options: &mut ClientOptions) -> Result<Option<Arc<TempPath>>, Problem> {
-    options.app_name = Some("mongoferry".into());
-    options.server_selection_timeout = Some(SELECTION_TIMEOUT);
-    options.connect_timeout = Some(Duration::from_secs(5));
-    options.retry_writes = Some(false);
-    // Preferences of an application must not change what the copy reads and how it is acknowledged.
-    options.selection_criteria = None;
-    options.read_concern = None;
-    options.write_concern = None;
-    if endpoint.direct {
-        options.direct_connection = Some(true);
-    }
-    if let (Some(username), Some(password)) = (&endpoint.username, &endpoint.password) {
-        let mut credential = Credential::default();
-        credential.username = Some(username.clone());
-        credential.password = Some(password.expose().to_string());
-        credential.source = endpoint.auth_source.clone();
-        options.credential = Some(credential);
-    }
-    let (driver_tls, file) = match &endpoint.tls {
-        Tls::Off => (DriverTls::Disabled, None),
-        Tls::PublicCa => (DriverTls::Enabled(TlsOptions::default()), None),
-        Tls::PrivateCa { pem } => {
-            let path = write_ca(pem).map_err(|error| {
-                let why = error.to_string();
-                let fix = "Check the free space and the mode of the folder for temporary files.";
-                Problem::before_writing(Side::Host, format!("the CA file of the {side} cannot be written"), why, fix)
-            })?;
-            let mut options = TlsOptions::default();
-            options.ca_file_path = Some(path.to_path_buf());
-            (DriverTls::Enabled(options), Some(Arc::new(path)))
-        }
-    };
-    options.tls = Some(driver_tls);
-    Ok(file)
-}
-
-/// The driver takes certificates from a file only. Mode 0600, removed on drop.
-fn write_ca(pem: &str) -> std::io::Result<TempPath> {
-    let mut file = tempfile::Builder::new().prefix("mongoferry-ca-").suffix(".pem").tempfile()?;
-    file.write_all(pem.as_bytes())?;
-    file.flush()?;
-    Ok(file.into_temp_path())
 }

@@ -10,11 +10,45 @@ const TRANSIENT_CODES: [i32; 31] = [
     10107, 11600, 11601, 11602, 13388, 13435, 13436,
 ];
 
+/// What an operator can take away while the migration waits: a missing privilege, a login that is refused, blocked
+/// writes, a full disk, an exceeded quota.
+const CURABLE_CODES: [i32; 7] = [13, 18, 371, 391, 8000, 12501, 14031];
+
 /// True when the same command may succeed later without a change: network errors, elections, lost cursors.
 pub fn is_transient(error: &DriverError) -> bool {
     match error.kind.as_ref() {
-        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
+        ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::ServerSelection { .. }
+        | ErrorKind::DnsResolve { .. } => true,
         _ => code(error).is_some_and(is_transient_code),
+    }
+}
+
+/// True when the same command succeeds once somebody has changed something outside of mongoferry.
+pub fn is_curable(error: &DriverError) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => true,
+        _ => code(error).is_some_and(|code| CURABLE_CODES.contains(&code)),
+    }
+}
+
+/// True when waiting may help: transient, or curable by the operator.
+pub fn may_pass(error: &DriverError) -> bool {
+    is_transient(error) || is_curable(error)
+}
+
+/// The same for codes inside `writeErrors`.
+pub fn may_pass_code(code: i32) -> bool {
+    is_transient_code(code) || CURABLE_CODES.contains(&code)
+}
+
+/// The error that a server's code and message stand for, when they came inside a reply.
+pub fn from_code(code: i32, message: &str) -> DriverError {
+    let parts = bson::doc! { "code": code, "codeName": "", "errmsg": message };
+    match bson::deserialize_from_document(parts) {
+        Ok(error) => ErrorKind::Command(error).into(),
+        Err(_) => DriverError::custom(format!("code {code}: {message}")),
     }
 }
 
@@ -50,8 +84,10 @@ pub fn explain(error: &DriverError) -> String {
 pub fn command_problem(side: Side, what: impl Into<String>, error: &DriverError) -> Problem {
     let retry_helps = is_transient(error);
     let fix = match code(error) {
-        Some(13) => "Grant the missing privilege to the migration user, then resume.",
-        Some(18) => "The user or its password changed; correct it, then start again.",
+        Some(13) => "Grant the missing privilege to the migration user; the migration goes on by itself.",
+        Some(18 | 391) => "The user or its password changed; correct it on the server.",
+        Some(371) => "Lift the write block (setUserWriteBlockMode); the migration goes on by itself.",
+        Some(8000 | 12501 | 14031) => "Free or add disk space; the migration goes on by itself.",
         _ if retry_helps => "Check that the cluster is reachable and has a primary, then resume.",
         _ => "Look at the server's message; when its cause is gone, resume.",
     };

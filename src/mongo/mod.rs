@@ -7,11 +7,15 @@ pub mod catalog;
 pub mod cluster;
 pub mod connect;
 pub mod errors;
+pub mod memory_file;
 pub mod namespace;
+mod options;
 pub mod privileges;
 pub mod probe;
+mod sign_in;
 pub mod tls;
 pub mod topology;
+pub mod users;
 
 pub use cluster::{Cluster, LastWrite, ServerVersion};
 pub use namespace::Namespace;

@@ -1,12 +1,11 @@
 //! `db.collection`, split at the first dot.
 
+pub use crate::model::filter::{LEASE_DB, TEMPORARY_PREFIX};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Prefix of every database that mongoferry creates for a moment on a destination.
-pub const TEMPORARY_PREFIX: &str = "mongoferry_check_";
-
 /// A namespace. Equal and hashed by both parts; shown as `db.collection`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Namespace {
     /// Database name.
     pub db: String,

@@ -85,11 +85,12 @@ impl Grants {
         self.privileges.iter().any(|privilege| has(privilege) && covers(&privilege.resource))
     }
 
-    /// The line that gives `roles` of `admin` to the signed-in user.
-    pub fn grant_command(&self, roles: &[&str]) -> Option<String> {
+    /// The line that gives roles, each of a database, to the signed-in user.
+    pub fn grant_command(&self, roles: &[(&str, &str)]) -> Option<String> {
         let (user, db) = self.users.first()?;
-        let roles: Vec<String> = roles.iter().map(|role| format!("{{role: '{role}', db: 'admin'}}")).collect();
         let quote = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+        let role = |(role, db): &(&str, &str)| format!("{{role: '{role}', db: '{}'}}", quote(db));
+        let roles: Vec<String> = roles.iter().map(role).collect();
         Some(format!("db.getSiblingDB('{}').grantRolesToUser('{}', [{}])", quote(db), quote(user), roles.join(", ")))
     }
 }
@@ -134,7 +135,7 @@ mod tests {
         assert!(grants.allows_on_cluster("serverStatus") && !grants.allows_on_cluster("find"));
         assert_eq!(grants.roles, ["readWrite@shop", "clusterMonitor"]);
         assert_eq!(
-            grants.grant_command(&["clusterMonitor"]).as_deref(),
+            grants.grant_command(&[("clusterMonitor", "admin")]).as_deref(),
             Some("db.getSiblingDB('admin').grantRolesToUser('o\\'ferry', [{role: 'clusterMonitor', db: 'admin'}])")
         );
     }

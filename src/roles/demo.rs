@@ -1,6 +1,9 @@
 //! `mongoferry demo [--auto] [--docs N]`: two throwaway replica sets, the wizard pre-filled or the autopilot.
 
-use super::run::{Settings, migrate};
+use super::{
+    host::Hosted,
+    run::{Settings, migrate},
+};
 use crate::{
     cli::{CutoverMode, DemoArgs, Look},
     demo,
@@ -16,17 +19,17 @@ pub async fn play(arguments: DemoArgs, look: Look) -> anyhow::Result<u8> {
         why = super::interrupted() => anyhow::bail!("{why}; the demo was not started"),
     };
     let link = ApplicationLink { running: world.application.running(), writes: world.application.writes() };
-    let (engine, _log) = super::start_engine(Some(link))?;
-    let client = engine.client(super::operator());
+    let hosted = Hosted::fresh(Some(link)).await?;
+    let client = hosted.client();
     let outcome = if arguments.auto {
         let settings = Settings { cutover: CutoverMode::Auto, json: false, accept_warnings: true };
         let code = migrate(client.clone(), world.plan.clone(), settings, true).await;
         print_report(client.snapshot().report.as_deref());
         code
     } else {
-        super::wizard::open(client, look, Some(world.plan.clone())).await
+        super::wizard::open_demo(client, look, world.plan.clone()).await
     };
-    engine.shut_down().await;
+    hosted.end().await;
     world.end().await;
     outcome
 }

@@ -1,17 +1,27 @@
-//! The roles of the binary: wizard, demo, validate, run, completions. Glue between clients and the engine, and the
-//! place where errors become exit codes (0 done, 1 error, 2 validation failed, 3 refused, 4 expired).
+//! The roles of the binary, one file for each or for a few that belong together. Glue between clients and the engine, and
+//! the place where errors become exit codes (0 done, 1 error, 2 validation failed, 3 refused, 4 expired).
 
+mod ask;
+mod attach;
 mod autopilot;
+mod control;
+mod cutover;
 mod demo;
+mod doctor;
+mod engine;
+mod find;
+mod host;
+mod look;
+mod plain_wizard;
+mod redact;
 mod run;
+mod start;
 mod validate;
 mod wizard;
 
 use crate::{
     cli::{Cli, Verb},
-    engine::{ApplicationLink, Engine, EngineSettings},
-    model::Problem,
-    paths,
+    model::Command,
 };
 use clap::CommandFactory;
 use std::io::Write;
@@ -36,9 +46,23 @@ pub async fn play(cli: Cli) -> u8 {
         None => wizard::play(cli.look).await,
         Some(Verb::Demo(arguments)) => demo::play(arguments, cli.look).await,
         Some(Verb::Validate { plan, json }) => validate::play(&plan, json).await,
-        Some(Verb::Run { plan, cutover, json, accept_warnings }) => {
-            run::play(&plan, run::Settings { cutover, json, accept_warnings }).await
+        Some(Verb::Run { plan, cutover, json, accept_warnings, resume }) => {
+            run::play(&plan, run::Settings { cutover, json, accept_warnings }, resume).await
         }
+        Some(Verb::Start { plan, accept_warnings }) => start::play(&plan, accept_warnings).await,
+        Some(Verb::Attach { name, watch, json }) => attach::play(name.as_deref(), watch, json, cli.look).await,
+        Some(Verb::List { json }) => look::list(json),
+        Some(Verb::Status { name, json, watch }) => look::status(name.as_deref(), json, watch).await,
+        Some(Verb::Pause { name }) => control::send(name.as_deref(), Command::Pause).await,
+        Some(Verb::Resume { name, plan }) => control::resume(name.as_deref(), plan.as_deref()).await,
+        Some(Verb::Extend { name }) => control::send(name.as_deref(), Command::Extend).await,
+        Some(Verb::Cutover(arguments)) => cutover::play(arguments).await,
+        Some(Verb::Stop { name }) => control::send(Some(&name), Command::Stop).await,
+        Some(Verb::Cleanup { name, forget }) => control::cleanup(name.as_deref(), forget).await,
+        Some(Verb::Verify { name, json }) => look::verify(name.as_deref(), json).await,
+        Some(Verb::Report { name, json }) => look::report(name.as_deref(), json).await,
+        Some(Verb::Doctor { name, output }) => doctor::play(name.as_deref(), output).await,
+        Some(Verb::Engine) => engine::play().await,
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "mongoferry", &mut script);
@@ -53,24 +77,20 @@ pub async fn play(cli: Cli) -> u8 {
     })
 }
 
-/// An engine with its state under the platform's state directory, and the log that goes with it.
-fn start_engine(application: Option<ApplicationLink>) -> Result<(Engine, crate::telemetry::Guard), Problem> {
-    let state_root = paths::state_root()?;
-    let guard = crate::telemetry::start(&state_root.join("log"))?;
-    Ok((Engine::start(EngineSettings { state_root, application }), guard))
-}
-
 /// `user@tty`, for the event log and the report.
 fn operator() -> String {
+    let (user, tty) = operator_parts();
+    format!("{user}@{}", tty.as_deref().unwrap_or("no-tty"))
+}
+
+/// User and terminal of this process.
+fn operator_parts() -> (String, Option<String>) {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "operator".into());
     let tty = rustix::termios::ttyname(std::io::stdin(), Vec::new())
         .ok()
         .and_then(|name| name.into_string().ok())
         .and_then(|name| name.strip_prefix("/dev/").map(String::from));
-    match tty {
-        Some(tty) => format!("{user}@{tty}"),
-        None => format!("{user}@no-tty"),
-    }
+    (user, tty)
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

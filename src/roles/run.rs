@@ -1,15 +1,16 @@
 //! `mongoferry run --plan P.toml`: a migration in the foreground, by plain lines or NDJSON.
 
-use super::{autopilot, exit, validate::lines};
+use super::{autopilot, exit, host::Hosted, validate::lines};
 use crate::{
     cli::CutoverMode,
     config,
-    model::{Command, Phase, Plan, Snapshot, ValidationReport, check::CheckState},
-    plain,
+    model::{Command, Phase, Plan, Problem, Refusal, Snapshot, ValidationReport, check::CheckState},
+    paths, plain,
     session::Client,
+    store,
 };
 use anyhow::{Context, bail};
-use std::{io::Write, path::Path, sync::Arc};
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// The command line's choices.
@@ -24,26 +25,34 @@ pub struct Settings {
 }
 
 /// Migrates and returns the exit code.
-pub async fn play(path: &Path, settings: Settings) -> anyhow::Result<u8> {
+pub async fn play(path: &Path, settings: Settings, resume: bool) -> anyhow::Result<u8> {
     let plan = config::read_plan(path)?;
-    let (engine, _log) = super::start_engine(None)?;
-    let client = engine.client(super::operator());
-    let code = migrate(client, plan, settings, false).await;
-    engine.shut_down().await;
+    if resume && let Some(hosted) = unfinished(&plan).await? {
+        let code = go_on(hosted.client(), settings, false).await;
+        hosted.end().await;
+        return code;
+    }
+    let hosted = Hosted::fresh(None).await?;
+    let code = migrate(hosted.client(), plan, settings, false).await;
+    hosted.end().await;
     code
+}
+
+/// The engine of an unfinished migration, with the passwords that `plan` holds. `None` when there is none of that name.
+async fn unfinished(plan: &Plan) -> Result<Option<Hosted>, Problem> {
+    let of_plan = |summary: &store::Summary| summary.plan.name == plan.name && !summary.phase.is_over();
+    let Some(found) = store::list(&paths::state_root()?).into_iter().find(of_plan) else { return Ok(None) };
+    let plan = found.plan.with_secrets((&plan.source).into(), (&plan.destination).into());
+    Hosted::resumed(&found.folder, plan).await.map(Some)
 }
 
 /// Walks a plan from validation to the end. With `demo` the application is stopped when the walk-through asks for it.
 pub async fn migrate(mut client: Client, plan: Plan, settings: Settings, demo: bool) -> anyhow::Result<u8> {
     let clear = plan.options.clear_destination;
-    client.send(Command::Validate(Box::new(plan))).await.context("validation was refused")?;
-    let validating =
-        autopilot::wait_for(&mut client, |snapshot| snapshot.validation.as_ref().is_some_and(|report| report.finished));
-    let snapshot = tokio::select! {
-        snapshot = validating => snapshot.context("the engine ended during validation")?,
-        why = super::interrupted() => bail!("{why}; nothing has been written to either cluster"),
+    let report = match super::start::validate(&mut client, plan).await? {
+        Ok(report) => report,
+        Err(why) => bail!("{why}; nothing has been written to either cluster"),
     };
-    let report = snapshot.validation.clone().unwrap_or_else(ValidationReport::waiting);
     print_validation(&report, settings.json)?;
     if !report.passed() {
         return Ok(exit::VALIDATION_FAILED);
@@ -52,17 +61,22 @@ pub async fn migrate(mut client: Client, plan: Plan, settings: Settings, demo: b
         let _ = writeln!(std::io::stderr(), "mongoferry: validation gave warnings; add --accept-warnings to go on");
         return Ok(exit::REFUSED);
     }
-    wait_until_startable(&mut client).await;
-    autopilot::start(&client, settings.accept_warnings, clear).await.context("the start was refused")?;
+    start(&mut client, settings.accept_warnings, clear).await.context("the start was refused")?;
+    go_on(client, settings, demo).await
+}
+
+/// Walks a started migration to its end, or until a signal: then everything is kept for a resume.
+async fn go_on(client: Client, settings: Settings, demo: bool) -> anyhow::Result<u8> {
     let follower = tokio::spawn(plain::follow(client.clone(), std::io::stdout(), settings.json));
     let stand = tokio::select! {
         stand = drive(client.clone(), settings.cutover, demo) => stand,
         why = super::interrupted() => {
-            // The engine lives in this process: say so, keep what is there, end tidily.
-            let _ = client.send(Command::Stop).await;
-            let _ = follower.await;
-            bail!("{why}; the migration was stopped. The source is untouched, the destination keeps what it has. \
-                   This version cannot continue it: start again with clear_destination = true");
+            follower.abort();
+            if demo {
+                bail!("{why}; the demo ends");
+            }
+            let _ = writeln!(std::io::stderr(), "mongoferry: {why}; the migration is kept; go on with it by --resume");
+            return Ok(exit::DONE);
         }
     };
     let code = finish(&client, stand).await;
@@ -76,10 +90,18 @@ pub async fn migrate(mut client: Client, plan: Plan, settings: Settings, demo: b
     code
 }
 
-/// The machine hears of the finished validation right after the report says so.
-async fn wait_until_startable(client: &mut Client) {
-    let settle = std::time::Duration::from_millis(300);
-    let _ = tokio::time::timeout(settle, client.changed()).await;
+/// Starts what was validated. The machine hears of the finished validation right after the report says so, so a refusal
+/// in the next moments is not the last word.
+pub async fn start(client: &mut Client, accept_warnings: bool, clear: bool) -> Result<(), Refusal> {
+    let mut patience = 20;
+    loop {
+        let answer = autopilot::start(client, accept_warnings, clear).await;
+        if !matches!(answer, Err(Refusal::NotNow(_))) || client.snapshot().phase != Phase::Validating || patience == 0 {
+            return answer;
+        }
+        patience -= 1;
+        let _ = tokio::time::timeout(Duration::from_millis(100), client.changed()).await;
+    }
 }
 
 async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::Stand {
@@ -99,36 +121,46 @@ async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::S
     }
 }
 
+/// What can be typed while a migration runs.
+pub const TYPED: &str = "pause resume extend cutover continue back repair retry skip-verification stop";
+
+/// The command that a word stands for.
+pub fn typed_command(line: &str) -> Option<Command> {
+    Some(match line {
+        "pause" => Command::Pause,
+        "resume" => Command::Resume,
+        "extend" => Command::Extend,
+        "cutover" => Command::PrepareCutover,
+        "continue" => Command::ContinueCutover { assume_stopped: false },
+        "continue --assume-stopped" => Command::ContinueCutover { assume_stopped: true },
+        "back" => Command::GoBack,
+        "repair" => Command::RepairMismatches,
+        "retry" => Command::Retry,
+        "skip-verification" => Command::SkipVerification,
+        "stop" => Command::Stop,
+        _ => return None,
+    })
+}
+
 /// Commands on standard input, one per line; what they do or why not is said on standard error.
 async fn typed_commands(client: Client) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let command = match line.trim() {
-            "" => continue,
-            "pause" => Command::Pause,
-            "resume" => Command::Resume,
-            "extend" => Command::Extend,
-            "cutover" => Command::PrepareCutover,
-            "continue" => Command::ContinueCutover { assume_stopped: false },
-            "continue --assume-stopped" => Command::ContinueCutover { assume_stopped: true },
-            "back" => Command::GoBack,
-            "repair" => Command::RepairMismatches,
-            "retry" => Command::Retry,
-            "skip-verification" => Command::SkipVerification,
-            "stop" => Command::Stop,
-            other => {
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "unknown command {other:?}; known: pause resume extend cutover continue back repair retry \
-                     skip-verification stop"
-                );
-                continue;
-            }
-        };
-        match client.send(command).await {
-            Ok(()) => {}
-            Err(refusal) => drop(writeln!(std::io::stderr(), "refused: {refusal}")),
-        }
+        obey(&client, line.trim()).await;
+    }
+}
+
+/// Sends what was typed; a refusal is said on standard error.
+pub async fn obey(client: &Client, line: &str) {
+    if line.is_empty() {
+        return;
+    }
+    let Some(command) = typed_command(line) else {
+        let _ = writeln!(std::io::stderr(), "unknown command {line:?}; known: {TYPED}");
+        return;
+    };
+    if let Err(refusal) = client.send(command).await {
+        let _ = writeln!(std::io::stderr(), "refused: {refusal}");
     }
 }
 

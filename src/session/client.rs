@@ -2,7 +2,7 @@
 
 use crate::model::{Command, Event, Refusal, Severity, Snapshot};
 use jiff::Timestamp;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// A command on its way to the engine.
@@ -19,35 +19,99 @@ pub struct Order {
 /// The numbered, lossless event log. Shared by the engine (writes) and clients (read by number).
 #[derive(Debug, Clone)]
 pub struct EventLog {
-    events: Arc<Mutex<Vec<Event>>>,
+    kept: Arc<Mutex<Kept>>,
     newest: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    events: Vec<Event>,
+    generation: u64,
 }
 
 impl Default for EventLog {
     fn default() -> Self {
-        Self { events: Arc::default(), newest: watch::Sender::new(0) }
+        Self { kept: Arc::default(), newest: watch::Sender::new(0) }
     }
 }
 
 impl EventLog {
     /// Appends an event and wakes the clients.
     pub fn record(&self, severity: Severity, kind: &str, text: impl Into<String>) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let seq = events.len() as u64 + 1;
-        events.push(Event { seq, at: Timestamp::now(), severity, kind: kind.into(), text: text.into() });
+        let mut kept = self.kept();
+        let seq = kept.events.len() as u64 + 1;
+        kept.events.push(Event { seq, at: Timestamp::now(), severity, kind: kind.into(), text: text.into() });
         self.newest.send_replace(seq);
+    }
+
+    /// A log that goes on after events of an earlier process.
+    pub fn going_on(events: Vec<Event>) -> Self {
+        let newest = events.last().map_or(0, |event| event.seq);
+        Self { kept: Arc::new(Mutex::new(Kept { events, generation: 0 })), newest: watch::Sender::new(newest) }
     }
 
     /// All events after number `seq` (0: all).
     pub fn since(&self, seq: u64) -> Vec<Event> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        events.get(usize::try_from(seq).unwrap_or(usize::MAX)..).unwrap_or_default().to_vec()
+        self.part(seq, usize::MAX)
+    }
+
+    /// At most `most` events after number `seq`.
+    pub fn part(&self, seq: u64, most: usize) -> Vec<Event> {
+        let kept = self.kept();
+        let rest = kept.events.get(usize::try_from(seq).unwrap_or(usize::MAX)..).unwrap_or_default();
+        rest.iter().take(most).cloned().collect()
     }
 
     /// Changes whenever an event was recorded; holds the newest number.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.newest.subscribe()
     }
+
+    /// Another number when the log was begun again from 1, because another engine took over: what was read before has to
+    /// be read again.
+    pub fn generation(&self) -> u64 {
+        self.kept().generation
+    }
+
+    /// Takes over events that another process recorded; those that do not follow the last one without a gap are refused.
+    pub(super) fn mirror(&self, events: Vec<Event>) -> bool {
+        let mut kept = self.kept();
+        for event in events {
+            if event.seq != kept.events.len() as u64 + 1 {
+                return false;
+            }
+            kept.events.push(event);
+        }
+        self.newest.send_replace(kept.events.len() as u64);
+        true
+    }
+
+    /// Forgets everything: another engine numbers its events anew.
+    pub(super) fn begin_again(&self) {
+        let mut kept = self.kept();
+        kept.events.clear();
+        kept.generation += 1;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a client stands to its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// The engine answers.
+    Up,
+    /// Nothing has been heard from it since then; the client tries again by itself.
+    Lost {
+        /// When it was heard last.
+        since: Timestamp,
+        /// Nobody listens any more: the process is gone. False: it is there and silent.
+        is_dead: bool,
+    },
+    /// It ended in good order; there is nothing to wait for.
+    Ended,
 }
 
 /// What the wizard, plain mode and the command line hold. Cheap to clone.
@@ -57,6 +121,7 @@ pub struct Client {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     events: EventLog,
     by: String,
+    link: Option<watch::Receiver<Link>>,
 }
 
 impl Client {
@@ -67,7 +132,17 @@ impl Client {
         events: EventLog,
         by: String,
     ) -> Self {
-        Self { orders, snapshot, events, by }
+        Self { orders, snapshot, events, by, link: None }
+    }
+
+    /// The same engine, asked by somebody else.
+    pub fn speaking_for(&self, by: String) -> Self {
+        Self { by, ..self.clone() }
+    }
+
+    /// The same client, whose link can break.
+    pub fn linked(self, link: watch::Receiver<Link>) -> Self {
+        Self { link: Some(link), ..self }
     }
 
     /// Sends a command and waits until the engine accepted or refused it.
@@ -91,6 +166,30 @@ impl Client {
     /// The event log.
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// True when the engine lives in another process, and goes on when this one ends.
+    pub fn is_detached(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// How the engine can be reached now. In one process it always can, until it ends.
+    pub fn link(&self) -> Link {
+        match &self.link {
+            Some(link) => *link.borrow(),
+            None if self.orders.is_closed() => Link::Ended,
+            None => Link::Up,
+        }
+    }
+
+    /// Waits for a change of [`Client::link`]; never returns in one process.
+    pub async fn link_changed(&mut self) -> Link {
+        if let Some(link) = &mut self.link
+            && link.changed().await.is_ok()
+        {
+            return *link.borrow();
+        }
+        std::future::pending().await
     }
 
     /// A client without an engine, for screens and tests: shows `snapshot`, refuses every command.

@@ -2,12 +2,14 @@
 //! so that tests press keys and read the screen.
 
 use super::{
+    Revive,
     clipboard::{self, Around},
     effect::{Effect, Message},
     host,
     input::Bursts,
     model::{MOST_EVENTS, Model, Outcome, Overlay},
     screen::frame,
+    survival,
     terminal::Host,
     update::{on_clock, update},
 };
@@ -47,7 +49,9 @@ struct App<'a, B: Backend, H: Host> {
     bursts: Bursts,
     /// Results that are on their way.
     tasks: JoinSet<Message>,
-    seen_events: u64,
+    /// Generation of the log, and the newest number in it.
+    seen_events: (u64, u64),
+    revive: Option<Revive>,
     pastes_announced: bool,
     dirty: bool,
     drawn: Option<Instant>,
@@ -60,11 +64,13 @@ pub async fn run<B: Backend, H: Host>(
     mut input: impl Stream<Item = io::Result<TerminalEvent>> + Unpin,
     client: Client,
     model: Model,
+    revive: Option<Revive>,
     stop: impl Future<Output = Outcome>,
 ) -> io::Result<Outcome> {
-    let mut watched = client.clone();
+    let (mut watched, mut linked) = (client.clone(), client.clone());
     let mut newest = client.events().watch();
     let mut stop = pin!(stop);
+    let client_generation = client.events().generation();
     let mut app = App {
         terminal,
         host,
@@ -72,7 +78,8 @@ pub async fn run<B: Backend, H: Host>(
         client,
         bursts: Bursts::default(),
         tasks: JoinSet::new(),
-        seen_events: 0,
+        seen_events: (client_generation, 0),
+        revive,
         pastes_announced: false,
         dirty: true,
         drawn: None,
@@ -112,6 +119,7 @@ pub async fn run<B: Backend, H: Host>(
             alive = watched.changed(), if !app.model.engine_gone => {
                 if alive { app.catch_up() } else { app.take(Message::EngineGone) }
             }
+            link = linked.link_changed() => app.take(Message::Link(link)),
             Ok(()) = newest.changed() => app.catch_up(),
             () = sleep_until(due.into()), if app.dirty => {}
             () = sleep(TICK), if clock => app.take(Message::Tick),
@@ -138,9 +146,15 @@ impl<B: Backend, H: Host> App<'_, B, H> {
 
     /// Takes the newest snapshot and the events since the last look.
     fn catch_up(&mut self) {
-        let events = self.client.events().since(self.seen_events);
+        let log = self.client.events().clone();
+        if log.generation() != self.seen_events.0 {
+            // Another engine numbers them anew.
+            self.seen_events = (log.generation(), 0);
+            self.model.events.clear();
+        }
+        let events = log.since(self.seen_events.1);
         if let Some(last) = events.last() {
-            self.seen_events = last.seq;
+            self.seen_events.1 = last.seq;
             let surplus = events.len().saturating_sub(MOST_EVENTS);
             self.take(Message::Events(events.into_iter().skip(surplus).collect()));
         }
@@ -189,6 +203,19 @@ impl<B: Backend, H: Host> App<'_, B, H> {
                 let client = self.client.clone();
                 self.tasks.spawn(async move { Message::Answer(client.send(command).await) });
             }
+            Effect::Revive => {
+                let Some(revive) = self.revive.clone() else {
+                    self.model.said = Some("This wizard cannot start an engine; use \"mongoferry resume\".".into());
+                    return;
+                };
+                self.model.said = Some("Starting a new engine on what is kept ..".into());
+                self.tasks.spawn(async move {
+                    Message::Say(match revive().await {
+                        Ok(()) => "A new engine goes on from what is kept.".into(),
+                        Err(problem) => format!("! {}: {}. {}", problem.what, problem.why, problem.fix),
+                    })
+                });
+            }
             Effect::Copy(text) => self.copy(text),
             Effect::ShowPlain(text) => self.host.show_plain(&text),
             Effect::ShowScreen => {
@@ -200,7 +227,10 @@ impl<B: Backend, H: Host> App<'_, B, H> {
                 let read = read_pem(&path);
                 Message::FileRead { path, read }
             }),
-            Effect::Measure(hosts) => self.blocking(move || Message::Measured(host::addresses(hosts.as_deref()))),
+            Effect::Measure(hosts) => {
+                self.blocking(move || Message::Measured(host::addresses(hosts.as_deref())));
+                self.blocking(|| Message::Survival(survival::measure()));
+            }
             Effect::SaveProfiles { profiles, certificates } => {
                 self.blocking(move || Message::Say(save_profiles(&profiles, &certificates)));
             }

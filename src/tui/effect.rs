@@ -1,9 +1,10 @@
 //! What `update` wants done outside the model. The loop carries effects out and feeds the results back as messages.
 
-use super::host::Address;
+use super::{host::Address, survival::Survival};
 use crate::{
     model::{Command, Event, Refusal, Snapshot},
     profiles::Profile,
+    session::Link,
 };
 use crossterm::event::KeyEvent;
 use std::{path::PathBuf, sync::Arc, time::Instant};
@@ -30,6 +31,8 @@ pub enum Message {
     Events(Vec<Event>),
     /// The engine will not publish any more.
     EngineGone,
+    /// The engine can be reached again, or cannot.
+    Link(Link),
     /// A second has passed.
     Tick,
     /// The engine answered a command.
@@ -45,6 +48,8 @@ pub enum Message {
     },
     /// The addresses of this host.
     Measured(Vec<Address>),
+    /// What could end a detached engine on this host.
+    Survival(Survival),
 }
 
 /// Something to be done.
@@ -52,6 +57,8 @@ pub enum Message {
 pub enum Effect {
     /// Ask the engine.
     Send(Command),
+    /// Start a new engine on the migration whose engine is gone.
+    Revive,
     /// Put text on the clipboard.
     Copy(String),
     /// Leave the alternate screen and print.

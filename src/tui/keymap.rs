@@ -27,15 +27,16 @@ const fn global(key: &'static str, label: &'static str, help: &'static str, typi
 }
 
 /// The keys that work everywhere, in the order of the help.
-pub const GLOBALS: [Global; 8] = [
+pub const GLOBALS: [Global; 9] = [
     global("?", "Help", "This help; F1 while typing", false, false),
     global("F1", "Help", "This help", true, false),
     global("l", "Log", "Everything that happened, numbered", false, true),
     global("v", "Plain view", "Shows this screen as plain text, for the mouse", false, false),
     global("T", "Theme", "Colours: the terminal's own 16, or none", false, false),
-    global("q", "Quit", "Leaves the wizard; asks first while a migration runs in it", false, true),
+    global("d", "Detach", "Leaves the wizard; the migration goes on without it", false, false),
+    global("q", "Quit", "Leaves the wizard, like d while a migration runs; asks first in the demo", false, true),
     global("Ctrl-C", "Quit", "The same as q", true, false),
-    global("Ctrl-L", "Redraw", "Draws everything again; Ctrl-Z suspends while nothing runs", true, false),
+    global("Ctrl-L", "Redraw", "Draws everything again; Ctrl-Z suspends the wizard", true, false),
 ];
 
 /// One entry of the footer: key, label, and whether it does nothing now.

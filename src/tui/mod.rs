@@ -14,6 +14,7 @@ pub mod input;
 pub mod keymap;
 pub mod model;
 pub mod screen;
+pub mod survival;
 pub mod terminal;
 pub mod theme;
 pub mod update;
@@ -22,25 +23,27 @@ pub mod widget;
 pub use model::Outcome;
 
 use crate::{
-    model::Plan,
+    model::{Plan, Problem},
     profiles::{self, ProfileTls},
     session::Client,
 };
-use clipboard::Around;
 use crossterm::event::EventStream;
 use jiff::Timestamp;
 use model::Model;
 use ratatui::{Terminal, backend::CrosstermBackend};
 use screen::{connect, destination::Entry, prepare};
-use std::{io, mem::ManuallyDrop, path::PathBuf};
+use std::{io, mem::ManuallyDrop, path::PathBuf, pin::Pin, sync::Arc};
 use theme::{Glyphs, Theme};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
+/// Starts a new engine on the migration whose engine is gone.
+pub type Revive = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), Problem>> + Send>> + Send + Sync>;
+
 /// What the wizard begins with.
-#[derive(Debug)]
+#[derive(Default)]
 pub struct WizardOptions {
     /// How it looks.
     pub look: Look,
@@ -48,6 +51,10 @@ pub struct WizardOptions {
     pub prefill: Option<Plan>,
     /// The demo: the clusters are throwaway ones.
     pub demo: bool,
+    /// Only watches: no key asks anything of the engine.
+    pub watches: bool,
+    /// What can be done when the engine is gone; `None`: nothing from here.
+    pub revive: Option<Revive>,
 }
 
 /// How the wizard looks; what is not given is found out from the environment.
@@ -81,7 +88,7 @@ pub enum ThemeChoice {
 /// terminal is restored however it ends.
 pub async fn run(client: Client, options: WizardOptions) -> io::Result<Outcome> {
     if let Some(why) = terminal::unsuitable() {
-        let text = format!("{why}; use \"mongoferry run --plan P.toml\", which needs none");
+        let text = format!("{why}; --plain needs none");
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     // With NO_COLOR crossterm 0.29 drops reverse and bold too (an empty SGR resets); our theme has no colour then.
@@ -95,7 +102,8 @@ pub async fn run(client: Client, options: WizardOptions) -> io::Result<Outcome> 
     // Dropping it would print to standard error when the cursor cannot be shown, which panics after a hangup; leaving the
     // modes shows the cursor anyway.
     let mut terminal = ManuallyDrop::new(Terminal::new(CrosstermBackend::new(io::stdout()))?);
-    app::run(&mut terminal, &mut host, EventStream::new(), client, model, stop).await
+    let revive = options.revive;
+    app::run(&mut terminal, &mut host, EventStream::new(), client, model, revive, stop).await
 }
 
 /// The wizard as it begins: attached to whatever the engine does, with the known destinations and the given plan.
@@ -112,7 +120,9 @@ pub fn first_model(client: &Client, options: &WizardOptions, look: (Theme, Glyph
         model.screens.connect.set_destination(name.into(), plan.destination.clone());
     }
     model.screens.destination = screen::destination::State::with(entries, unreadable, shown_path());
-    model.screens.prepare = prepare::State::inside(Around::detect().name());
+    model.screens.prepare = prepare::State::with_engine(client.is_detached());
+    model.is_detached = client.is_detached();
+    model.watches = options.watches;
     model
 }
 

@@ -4,10 +4,15 @@ use super::{
     action::Screen,
     screen::{Screens, View, confirm, help, log},
     theme::{Glyphs, Theme},
+    widget::text,
 };
-use crate::model::{
-    Event, Phase, Snapshot,
-    snapshot::{Cutover, CutoverStep},
+use crate::{
+    model::{
+        Event, Phase, Snapshot,
+        snapshot::{Cutover, CutoverStep},
+        units::show_duration,
+    },
+    session::Link,
 };
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -64,6 +69,12 @@ pub struct Model {
     pub waiting: Option<(&'static str, Timestamp)>,
     /// The engine is gone; the snapshot is the last one known.
     pub engine_gone: bool,
+    /// How the engine can be reached; while it is lost the snapshot is the last one known.
+    pub link: Link,
+    /// The engine lives in another process and goes on when the wizard ends.
+    pub is_detached: bool,
+    /// Nothing may be asked of the engine.
+    pub watches: bool,
     /// The screen is left for a plain text; Enter comes back.
     pub in_plain_view: bool,
     /// The screen follows the phase; false while the operator looks at another one.
@@ -92,6 +103,9 @@ impl Model {
             said: None,
             waiting: None,
             engine_gone: false,
+            link: Link::Up,
+            is_detached: false,
+            watches: false,
             in_plain_view: false,
             follows: true,
             outcome: None,
@@ -120,7 +134,34 @@ impl Model {
         home(&self.snapshot).is_some()
     }
 
+    /// Why nothing can be asked of the engine now.
+    pub fn out_of_reach(&self) -> Option<String> {
+        if self.watches {
+            return Some("You only watch; attach without --watch to act.".into());
+        }
+        if self.engine_gone {
+            return Some("The engine has ended; nothing can be asked of it.".into());
+        }
+        match self.link {
+            Link::Lost { since, .. } => {
+                let lost = show_duration(text::between(since, self.now));
+                Some(format!("Not now: the engine was lost {lost} ago; the wizard tries to reach it again."))
+            }
+            Link::Up | Link::Ended => None,
+        }
+    }
+
+    /// The engine is gone while its migration is not over: a new one can take it up.
+    pub fn is_orphaned(&self) -> bool {
+        matches!(self.link, Link::Lost { is_dead: true, .. }) && self.is_started() && !self.snapshot.phase.is_over()
+    }
+
     /// True while leaving the wizard would end a migration.
+    pub fn ends_with_wizard(&self) -> bool {
+        self.is_running() && !self.is_detached
+    }
+
+    /// True while a migration is under way.
     pub fn is_running(&self) -> bool {
         self.is_started() && !self.snapshot.phase.is_over() && !self.engine_gone
     }
@@ -147,7 +188,8 @@ impl Model {
     /// True while something visible changes with the clock alone.
     pub fn needs_clock(&self) -> bool {
         let testing = self.snapshot.destination_test.as_ref().is_some_and(|test| test.running);
-        !self.in_plain_view && (self.is_running() || self.waiting.is_some() || testing)
+        let is_lost = self.link != Link::Up;
+        !self.in_plain_view && (is_lost || self.is_running() || self.waiting.is_some() || testing)
     }
 }
 

@@ -8,6 +8,7 @@ use crossterm::{
     terminal::{self, EnterAlternateScreen, LeaveAlternateScreen, SetTitle},
 };
 use rustix::event::{PollFd, PollFlags, poll};
+use std::time::Duration;
 use std::{
     fs::File,
     io::{self, IsTerminal, Write},
@@ -179,7 +180,13 @@ impl Host for Tty {
     }
 }
 
-/// Watches for the terminal going away, which reading from it does not report when SIGHUP is ignored.
+/// The loop has this long to end after its terminal has gone.
+const GRACE: Duration = Duration::from_secs(1);
+/// Exit code of a process that SIGHUP would have ended, as shells count.
+const HUNG_UP: i32 = 128 + 1;
+
+/// Watches for the terminal going away, which reading from it does not report when SIGHUP is ignored. Reading may even
+/// never return then (crossterm 0.29): a process that has not ended by itself after a moment is ended here.
 pub fn watch_for_hangup() -> watch::Receiver<bool> {
     let (tell, gone) = watch::channel(false);
     // Ends with the process: a thread that waits for a hangup cannot be woken otherwise.
@@ -194,6 +201,8 @@ pub fn watch_for_hangup() -> watch::Receiver<bool> {
             }
         }
         tell.send_replace(true);
+        thread::sleep(GRACE);
+        std::process::exit(HUNG_UP);
     });
     gone
 }

@@ -8,7 +8,10 @@ use super::{
     theme::Theme,
     widget::text,
 };
-use crate::model::{Command, Event, Phase, Refusal, Snapshot};
+use crate::{
+    model::{Command, Event, Phase, Refusal, Snapshot},
+    session::Link,
+};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::{sync::Arc, time::Instant};
 
@@ -35,7 +38,12 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
             model.waiting = None;
             vec![Effect::Bell]
         }
+        Message::Link(link) => on_link(model, link),
         Message::Tick => Vec::new(),
+        Message::Survival(survival) => {
+            model.screens.prepare.take_survival(survival);
+            Vec::new()
+        }
         Message::Answer(answer) => {
             model.waiting = None;
             if let Err(refusal) = answer {
@@ -55,11 +63,25 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
             Vec::new()
         }
         Message::Measured(addresses) => {
+            model.screens.connect.set_addresses(addresses.clone());
             model.screens.prepare.take_addresses(addresses);
-            let allow_from = model.screens.prepare.allow_from();
-            model.screens.connect.set_allow_from(allow_from);
             Vec::new()
         }
+    }
+}
+
+fn on_link(model: &mut Model, link: Link) -> Vec<Effect> {
+    let was = std::mem::replace(&mut model.link, link);
+    match (was, link) {
+        (Link::Lost { .. }, Link::Up) => {
+            model.said = Some("The engine answers again.".into());
+            Vec::new()
+        }
+        (Link::Up, Link::Lost { .. }) => {
+            model.waiting = None;
+            vec![Effect::Bell]
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -251,9 +273,11 @@ fn on_screen_key(model: &mut Model, mut key: KeyEvent, in_burst: bool) -> Vec<Ef
         KeyCode::Char('?') => perform(model, Action::Help),
         KeyCode::Char('l') => perform(model, Action::Log),
         KeyCode::Char('q') => perform(model, Action::Quit),
-        KeyCode::Char('d') if model.is_running() => {
-            perform(model, Action::Say("This version cannot detach: the migration runs inside the wizard.".into()))
+        KeyCode::Char('d') if model.ends_with_wizard() => {
+            perform(model, Action::Say("The demo cannot detach: it ends with the wizard.".into()))
         }
+        KeyCode::Char('d') if model.is_running() => perform(model, Action::Leave),
+        KeyCode::Char('R') if model.is_orphaned() && !model.watches => vec![Effect::Revive],
         KeyCode::Esc if !model.follows => {
             let back = home(&model.snapshot).map(Action::Open);
             back.map(|action| perform(model, action)).unwrap_or_default()
@@ -272,8 +296,8 @@ fn on_screen_key(model: &mut Model, mut key: KeyEvent, in_burst: bool) -> Vec<Ef
 }
 
 fn suspend(model: &mut Model) -> Vec<Effect> {
-    if model.is_running() {
-        model.said = Some("Suspending would stop the migration: this version runs it inside the wizard.".into());
+    if model.ends_with_wizard() {
+        model.said = Some("Suspending would stop the migration: the demo runs it inside the wizard.".into());
         return Vec::new();
     }
     vec![Effect::Suspend]
@@ -295,8 +319,8 @@ fn open(model: &mut Model, screen: Screen) {
 pub fn perform(model: &mut Model, action: Action) -> Vec<Effect> {
     match action {
         Action::Send(command) => {
-            if model.engine_gone {
-                model.said = Some("The engine has ended; nothing can be asked of it.".into());
+            if let Some(why) = model.out_of_reach() {
+                model.said = Some(why);
                 return Vec::new();
             }
             model.waiting = Some((name_of(&command), model.now));
@@ -307,6 +331,10 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Effect> {
             let measure = screen == Screen::Prepare && model.screen == Screen::Prepare;
             let hosts = model.screens.connect.source_hosts();
             if measure { vec![Effect::Measure(hosts)] } else { Vec::new() }
+        }
+        Action::Confirm(asked) if matches!(*asked.then, Action::Send(_)) && model.out_of_reach().is_some() => {
+            model.said = model.out_of_reach();
+            Vec::new()
         }
         Action::Confirm(asked) => {
             model.overlay = Some(Overlay::Confirm(Box::new(confirm::State::new(asked))));
@@ -330,7 +358,7 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Effect> {
             model.overlay = Some(Overlay::Log(log::State::default()));
             Vec::new()
         }
-        Action::Quit if model.is_running() => perform(model, Action::Confirm(leaving(model))),
+        Action::Quit if model.ends_with_wizard() => perform(model, Action::Confirm(leaving(model))),
         Action::Quit | Action::Leave => {
             model.outcome = Some(Outcome::Left);
             Vec::new()
@@ -362,17 +390,17 @@ fn validate(model: &mut Model) -> Vec<Effect> {
     }
 }
 
-/// Leaving ends the migration in this version, so it is asked for by name.
+/// Leaving ends a migration that runs in the wizard's process, so it is asked for by name.
 fn leaving(model: &Model) -> Confirmation {
     let view = model.view();
     let (source, destination) = (running::source_name(&view), running::destination_name(&view));
     Confirmation {
         title: "Leave the wizard and end the migration?".into(),
         body: vec![
-            "This version runs the migration inside the wizard: it ends when you leave.".into(),
+            "This demo runs the migration inside the wizard: it ends when you leave.".into(),
             format!("{destination} keeps the data that it has, and it will be OUT OF DATE."),
             format!("{source} is not touched. The migration cannot be resumed afterwards."),
-            "To keep it running, cancel, and detach from tmux or screen instead.".into(),
+            "A migration of your own goes on without the wizard; the demo does not.".into(),
         ],
         expected: source,
         expected_label: "the source name".into(),

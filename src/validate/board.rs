@@ -1,7 +1,11 @@
 //! The report while it fills: which check runs, how each ended, published after every change.
 
-use crate::model::{CheckId, CheckState, Problem, ValidationReport};
+use crate::{
+    model::{Check, CheckId, CheckState, Problem, ValidationReport},
+    mongo::probe::Rejection,
+};
 use std::{
+    collections::BTreeSet,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -37,6 +41,17 @@ impl Finding {
         Self::fail(&problem.what, &problem.why, &problem.fix)
     }
 
+    /// A failure on the way to a server.
+    pub fn rejection(rejection: &Rejection) -> Self {
+        Self::problem(&rejection.problem).command(rejection.command.clone())
+    }
+
+    /// How it ended.
+    #[cfg(test)]
+    pub fn state(&self) -> CheckState {
+        self.state
+    }
+
     /// With a command to copy.
     pub fn command(mut self, command: Option<String>) -> Self {
         self.fix_command = command;
@@ -56,16 +71,27 @@ impl Finding {
 /// Owns the report of one validation.
 pub(super) struct Board<P> {
     report: Mutex<ValidationReport>,
+    due: BTreeSet<CheckId>,
     publish: P,
     began: Instant,
 }
 
 impl<P: Fn(&ValidationReport)> Board<P> {
-    /// All checks waiting.
-    pub fn new(publish: P) -> Self {
-        let board = Self { report: Mutex::new(ValidationReport::waiting()), publish, began: Instant::now() };
+    /// The checks in `due` wait, the others keep what `report` says of them.
+    pub fn new(mut report: ValidationReport, due: BTreeSet<CheckId>, publish: P) -> Self {
+        report.finished = false;
+        report.summary.clear();
+        for check in report.checks.iter_mut().filter(|check| due.contains(&check.id)) {
+            *check = Check::waiting(check.id);
+        }
+        let board = Self { report: Mutex::new(report), due, publish, began: Instant::now() };
         board.edit(|_| {});
         board
+    }
+
+    /// True when the check runs in this validation; false when it keeps its earlier result.
+    pub fn is_due(&self, id: CheckId) -> bool {
+        self.due.contains(&id)
     }
 
     /// The check runs now.
@@ -80,9 +106,9 @@ impl<P: Fn(&ValidationReport)> Board<P> {
         passed
     }
 
-    /// The checks cannot run, because of `reason`.
+    /// Those of the checks that are due cannot run, because of `reason`.
     pub fn skip(&self, ids: &[CheckId], reason: &str) {
-        for id in ids {
+        for id in ids.iter().filter(|id| self.is_due(**id)) {
             self.set(*id, Finding::new(CheckState::Skip, reason, "", ""));
         }
     }
@@ -100,7 +126,9 @@ impl<P: Fn(&ValidationReport)> Board<P> {
         let open = |state| matches!(state, CheckState::Waiting | CheckState::Running);
         let left: Vec<CheckId> =
             self.lock().checks.iter().filter(|check| open(check.state)).map(|check| check.id).collect();
-        self.skip(&left, reason);
+        for id in left {
+            self.set(id, Finding::new(CheckState::Skip, reason, "", ""));
+        }
         self.edit(|report| report.finished = true);
         self.report.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,7 +163,8 @@ mod tests {
     #[test]
     fn every_change_is_published_and_nothing_stays_open() {
         let seen = RefCell::new(Vec::new());
-        let board = Board::new(|report: &ValidationReport| seen.borrow_mut().push(report.clone()));
+        let publish = |report: &ValidationReport| seen.borrow_mut().push(report.clone());
+        let board = Board::new(ValidationReport::waiting(), CheckId::ALL.into(), publish);
         board.begin(CheckId::SourceNetwork);
         assert!(board.settle(CheckId::SourceNetwork, Finding::ok("TCP in 1 ms")));
         assert!(!board.settle(CheckId::SourceTls, Finding::fail("no", "because", "do")));
@@ -144,7 +173,7 @@ mod tests {
         let states: Vec<_> = seen.borrow().iter().map(|report| report.checks[0].state).collect();
         assert_eq!(states[..3], [CheckState::Waiting, CheckState::Running, CheckState::Ok]);
         assert!(report.finished && !report.passed());
-        assert_eq!(report.count(CheckState::Skip), 16);
+        assert_eq!(report.count(CheckState::Skip), 17);
         assert_eq!(report.checks[2].evidence, "TLS failed");
         assert_eq!(seen.borrow().last(), Some(&report));
     }

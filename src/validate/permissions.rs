@@ -32,11 +32,27 @@ const WRITING: [&str; 12] = [
 /// Actions of `dbAdminAnyDatabase` that `readWriteAnyDatabase` lacks.
 const ADMINISTERING: [&str; 3] = ["collMod", "dropDatabase", "bypassDocumentValidation"];
 
-/// Something missing, and the role that holds it.
+/// Something missing, and the smallest role that holds it.
 struct Lack {
     what: String,
     role: &'static str,
+    /// The database of the role.
+    of: String,
 }
+
+impl Lack {
+    /// Held by a role of `admin`.
+    fn of_admin(what: impl Into<String>, role: &'static str) -> Self {
+        Self { what: what.into(), role, of: "admin".into() }
+    }
+}
+
+/// A role that covers every database, and its counterpart for a single one.
+type Roles = (&'static str, &'static str);
+
+const READ: Roles = ("readAnyDatabase", "read");
+const WRITE: Roles = ("readWriteAnyDatabase", "readWrite");
+const ADMINISTER: Roles = ("dbAdminAnyDatabase", "dbAdmin");
 
 /// Source: everything may be read, and the oplog and the set's state. The commands themselves are tried.
 pub(super) async fn check_source(cluster: &Cluster, filter: &NamespaceFilter) -> Finding {
@@ -50,24 +66,30 @@ pub(super) async fn check_source(cluster: &Cluster, filter: &NamespaceFilter) ->
         let all = rawdoc! { "listDatabases": 1, "nameOnly": true, "authorizedDatabases": false };
         match try_command(cluster, "admin", all).await {
             Ok(true) => {}
-            Ok(false) => lacks.push(Lack { what: "listDatabases".into(), role: "readAnyDatabase" }),
+            Ok(false) => lacks.push(Lack::of_admin("listDatabases", READ.0)),
             Err(error) => return unreadable(&error),
         }
     }
     if !grants.is_anonymous() {
         let databases = included_databases(filter);
-        lacks.extend(missing(&grants, databases.as_deref(), &READING, "readAnyDatabase"));
+        lacks.extend(missing(&grants, databases.as_deref(), &READING, READ, false));
     }
-    let probes = [
-        ("local", rawdoc! { "find": "oplog.rs", "limit": 1, "singleBatch": true }, "find on local.oplog.rs"),
-        ("admin", rawdoc! { "replSetGetStatus": 1 }, "replSetGetStatus"),
-    ];
-    for (db, command, what) in probes {
-        match try_command(cluster, db, command).await {
-            Ok(true) => {}
-            Ok(false) => lacks.push(Lack { what: what.into(), role: "clusterMonitor" }),
-            Err(error) => return unreadable(&error),
-        }
+    let oplog = rawdoc! { "find": "oplog.rs", "limit": 1, "singleBatch": true };
+    let (oplog, status) = tokio::join!(
+        try_command(cluster, "local", oplog),
+        try_command(cluster, "admin", rawdoc! { "replSetGetStatus": 1 })
+    );
+    let (oplog, status) = match (oplog, status) {
+        (Ok(oplog), Ok(status)) => (oplog, status),
+        (Err(error), _) | (_, Err(error)) => return unreadable(&error),
+    };
+    if !oplog {
+        // clusterMonitor holds both; a user who has it already by another role needs the oplog alone.
+        let (role, of) = if status { ("read", "local") } else { ("clusterMonitor", "admin") };
+        lacks.push(Lack { what: "find on local.oplog.rs".into(), role, of: of.into() });
+    }
+    if !status {
+        lacks.push(Lack::of_admin("replSetGetStatus", "clusterMonitor"));
     }
     judge(&grants, lacks, "the source cannot be copied and followed without them", Vec::new())
 }
@@ -85,15 +107,17 @@ pub(super) async fn check_destination(cluster: &Cluster, databases: Option<&[Str
     let databases = databases.filter(|databases| !databases.is_empty());
     let everywhere = databases.is_none() || WRITING.iter().all(|action| grants.allows(None, action));
     let databases = if everywhere { None } else { databases };
-    let mut lacks = missing(&grants, databases, &WRITING, "readWriteAnyDatabase");
-    lacks.extend(missing(&grants, databases, &ADMINISTERING, "dbAdminAnyDatabase"));
+    // Without a selection a database may be added to the source at any time.
+    let any = options.filter.include.is_empty();
+    let mut lacks = missing(&grants, databases, &WRITING, WRITE, any);
+    lacks.extend(missing(&grants, databases, &ADMINISTERING, ADMINISTER, any));
     let mut notes = Vec::new();
     let oplog = rawdoc! { "find": "oplog.rs", "limit": 1, "singleBatch": true };
     match try_command(cluster, "local", oplog).await {
         Ok(true) => {}
         // Clearing reads the catalog at one point in time, which takes a look at the oplog.
         Ok(false) if options.clear_destination => {
-            lacks.push(Lack { what: "find on local.oplog.rs (for clearing)".into(), role: "clusterMonitor" });
+            lacks.push(Lack::of_admin("find on local.oplog.rs (for clearing)", "clusterMonitor"));
         }
         Ok(false) => notes.push("without clusterMonitor: some figures stay unknown".to_string()),
         Err(error) => return unreadable(&error),
@@ -113,15 +137,20 @@ fn included_databases(filter: &NamespaceFilter) -> Option<Vec<String>> {
     Some(names)
 }
 
-fn missing(grants: &Grants, databases: Option<&[String]>, actions: &[&str], role: &'static str) -> Vec<Lack> {
+/// What of `actions` is missing; the fix is the role of every database when `any` or when no databases are named.
+fn missing(grants: &Grants, databases: Option<&[String]>, actions: &[&str], roles: Roles, any: bool) -> Vec<Lack> {
     let mut lacks = Vec::new();
     for action in actions {
         match databases {
-            None if !grants.allows(None, action) => lacks.push(Lack { what: (*action).into(), role }),
+            None if !grants.allows(None, action) => lacks.push(Lack::of_admin(*action, roles.0)),
             None => {}
             Some(databases) => {
                 for db in databases.iter().filter(|db| !grants.allows(Some(db), action)) {
-                    lacks.push(Lack { what: format!("{action} on {db}"), role });
+                    let what = format!("{action} on {db}");
+                    lacks.push(match any {
+                        true => Lack::of_admin(what, roles.0),
+                        false => Lack { what, role: roles.1, of: db.clone() },
+                    });
                 }
             }
         }
@@ -131,11 +160,20 @@ fn missing(grants: &Grants, databases: Option<&[String]>, actions: &[&str], role
 
 fn judge(grants: &Grants, lacks: Vec<Lack>, explanation: &str, notes: Vec<String>) -> Finding {
     if !lacks.is_empty() {
-        let mut roles: Vec<&str> = lacks.iter().map(|lack| lack.role).collect();
-        roles.dedup();
+        let mut roles: Vec<(&str, &str)> = Vec::new();
+        for lack in &lacks {
+            if !roles.contains(&(lack.role, &lack.of)) {
+                roles.push((lack.role, &lack.of));
+            }
+        }
         let shown: Vec<&str> = lacks.iter().take(6).map(|lack| lack.what.as_str()).collect();
         let more = if lacks.len() > 6 { format!(" and {} more", lacks.len() - 6) } else { String::new() };
-        let fix = format!("As a user administrator grant {}, then run the checks again.", roles.join(" and "));
+        let named = |(role, of): &(&str, &str)| match *of {
+            "admin" => (*role).to_string(),
+            of => format!("{role} on {of}"),
+        };
+        let names: Vec<String> = roles.iter().map(named).collect();
+        let fix = format!("As a user administrator grant {}, then run the checks again.", names.join(" and "));
         let evidence = format!("missing: {}{more}", shown.join(", "));
         return Finding::fail(evidence, explanation, fix).command(grants.grant_command(&roles));
     }

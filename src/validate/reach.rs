@@ -2,18 +2,23 @@
 
 use super::board::{Board, Finding};
 use crate::{
-    model::{CheckId, Endpoint, Side, Tls, ValidationReport},
+    model::{CheckId, Endpoint, Side, Tls, ValidationReport, check::SeenAs},
     mongo::{
         Cluster,
         connect::{Joined, Reach, Route},
-        probe::Greeting,
+        probe::{Greeting, Stage},
+        tls,
         topology::Hello,
     },
     pem,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// A certificate that ends within this time may end during the migration: the copy, and a cutover window of 120 h.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// A connected side.
+#[derive(Debug)]
 pub(super) struct Reached {
     /// The set.
     pub cluster: Cluster,
@@ -34,7 +39,7 @@ fn ids(side: Side) -> [CheckId; 4] {
     }
 }
 
-/// Runs the four checks; `None` when one failed (the rest of the four is skipped).
+/// Runs those of the four checks that are due, at least one; `None` when one failed (the rest of the four is skipped).
 pub(super) async fn check<P: Fn(&ValidationReport)>(
     board: &Board<P>,
     side: Side,
@@ -42,7 +47,10 @@ pub(super) async fn check<P: Fn(&ValidationReport)>(
 ) -> Option<Reached> {
     let [network, tls, sign_in, replica_set] = ids(side);
     let skip = |ids: &[CheckId], what: &str| board.skip(ids, &format!("needs {what} on the {side} first"));
-    board.begin(network);
+    let fresh = board.is_due(network);
+    if fresh {
+        board.begin(network);
+    }
     let route = match Route::find(side, endpoint).await {
         Ok(route) => route,
         Err(problem) => {
@@ -51,55 +59,65 @@ pub(super) async fn check<P: Fn(&ValidationReport)>(
             return None;
         }
     };
-    let reach = route.reach().await;
-    let (evidence, partly) = describe(&reach);
-    if let Err(problem) = reach.into_result() {
-        let fix_command = None;
-        board.settle(network, Finding::problem(&problem).command(fix_command));
-        skip(&[tls, sign_in, replica_set], "the network");
-        return None;
+    let mut reached = None;
+    if fresh {
+        let reach = route.reach().await;
+        let (evidence, partly) = describe(&reach);
+        if let Err(rejection) = reach.into_result() {
+            board.settle(network, Finding::rejection(&rejection));
+            skip(&[tls, sign_in, replica_set], "the network");
+            return None;
+        }
+        reached = Some(match partly {
+            None => Finding::ok(evidence),
+            Some(why) => Finding::warn(evidence, why, "Correct the address, or go on with the members that answer."),
+        });
     }
-    board.begin(tls);
+    let tls_fresh = board.is_due(tls);
+    if tls_fresh {
+        board.begin(tls);
+    }
     let greeting = match route.greet().await {
         Ok(greeting) => greeting,
-        Err(rejection) if rejection.is_tls => {
-            board.settle(network, Finding::ok(evidence));
-            board.settle(tls, Finding::problem(&rejection.problem));
+        Err(rejection) if rejection.stage == Stage::Tls => {
+            reached.map(|finding| board.settle(network, finding));
+            board.settle(tls, Finding::rejection(&rejection));
             skip(&[sign_in, replica_set], "TLS");
             return None;
         }
         Err(rejection) => {
-            board.settle(network, Finding::problem(&rejection.problem));
+            board.settle(network, Finding::rejection(&rejection));
             skip(&[tls, sign_in, replica_set], "the network");
             return None;
         }
     };
-    board.settle(
-        network,
-        match partly {
-            None => Finding::ok(evidence),
-            Some(why) => Finding::warn(evidence, why, "Correct the address, or go on with the members that answer."),
-        },
-    );
-    board.settle(tls, judge_tls(endpoint, &greeting, Timestamp::now()));
-    board.begin(sign_in);
-    if let Err(problem) = route.sign_in(&greeting).await {
-        // A standalone or a foreign set has no use for a login: its own cause comes first.
-        if let Err(verdict) = greeting.hello.judge(side, &greeting.host.to_string(), route.wanted_set()) {
-            board.skip(&[sign_in], "needs a replica set first");
-            board.settle(replica_set, Finding::problem(&verdict));
+    reached.map(|finding| board.settle(network, finding));
+    if tls_fresh {
+        board.settle(tls, judge_tls(endpoint, &greeting, Timestamp::now()));
+    }
+    note_addresses(board, side, greeting.talk.seen_as.iter().cloned());
+    let judge = || greeting.talk.hello.judge(side, &greeting.host.to_string(), route.wanted_set());
+    if board.is_due(sign_in) {
+        board.begin(sign_in);
+        if let Err(rejection) = route.sign_in(&greeting).await {
+            // A standalone or a foreign set has no use for a login: its own cause comes first.
+            if let Err(verdict) = judge() {
+                board.skip(&[sign_in], "needs a replica set first");
+                board.settle(replica_set, Finding::problem(&verdict));
+                return None;
+            }
+            board.settle(sign_in, Finding::rejection(&rejection));
+            skip(&[replica_set], "a login");
             return None;
         }
-        board.settle(sign_in, Finding::problem(&problem));
-        skip(&[replica_set], "a login");
-        return None;
+        board.settle(sign_in, Finding::ok(route.login(&greeting)));
     }
-    board.settle(sign_in, Finding::ok(describe_login(endpoint, &greeting)));
     board.begin(replica_set);
     match route.join(&greeting).await {
-        Ok(Joined { cluster, notes }) => {
-            board.settle(replica_set, describe_set(&cluster, &notes));
-            Some(Reached { cluster, hello: greeting.hello })
+        Ok(Joined { cluster, notes, seen_as }) => {
+            note_addresses(board, side, seen_as.into_iter());
+            board.settle(replica_set, describe_set(&cluster, &greeting, &notes));
+            Some(Reached { cluster, hello: greeting.talk.hello })
         }
         Err(problem) => {
             board.settle(replica_set, Finding::problem(&problem));
@@ -108,12 +126,28 @@ pub(super) async fn check<P: Fn(&ValidationReport)>(
     }
 }
 
+/// True when one of the four has to run.
+pub(super) fn is_due<P: Fn(&ValidationReport)>(board: &Board<P>, side: Side) -> bool {
+    ids(side).into_iter().any(|id| board.is_due(id))
+}
+
+fn note_addresses<P: Fn(&ValidationReport)>(board: &Board<P>, side: Side, addresses: impl Iterator<Item = String>) {
+    let seen: Vec<SeenAs> = addresses.map(|address| SeenAs { side, address }).collect();
+    board.edit(|report| {
+        for seen in seen {
+            if !report.seen_as.contains(&seen) {
+                report.seen_as.push(seen);
+            }
+        }
+    });
+}
+
 /// The evidence of the network check, and why it is not quite well when only some hosts answered.
 fn describe(reach: &Reach) -> (String, Option<String>) {
     let slowest = reach.hosts.iter().filter_map(|(_, reached)| reached.as_ref().ok()).max();
     let slowest = slowest.map_or(String::new(), |took| format!("TCP in {:.0} ms", took.as_secs_f64() * 1e3));
     let failed: Vec<&str> =
-        reach.hosts.iter().filter_map(|(_, reached)| Some(reached.as_ref().err()?.what.as_str())).collect();
+        reach.hosts.iter().filter_map(|(_, reached)| Some(reached.as_ref().err()?.problem.what.as_str())).collect();
     let all = reach.hosts.len();
     let evidence = format!("{slowest}; {} of {all} given hosts reachable", all - failed.len());
     (evidence, (!failed.is_empty()).then(|| failed.join("; ")))
@@ -127,8 +161,19 @@ fn judge_tls(endpoint: &Endpoint, greeting: &Greeting, now: Timestamp) -> Findin
         Tls::PrivateCa { .. } => "trusted by your CA",
         _ => "trusted by a public authority",
     };
-    let subject = seen.certificate.as_ref().map_or("certificate", |certificate| certificate.subject.as_str());
-    let evidence = format!("{}, {subject}, {trust}", seen.version);
+    let shown = seen.certificate.as_ref().map_or_else(|| "certificate not readable".into(), tls::describe);
+    let evidence = format!("{}, {shown}, {trust}", seen.version);
+    if let Some(certificate) = &seen.certificate {
+        let left = certificate.not_after.duration_since(now);
+        if left < SOON {
+            let days = left.as_hours() / 24;
+            return Finding::warn(
+                evidence,
+                format!("the server's certificate expires in {days} days; a migration may take longer, then it stops"),
+                "Have the server's certificate renewed before you start.",
+            );
+        }
+    }
     if let Tls::PrivateCa { pem } = &endpoint.tls
         && let Ok(certificates) = pem::inspect(pem)
         && let Err(error) = pem::check_dates(&certificates, now)
@@ -139,20 +184,17 @@ fn judge_tls(endpoint: &Endpoint, greeting: &Greeting, now: Timestamp) -> Findin
     Finding::ok(evidence)
 }
 
-fn describe_login(endpoint: &Endpoint, greeting: &Greeting) -> String {
-    match (&endpoint.username, greeting.needs_login) {
-        (Some(user), _) => format!("{user}@{}", endpoint.auth_source.as_deref().unwrap_or("admin")),
-        (None, _) => "the server runs without authentication".into(),
-    }
-}
-
-fn describe_set(cluster: &Cluster, notes: &[String]) -> Finding {
+fn describe_set(cluster: &Cluster, greeting: &Greeting, notes: &[String]) -> Finding {
     let primary = cluster.primary.as_deref().unwrap_or("not known");
     let members = match cluster.hosts.len() {
         1 => "1 data-bearing member".to_string(),
         count => format!("{count} data-bearing members"),
     };
-    let evidence = format!("{}, primary {primary}, {members}", cluster.set);
+    let found = match &greeting.talk.hello {
+        Hello { writable: true, .. } => String::new(),
+        hello => format!(" (found through {}, which is {})", greeting.host, hello.role()),
+    };
+    let evidence = format!("{}, primary {primary}{found}, {members}", cluster.set);
     if notes.is_empty() {
         return Finding::ok(evidence);
     }

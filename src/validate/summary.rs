@@ -11,8 +11,7 @@ use crate::{
 /// One line per act, in order.
 pub(super) fn lines(
     plan: &Plan,
-    source: &Cluster,
-    destination: &Cluster,
+    (source, destination): (&Cluster, &Cluster),
     catalog: &Catalog,
     dropped: &[DroppedDatabase],
 ) -> Vec<String> {

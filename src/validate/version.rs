@@ -30,6 +30,11 @@ pub(super) async fn read(cluster: &Cluster) -> Versions {
 }
 
 impl Versions {
+    /// What connecting showed already.
+    pub fn of(cluster: &Cluster) -> Self {
+        Self { server: cluster.version, fcv: None }
+    }
+
     fn evidence(&self) -> String {
         let fcv = match self.fcv {
             Some((major, minor)) => format!("feature compatibility {major}.{minor}"),

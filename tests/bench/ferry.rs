@@ -17,6 +17,8 @@ pub struct Ferry {
     child: Child,
     typed: ChildStdin,
     lines: mpsc::Receiver<Value>,
+    started: Option<Timestamp>,
+    copied: Option<Timestamp>,
     _home: tempfile::TempDir,
 }
 
@@ -71,31 +73,30 @@ impl Ferry {
                 }
             }
         });
-        Self { child, typed, lines, _home: home }
+        Self { child, typed, lines, started: None, copied: None, _home: home }
     }
 
     /// Waits for a phase, or a later one.
     pub fn reach(&mut self, phases: &[&str]) -> Cost {
         let deadline = Instant::now() + PATIENCE;
-        let (mut started, mut copied) = (None, None);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("{phases:?} was not reached"));
             if line["event"]["kind"] == "started" {
-                started = line["event"]["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+                self.started = line["event"]["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
             }
             let snapshot = &line["snapshot"];
             let phase = snapshot["phase"].as_str().unwrap_or_default();
             assert_ne!(phase, "failed", "{}", snapshot["error"]);
             let since = snapshot["since"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-            if copied.is_none() && !["", "idle", "validating", "clearing", "copying"].contains(&phase) {
-                copied = since;
+            if self.copied.is_none() && !["", "idle", "validating", "clearing", "copying"].contains(&phase) {
+                self.copied = since;
             }
-            if let (true, Some(since), Some(started)) = (phases.contains(&phase), since, started) {
+            if let (true, Some(since), Some(started)) = (phases.contains(&phase), since, self.started) {
                 let span = |until: Timestamp| until.duration_since(started).as_secs_f64();
                 return Cost {
                     seconds: span(since),
-                    copy: copied.map_or(f64::NAN, span),
+                    copy: self.copied.map_or(f64::NAN, span),
                     cpu: cpu_s(&self.child.id().to_string()),
                     peak_mib: peak_mib(self.child.id()),
                 };

@@ -4,16 +4,22 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use std::{
     io::{Read, Write},
     num::NonZeroU16,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 /// A process in a terminal. Killed and reaped when dropped.
 pub struct Terminal {
     child: Box<dyn Child + Send + Sync>,
-    // Closing it would hang up.
-    _master: Box<dyn MasterPty + Send>,
+    master: Box<dyn MasterPty + Send>,
     writer: Box<dyn Write + Send>,
+    /// The reader ends after its next bytes.
+    closing: Arc<AtomicBool>,
+    reading: Option<JoinHandle<()>>,
     screen: Arc<Mutex<vt100::Parser>>,
 }
 
@@ -30,10 +36,22 @@ fn cells(count: u16) -> NonZeroU16 {
 impl Terminal {
     /// Starts the binary with arguments and environment in a terminal of this size.
     pub fn start(arguments: &[&str], environment: &[(&str, &str)], columns: u16, rows: u16) -> Self {
-        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
-        let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_mongoferry"));
         command.args(arguments);
+        Self::start_command(command, environment, columns, rows)
+    }
+
+    /// The same under a shell that makes it ignore hangups, as nohup does.
+    pub fn start_ignoring_hangups(arguments: &[&str], environment: &[(&str, &str)], columns: u16, rows: u16) -> Self {
+        let mut command = CommandBuilder::new("sh");
+        command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_mongoferry")]);
+        command.args(arguments);
+        Self::start_command(command, environment, columns, rows)
+    }
+
+    fn start_command(mut command: CommandBuilder, environment: &[(&str, &str)], columns: u16, rows: u16) -> Self {
+        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
         command.env("TERM", "xterm-256color");
         command.env("LC_ALL", "C");
         command.env_remove("TMUX");
@@ -48,13 +66,18 @@ impl Terminal {
         let writer = pair.master.take_writer().expect("a writer");
         let screen = Arc::new(Mutex::new(vt100::Parser::new(cells(rows), cells(columns), 0)));
         let parser = screen.clone();
-        std::thread::spawn(move || {
+        let closing = Arc::new(AtomicBool::new(false));
+        let is_closing = closing.clone();
+        let reading = std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(count @ 1..) = reader.read(&mut buffer) {
                 parser.lock().unwrap().process(&buffer[..count]);
+                if is_closing.load(Ordering::Relaxed) {
+                    return;
+                }
             }
         });
-        Self { child, _master: pair.master, writer, screen }
+        Self { child, master: pair.master, writer, closing, reading: Some(reading), screen }
     }
 
     /// What is on the screen.
@@ -117,6 +140,49 @@ impl Terminal {
     /// Pastes text as terminals do that bracket it.
     pub fn paste(&mut self, text: &str) {
         self.send(&format!("\x1b[200~{text}\x1b[201~"));
+    }
+
+    /// Another size, as when a window is dragged.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
+        self.screen.lock().unwrap().screen_mut().set_size(cells(rows), cells(columns));
+        self.master.resize(size).expect("a new size");
+    }
+
+    /// Closes the terminal under the process, as when a connection is lost. The process must be writing now and then.
+    /// Returns the time until it was gone, and the CPU seconds that it had used.
+    pub fn hang_up(mut self) -> (Duration, f64) {
+        let pid = self.child.process_id().expect("a process");
+        self.closing.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + patience();
+        let reading = self.reading.take().expect("a reader");
+        while !reading.is_finished() {
+            assert!(Instant::now() < deadline, "the process writes nothing; the screen:\n{}", self.screen());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let Self { ref mut child, .. } = self;
+        // Fields of a type that implements Drop cannot be moved out; these close the last ends of the terminal.
+        self.writer = Box::new(std::io::sink());
+        let spare = native_pty_system().openpty(PtySize::default()).expect("a spare terminal");
+        self.master = spare.master;
+        let began = Instant::now();
+        let mut cpu = 0.0;
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+            cpu = f64::max(cpu, (ticks(11) + ticks(12)) / 100.0);
+            if child.try_wait().expect("a child").is_some() {
+                return (began.elapsed(), cpu);
+            }
+            assert!(Instant::now() < deadline, "the process outlives its terminal");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The process number.
+    pub fn pid(&self) -> u32 {
+        self.child.process_id().expect("a process")
     }
 
     /// Sends a signal to the process.

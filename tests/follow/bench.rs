@@ -8,10 +8,12 @@ use mongoferry::{
         context::Context,
         copy,
         dirty::DirtySet,
-        fetch,
+        fetch::{self, FetchEnd},
         follow::Follower,
         gate::Gate,
         lag::{self, LagReading},
+        notices::Notices,
+        record::Record,
         registry::Registry,
         retry::Halt,
         spool,
@@ -20,7 +22,7 @@ use mongoferry::{
     model::{Endpoint, NamespaceFilter, Optime, Options, Problem, Side},
     mongo::{catalog, connect::connect},
     oplog::Dialect,
-    session::EventLog,
+    store::Journal,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -34,7 +36,7 @@ pub struct Bench {
     pub dirty: Arc<DirtySet>,
     pub until: watch::Sender<Option<Optime>>,
     /// Ends of the fetcher.
-    pub fetch_end: Option<tokio::task::JoinHandle<Halt>>,
+    pub fetch_end: Option<tokio::task::JoinHandle<FetchEnd>>,
     folder: tempfile::TempDir,
     _pair: Pair,
 }
@@ -54,14 +56,16 @@ impl Bench {
         let (a, b) = (Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
         let (source, destination) = tokio::join!(connect(Side::Source, &a), connect(Side::Destination, &b));
         let (source, destination) = (source.unwrap(), destination.unwrap());
+        let folder = tempfile::tempdir().unwrap();
         let context = Context {
+            record: Arc::new(Record::new(Journal::open(folder.path()).unwrap()).unwrap()),
             dialect: Dialect { major: destination.version.major, internal_stage },
             source,
             destination,
             options: Arc::new(Options { filter, ..Options::default() }),
             gate: Gate::default(),
             cancel: tokio_util::sync::CancellationToken::new(),
-            events: EventLog::default(),
+            events: Notices::default(),
         };
         Self {
             context,
@@ -72,18 +76,20 @@ impl Bench {
             dirty: Arc::default(),
             until: watch::Sender::default(),
             fetch_end: None,
-            folder: tempfile::tempdir().unwrap(),
+            folder,
             _pair: pair,
         }
     }
 
     /// Begins fetching at `from` and returns a follower with this registry.
     pub fn follower(&mut self, from: Optime, registry: Registry) -> Follower {
-        let (writer, reader) = spool::open(self.folder.path()).unwrap();
+        let spool = spool::create(&self.folder.path().join("spool"), 1 << 40).unwrap();
+        let (sink, reader) =
+            (fetch::Sink { writer: spool.writer, keeper: spool.keeper, mark: spool.mark }, spool.reader);
         let (context, view) = (self.context.clone(), self.fetched.clone());
         self.fetch_end = Some(tokio::spawn(async move {
-            let Err(halt) = fetch::fetch(&context, from, writer, view).await;
-            halt
+            let Err(end) = fetch::fetch(&context, from, sink, view).await;
+            end
         }));
         Follower::new(self.context.clone(), registry, reader, from, self.applied.clone(), Some(self.dirty.clone()))
     }

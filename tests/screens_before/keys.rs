@@ -75,7 +75,9 @@ fn the_form_becomes_a_plan() {
     wizard.keys(&[KeyCode::Char(' '), KeyCode::Char(' ')]);
     wizard.press(KeyCode::Tab);
     wizard.paste(&CA.replace('\n', "\r"));
-    assert!(wizard.page().contains("1 certificate (") && wizard.page().contains("CN=Ferry Test CA"));
+    assert!(wizard.page().contains("1 certificate (") && wizard.page().contains("CN=Ferry Test CA (self-signed)"));
+    wizard.press(KeyCode::Tab);
+    assert!(wizard.page().contains("> Client certificate none (Ctrl-O"), "{}", wizard.page());
     wizard.press(KeyCode::Tab);
     wizard.press(KeyCode::Char(' '));
     assert!(wizard.page().contains("(*) clear"), "{}", wizard.page());

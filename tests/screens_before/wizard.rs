@@ -15,6 +15,7 @@ use mongoferry::{
         host::Address,
         model::{Model, Overlay},
         screen::{destination, frame, prepare},
+        survival::Survival,
         theme::{Glyphs, Theme},
         update::update,
     },
@@ -63,7 +64,10 @@ impl Wizard {
         ];
         let path = "~/.config/mongoferry/destinations.toml".into();
         wizard.model.screens.destination = destination::State::with(entries, None, path);
-        wizard.model.screens.prepare = prepare::State::inside(Some("tmux"));
+        wizard.model.screens.prepare = prepare::State::with_engine(true);
+        let what = "logind ends it at logout (KillUserProcesses)".into();
+        let fix = Some("loginctl enable-linger ops\n".into());
+        wizard.tell(Message::Survival(Survival { is_safe: false, what, fix }));
         wizard
     }
 

@@ -10,13 +10,15 @@ use mongoferry::{
     engine::{
         context::Context,
         gate::Gate,
+        notices::Notices,
+        record::Record,
         registry::{Registry, Tracked, TrackedIndex},
         verify::id::Id,
     },
     model::{Endpoint, Optime, Options, Side},
     mongo::{Cluster, Namespace, catalog::Kind, connect::connect},
     oplog::Dialect,
-    session::EventLog,
+    store::Journal,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,6 +26,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct Pair {
     pub context: Context,
     _servers: [ReplicaSet; 2],
+    _folder: tempfile::TempDir,
 }
 
 impl Pair {
@@ -35,16 +38,18 @@ impl Pair {
         let (source, destination) = (Endpoint::plain(servers[0].uri()), Endpoint::plain(servers[1].uri()));
         let source = connect(Side::Source, &source).await.expect("connected");
         let destination = connect(Side::Destination, &destination).await.expect("connected");
+        let folder = tempfile::tempdir().expect("a folder");
         let context = Context {
+            record: Arc::new(Record::new(Journal::open(folder.path()).expect("a journal")).expect("a record")),
             dialect: Dialect { major: destination.version.major, internal_stage: false },
             source,
             destination,
             options: Arc::new(Options::default()),
             gate: Gate::default(),
             cancel: tokio_util::sync::CancellationToken::new(),
-            events: EventLog::default(),
+            events: Notices::default(),
         };
-        Self { context, _servers: servers }
+        Self { context, _servers: servers, _folder: folder }
     }
 
     /// Runs a command on both clusters.

@@ -4,12 +4,14 @@ mod progress;
 mod ranges;
 mod reader;
 
+pub use ranges::RangeRow;
 pub use reader::write_batch;
 
 use super::{
     context::Context,
     create::create_command,
     index::add_index,
+    record::Record,
     registry::{Registry, Tracked},
     retry::{Halt, retry},
     throttle::Throttle,
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     model::{
-        NamespaceFilter, Severity, Side,
+        NamespaceFilter, Optime, Severity, Side,
         snapshot::{CollectionRow, CollectionState},
         units::{show_bytes, show_count, show_duration},
     },
@@ -27,11 +29,11 @@ use crate::{
         errors::{code, command_problem},
     },
 };
-use bson::{Uuid, oid::ObjectId, rawdoc};
+use bson::{RawDocument, Uuid, oid::ObjectId, rawdoc};
 use futures_util::{FutureExt, StreamExt, stream, stream::FuturesUnordered};
 use progress::Progress;
-use ranges::Range;
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -48,7 +50,9 @@ const CREATE_AT_ONCE: usize = 8;
 struct Job {
     entry: Arc<CatalogEntry>,
     row: usize,
-    range: Range,
+    /// Which range of the collection.
+    number: u16,
+    range: RangeRow,
     /// Ranges of the collection that are not finished; the last one out fences and reports.
     left: Arc<AtomicUsize>,
     began: Instant,
@@ -75,14 +79,20 @@ pub async fn copy(
         .map(Arc::new)
         .collect();
     entries.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.namespace.cmp(&b.namespace)));
-    let progress = Progress::new(view.clone(), entries.iter().map(|entry| row(entry)).collect());
+    let known = context.journal("reading the ranges", Record::ranges).await?;
+    let progress = Progress::new(view.clone(), entries.iter().map(|entry| row(entry, &known)).collect());
     let bytes = entries.iter().map(|entry| entry.bytes).sum();
     let text = format!("{} collections, {}", show_count(entries.len() as u64), show_bytes(bytes));
     context.events.record(Severity::Info, "copying", text);
-    create_collections(context, catalog).await?;
+    context.gate.pass(&context.cancel).await?;
+    if !context.journal("reading the journal", Record::is_created).await? {
+        create_collections(context, catalog).await?;
+        context.journal("writing the journal", Record::put_created).await?;
+    }
+    let copying = Copying { context, progress: &progress, after: catalog.started_at, known: &known };
     let throttle = Throttle::new(context.options.throttle);
     let splits: Vec<_> =
-        entries.iter().enumerate().map(|(row, entry)| split(context, row, entry.clone()).boxed()).collect();
+        entries.iter().enumerate().map(|(row, entry)| copying.split(row, entry.clone()).boxed()).collect();
     let mut splits = stream::iter(splits).buffered(2);
     let mut running = FuturesUnordered::new();
     // Largest first; a collection is split only when its turn comes near, so that the first reader starts at once.
@@ -93,7 +103,7 @@ pub async fn copy(
             {
                 copied?;
             }
-            running.push(copy_range(context, job, &progress, &throttle).boxed());
+            running.push(copying.copy_range(job, &throttle).boxed());
         }
     }
     while let Some(copied) = running.next().await {
@@ -121,17 +131,17 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
     let read = || async {
         let Some(name) = name_of(source, &to.db, uuid).await? else { return Ok(None) };
         let filter = NamespaceFilter::only(&to.db, &name);
-        let catalog = catalog::read(source, &filter).await?;
-        let mut entries = catalog.databases.into_iter().flat_map(|database| database.entries);
-        Ok(entries.find(|entry| entry.uuid == Some(uuid)))
+        let Catalog { started_at, databases } = catalog::read(source, &filter).await?;
+        let mut entries = databases.into_iter().flat_map(|database| database.entries);
+        Ok(entries.find(|entry| entry.uuid == Some(uuid)).map(|entry| (entry, started_at)))
     };
     let what = format!("reading the catalog of {to}");
-    let Some(mut entry) = retry(Side::Source, &what, &context.events, &context.cancel, read).await? else {
+    let Some((mut entry, after)) = retry(Side::Source, &what, &context.events, &context.cancel, read).await? else {
         return Ok(None);
     };
     entry.namespace = to.clone();
     create(context, &entry).await?;
-    copy_documents(context, &entry).await?;
+    copy_documents(context, &entry, after).await?;
     let mut tracked = Tracked::new(&entry);
     for spec in &entry.indexes {
         add_index(context, &mut tracked, spec).await?;
@@ -139,20 +149,20 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
     Ok(Some(tracked))
 }
 
-/// Copies the documents of one collection in natural order.
-pub async fn copy_documents(context: &Context, entry: &CatalogEntry) -> Result<(), Halt> {
+/// Copies the documents of one collection in natural order, as they are at or after `after`.
+pub async fn copy_documents(context: &Context, entry: &CatalogEntry, after: Optime) -> Result<(), Halt> {
     let throttle = Throttle::new(context.options.throttle);
-    reader::copy_range(context, entry, &Range::default(), &throttle, |_, _| {}).await?;
-    fence(context, entry).await
+    reader::copy_range(context, entry, (RangeRow::default(), after), &throttle, &reader::Unseen).await
 }
 
-fn row(entry: &CatalogEntry) -> CollectionRow {
+fn row(entry: &CatalogEntry, known: &HashMap<Uuid, Vec<RangeRow>>) -> CollectionRow {
+    let ranges = entry.uuid.and_then(|uuid| known.get(&uuid)).map(Vec::as_slice).unwrap_or_default();
     CollectionRow {
         namespace: entry.namespace.to_string(),
         state: CollectionState::Queued,
-        documents: 0,
+        documents: ranges.iter().map(|range| range.documents).sum(),
         documents_total: entry.documents,
-        bytes: 0,
+        bytes: ranges.iter().map(|range| range.bytes).sum(),
         bytes_total: entry.bytes,
         bytes_per_s: 0.0,
         indexes_built: 0,
@@ -180,7 +190,7 @@ async fn create(context: &Context, entry: &CatalogEntry) -> Result<(), Halt> {
     };
     let what = format!("creating {namespace}");
     retry(Side::Destination, &what, &context.events, &context.cancel, || async {
-        match destination.run(&namespace.db, command.clone()).await {
+        match destination.run_with_majority(&namespace.db, command.clone()).await {
             // An attempt whose reply was lost; anything else that is there was ruled out by validation.
             Err(error) if code(&error) == Some(48) => {
                 let found = destination.run(&namespace.db, rawdoc! { "find": namespace.coll.as_str(), "limit": 1 });
@@ -219,60 +229,106 @@ async fn create_views(context: &Context, catalog: &Catalog) -> Result<(), Halt> 
     Ok(())
 }
 
-async fn split(context: &Context, row: usize, entry: Arc<CatalogEntry>) -> Result<Vec<Job>, Halt> {
-    let tracked = Tracked::new(&entry);
-    let source = &context.source;
-    // Capped collections keep their natural order; keys of a collated or clustered `_id` are not the ids themselves.
-    let whole = tracked.is_serial() || tracked.is_clustered() || entry.kind == Kind::Buckets;
-    let ranges = if whole {
-        vec![Range::default()]
-    } else {
-        let what = format!("sampling {}", entry.namespace);
-        let namespace = &entry.namespace;
-        retry(Side::Source, &what, &context.events, &context.cancel, || ranges::split(source, namespace, entry.bytes))
-            .await?
-    };
-    let left = Arc::new(AtomicUsize::new(ranges.len()));
-    let began = Instant::now();
-    let job = |range| Job { entry: entry.clone(), row, range, left: left.clone(), began };
-    Ok(ranges.into_iter().map(job).collect())
+/// What every range of one copy needs.
+struct Copying<'a> {
+    context: &'a Context,
+    progress: &'a Progress,
+    /// Documents are read as they were at or after this position.
+    after: Optime,
+    /// The ranges of an earlier engine.
+    known: &'a HashMap<Uuid, Vec<RangeRow>>,
 }
 
-async fn copy_range(context: &Context, job: Job, progress: &Progress, throttle: &Throttle) -> Result<(), Halt> {
-    progress.begin(job.row);
-    let copied = reader::copy_range(context, &job.entry, &job.range, throttle, |documents, bytes| {
-        progress.add(job.row, documents, bytes);
-    })
-    .await;
-    progress.end();
-    copied?;
-    if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-        fence(context, &job.entry).await?;
-        progress.copied(job.row);
-        let took = show_duration(job.began.elapsed());
-        let documents = show_count(job.entry.documents);
-        let text = format!("{}  about {documents} documents in {took}", job.entry.namespace);
-        context.events.record(Severity::Info, "copied", text);
+impl Copying<'_> {
+    /// The ranges of a collection that are left.
+    async fn split(&self, row: usize, entry: Arc<CatalogEntry>) -> Result<Vec<Job>, Halt> {
+        let ranges = match entry.uuid.and_then(|uuid| self.known.get(&uuid)) {
+            Some(known) => known.clone(),
+            None => self.new_ranges(&entry).await?,
+        };
+        let left: Vec<_> = (0..).zip(ranges).filter(|(_, range)| !range.done).collect();
+        if left.is_empty() {
+            self.progress.copied(row);
+        }
+        let (count, began) = (Arc::new(AtomicUsize::new(left.len())), Instant::now());
+        let job = |(number, range)| Job { entry: entry.clone(), row, number, range, left: count.clone(), began };
+        Ok(left.into_iter().map(job).collect())
     }
-    Ok(())
+
+    async fn new_ranges(&self, entry: &CatalogEntry) -> Result<Vec<RangeRow>, Halt> {
+        let (context, tracked) = (self.context, Tracked::new(entry));
+        // Capped collections keep their natural order; keys of a collated or clustered `_id` are not the ids themselves.
+        if tracked.is_serial() || tracked.is_clustered() || entry.kind == Kind::Buckets {
+            return Ok(vec![RangeRow::default()]);
+        }
+        let (source, namespace) = (&context.source, &entry.namespace);
+        let what = format!("sampling {namespace}");
+        let split = || ranges::split(source, namespace, entry.bytes);
+        let ranges = retry(Side::Source, &what, &context.events, &context.cancel, split).await?;
+        // A single range is found again from the size alone.
+        if let (Some(uuid), 2..) = (entry.uuid, ranges.len()) {
+            let rows = ranges.clone();
+            context.journal("writing the ranges", move |record| record.put_ranges(uuid, &rows)).await?;
+        }
+        Ok(ranges)
+    }
+
+    async fn copy_range(&self, job: Job, throttle: &Throttle) -> Result<(), Halt> {
+        self.progress.begin(job.row);
+        let watched = Watched { context: self.context, progress: self.progress, job: &job };
+        let range = (job.range.clone(), self.after);
+        let copied = reader::copy_range(self.context, &job.entry, range, throttle, &watched).await;
+        self.progress.end();
+        copied?;
+        if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.progress.copied(job.row);
+            let took = show_duration(job.began.elapsed());
+            let documents = show_count(job.entry.documents);
+            let text = format!("{}  about {documents} documents in {took}", job.entry.namespace);
+            self.context.events.record(Severity::Info, "copied", text);
+        }
+        Ok(())
+    }
+}
+
+/// Shows what a range of the copy does, and keeps its place.
+struct Watched<'a> {
+    context: &'a Context,
+    progress: &'a Progress,
+    job: &'a Job,
+}
+
+impl reader::Watcher for Watched<'_> {
+    fn copied(&self, documents: u64, bytes: u64) {
+        self.progress.add(self.job.row, documents, bytes);
+    }
+
+    fn lost(&self, documents: u64, bytes: u64) {
+        self.progress.take_back(self.job.row, documents, bytes);
+    }
+
+    fn fenced(&self, range: &RangeRow) -> Result<(), Halt> {
+        let Some(uuid) = self.job.entry.uuid else { return Ok(()) };
+        Ok(self.context.record.range_moved(uuid, self.job.number, range)?)
+    }
 }
 
 /// The copy writes with w:1; a delete of nothing with majority waits until everything before it is majority-committed.
-async fn fence(context: &Context, entry: &CatalogEntry) -> Result<(), Halt> {
+/// Returns the election term in which it was confirmed.
+async fn fence(context: &Context, entry: &CatalogEntry) -> Result<Option<i64>, Halt> {
     let (destination, coll) = (&context.destination, entry.namespace.coll.as_str());
     let what = format!("waiting for the majority to have {}", entry.namespace);
-    retry(Side::Destination, &what, &context.events, &context.cancel, || {
-        destination.run(
-            &entry.namespace.db,
-            rawdoc! {
-                "delete": coll,
-                "deletes": [{ "q": { "_id": ObjectId::new() }, "limit": 1 }],
-                "writeConcern": { "w": "majority" },
-            },
-        )
+    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || {
+        let nothing = rawdoc! { "delete": coll, "deletes": [{ "q": { "_id": ObjectId::new() }, "limit": 1 }] };
+        destination.run_with_majority(&entry.namespace.db, nothing)
     })
-    .await
-    .map(|_| ())
+    .await?;
+    Ok(election_term(&reply))
+}
+
+/// The term of the primary that answered a write.
+fn election_term(reply: &RawDocument) -> Option<i64> {
+    reply.get_document("opTime").ok()?.get_i64("t").ok()
 }
 
 /// The problem of a document that the destination refused.

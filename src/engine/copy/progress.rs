@@ -30,21 +30,26 @@ struct Inner {
     bytes: Rate,
     documents: Rate,
     rows: Vec<Rate>,
+    /// Bytes that an earlier engine copied.
+    found: u64,
 }
 
 impl Progress {
-    /// Begins with one queued row per collection.
+    /// Begins with one queued row per collection; what they hold already was copied before a restart.
     pub fn new(view: watch::Sender<InitialSyncView>, rows: Vec<CollectionRow>) -> Self {
         let mut current = InitialSyncView::default();
         current.copy.collections_total = rows.len() as u64;
         current.copy.documents_total = rows.iter().map(|row| row.documents_total).sum();
+        current.copy.documents = rows.iter().map(|row| row.documents).sum();
+        current.copy.bytes = rows.iter().map(|row| row.bytes).sum();
+        let found = current.copy.bytes;
         current.copy.bytes_total = rows.iter().map(|row| row.bytes_total).sum();
         current.indexes.total = rows.iter().map(|row| u64::from(row.indexes_total)).sum();
         let rates = rows.iter().map(|_| Rate::default()).collect();
         current.rows = rows;
         view.send_replace(current.clone());
         let (bytes, documents) = (Rate::default(), Rate::default());
-        let inner = Inner { began: Instant::now(), shown: None, current, bytes, documents, rows: rates };
+        let inner = Inner { began: Instant::now(), shown: None, current, bytes, documents, rows: rates, found };
         Self { view, inner: Mutex::new(inner) }
     }
 
@@ -71,6 +76,19 @@ impl Progress {
             if let Some(row) = inner.current.rows.get_mut(row) {
                 row.documents += documents;
                 row.bytes += bytes;
+            }
+        });
+    }
+
+    /// What was counted since the last majority has to be copied again.
+    pub fn take_back(&self, row: usize, documents: u64, bytes: u64) {
+        self.change(false, |inner| {
+            let copy = &mut inner.current.copy;
+            copy.documents = copy.documents.saturating_sub(documents);
+            copy.bytes = copy.bytes.saturating_sub(bytes);
+            if let Some(row) = inner.current.rows.get_mut(row) {
+                row.documents = row.documents.saturating_sub(documents);
+                row.bytes = row.bytes.saturating_sub(bytes);
             }
         });
     }
@@ -118,7 +136,7 @@ impl Inner {
             }
         }
         let elapsed = now.duration_since(self.began);
-        let mean = copy.bytes as f64 / elapsed.as_secs_f64().max(0.001);
+        let mean = copy.bytes.saturating_sub(self.found) as f64 / elapsed.as_secs_f64().max(0.001);
         let steady = copy.bytes_per_s > mean / 3.0 && copy.bytes_per_s < mean * 3.0;
         let left = copy.bytes_total.saturating_sub(copy.bytes) as f64;
         copy.eta_ms = (elapsed >= ETA_AFTER && steady).then(|| (left / copy.bytes_per_s * 1_000.0) as u64);

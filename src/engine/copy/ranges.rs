@@ -4,6 +4,7 @@
 use crate::mongo::{Cluster, Namespace, cluster::DriverError};
 use bson::{RawDocumentBuf, doc, rawdoc};
 use futures_util::TryStreamExt;
+use serde::{Deserialize, Serialize};
 
 /// Aim for ranges of this many bytes.
 const RANGE_BYTES: u64 = 64 << 20;
@@ -12,13 +13,26 @@ const RANGES: u64 = 256;
 /// Sampled ids per range.
 const SAMPLES: u64 = 10;
 
-/// One range: `from` inclusive, `until` exclusive, each `{ "_id": value }`; `None` is open.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Range {
-    /// Lower bound.
+/// One range: `from` inclusive, `until` exclusive, each `{ "_id": value }`; `None` is open. It shrinks from below while
+/// it is copied, and a restart goes on with what is left.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RangeRow {
+    /// Lower bound; the majority of the destination has everything below.
     pub from: Option<RawDocumentBuf>,
     /// Upper bound.
     pub until: Option<RawDocumentBuf>,
+    /// Nothing of it is left.
+    pub done: bool,
+    /// Documents copied out of it.
+    pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl RangeRow {
+    fn between(from: Option<RawDocumentBuf>, until: Option<RawDocumentBuf>) -> Self {
+        Self { from, until, ..Self::default() }
+    }
 }
 
 /// How many ranges a collection of `bytes` gets.
@@ -27,10 +41,10 @@ pub fn count(bytes: u64) -> u64 {
 }
 
 /// The ranges of a collection, by sampling. They cover every possible `_id`, sampled or not.
-pub async fn split(source: &Cluster, namespace: &Namespace, bytes: u64) -> Result<Vec<Range>, DriverError> {
+pub async fn split(source: &Cluster, namespace: &Namespace, bytes: u64) -> Result<Vec<RangeRow>, DriverError> {
     let wanted = count(bytes);
     if wanted == 1 {
-        return Ok(vec![Range::default()]);
+        return Ok(vec![RangeRow::default()]);
     }
     let size = i64::try_from(wanted * SAMPLES).unwrap_or(i64::MAX);
     let pipeline =
@@ -42,7 +56,7 @@ pub async fn split(source: &Cluster, namespace: &Namespace, bytes: u64) -> Resul
 }
 
 /// Evenly spaced bounds out of sorted samples.
-fn between(sampled: &[RawDocumentBuf], wanted: usize) -> Vec<Range> {
+fn between(sampled: &[RawDocumentBuf], wanted: usize) -> Vec<RangeRow> {
     let mut bounds: Vec<RawDocumentBuf> = Vec::new();
     for index in 1..wanted {
         let sample = sampled.get(index * sampled.len() / wanted).and_then(|sample| sample.get("_id").ok().flatten());
@@ -56,9 +70,9 @@ fn between(sampled: &[RawDocumentBuf], wanted: usize) -> Vec<Range> {
     let mut ranges = Vec::new();
     let mut from = None;
     for bound in bounds {
-        ranges.push(Range { from: from.replace(bound.clone()), until: Some(bound) });
+        ranges.push(RangeRow::between(from.replace(bound.clone()), Some(bound)));
     }
-    ranges.push(Range { from, until: None });
+    ranges.push(RangeRow::between(from, None));
     ranges
 }
 
@@ -79,7 +93,7 @@ mod tests {
 
     #[test]
     fn few_or_equal_samples_give_fewer_ranges() {
-        assert_eq!(between(&[], 4), [Range::default()]);
+        assert_eq!(between(&[], 4), [RangeRow::default()]);
         let same: Vec<RawDocumentBuf> = (0..40).map(|_| rawdoc! { "_id": "x" }).collect();
         assert_eq!(between(&same, 4).len(), 2);
         assert_eq!((count(0), count(64 << 20), count((64 << 20) + 1)), (1, 1, 2));

@@ -1,27 +1,30 @@
 //! Copies one range: raw batches from `find` on the source to `insert` on the destination, without decoding.
 
-use super::{Range, refused};
+use super::{RangeRow, election_term, fence, refused};
 use crate::{
     engine::{
         context::Context,
-        retry::{Halt, retry},
+        retry::{Halt, Wait, retry},
         throttle::Throttle,
+        write::judge,
     },
-    model::{Severity, Side},
+    model::{Optime, Severity, Side},
     mongo::{
         catalog::{CatalogEntry, Kind},
         cluster::DriverError,
-        errors::{code, command_problem, explain, is_transient},
+        errors::{code, command_problem},
     },
     oplog::{
         DocumentId,
         batch::{holds_zero_timestamp, upsert_statement},
     },
 };
-use bson::{Binary, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, raw::cstr, rawdoc, spec::BinarySubtype};
+use bson::{
+    Binary, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, raw::cstr, rawdoc, spec::BinarySubtype,
+};
 use futures_util::StreamExt;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The collection does not exist (any more).
 const NAMESPACE_NOT_FOUND: i32 = 26;
@@ -30,53 +33,93 @@ const QUERY_PLAN_KILLED: i32 = 175;
 /// The cursor died because the capped collection went round; the copy of it begins anew.
 const CAPPED_POSITION_LOST: i32 = 136;
 
-/// Copies one range; `copied(documents, bytes)` after each batch. A collection that was dropped on the source meanwhile
-/// is not an error: the replay drops it on the destination too.
+/// How much is copied between two looks at whether the majority has it.
+const FENCE_EVERY: Duration = Duration::from_secs(1);
+
+/// Who wants to know how the copy of a range goes.
+pub trait Watcher {
+    /// So many documents and bytes arrived.
+    fn copied(&self, documents: u64, bytes: u64);
+    /// So many of them have to be copied again.
+    fn lost(&self, documents: u64, bytes: u64);
+    /// The majority has everything that `range` does not hold any more.
+    fn fenced(&self, range: &RangeRow) -> Result<(), Halt>;
+}
+
+/// Nobody watches.
+pub struct Unseen;
+
+impl Watcher for Unseen {
+    fn copied(&self, _: u64, _: u64) {}
+    fn lost(&self, _: u64, _: u64) {}
+    fn fenced(&self, _: &RangeRow) -> Result<(), Halt> {
+        Ok(())
+    }
+}
+
+/// Copies one range, read as it was at or after the given position, until the majority has all of it. A collection that
+/// was dropped on the source meanwhile is not an error: the replay drops it on the destination too.
 pub async fn copy_range(
     context: &Context,
     entry: &CatalogEntry,
-    range: &Range,
+    (range, after): (RangeRow, Optime),
     throttle: &Throttle,
-    copied: impl Fn(u64, u64),
+    watcher: &impl Watcher,
 ) -> Result<(), Halt> {
-    let mut range = range.clone();
-    let mut delay = Duration::from_millis(100);
+    let at = range.from.clone();
+    let mut copier = Copier {
+        context,
+        entry,
+        after,
+        throttle,
+        watcher,
+        range,
+        at,
+        unfenced: Unfenced::default(),
+        fenced_at: Instant::now(),
+    };
+    let what = format!("reading {}", entry.namespace);
+    let mut wait = Wait::new(Side::Source, &what, &context.events);
     loop {
         context.gate.pass(&context.cancel).await?;
         let outcome = tokio::select! {
             () = context.cancel.cancelled() => return Err(Halt::Cancelled),
-            outcome = copy_once(context, entry, &mut range, throttle, &copied) => outcome,
+            outcome = copier.copy_once() => outcome,
         };
         let error = match outcome {
             Ok(()) => return Ok(()),
             Err(Stop::Halt(halt)) => return Err(halt),
+            Err(Stop::Elected) => {
+                copier.go_back();
+                continue;
+            }
             Err(Stop::Source(error)) => error,
         };
+        if copier.at.is_none() {
+            // A scan in natural order begins again.
+            copier.go_back();
+        }
         match code(&error) {
             Some(NAMESPACE_NOT_FOUND) => {
                 let text = format!("{} was dropped on the source while it was copied", entry.namespace);
                 context.events.record(Severity::Info, "dropped", text);
-                return Ok(());
+                return copier.end();
             }
-            Some(QUERY_PLAN_KILLED | CAPPED_POSITION_LOST) => {}
-            _ if is_transient(&error) => {
-                let text = format!("reading {} was interrupted and goes on: {}", entry.namespace, explain(&error));
-                context.events.record(Severity::Warn, "retry", text);
+            Some(QUERY_PLAN_KILLED | CAPPED_POSITION_LOST) => {
+                tokio::select! {
+                    () = context.cancel.cancelled() => return Err(Halt::Cancelled),
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                }
             }
-            _ => {
-                return Err(command_problem(Side::Source, format!("reading {} failed", entry.namespace), &error).into());
-            }
+            _ => wait.after(&error, &context.cancel).await?,
         }
-        tokio::select! {
-            () = context.cancel.cancelled() => return Err(Halt::Cancelled),
-            () = tokio::time::sleep(delay) => {}
-        }
-        delay = (delay * 2).min(Duration::from_secs(5));
     }
 }
 
 enum Stop {
     Halt(Halt),
+    /// The destination has another primary, which may lack what the last one confirmed alone.
+    Elected,
     Source(DriverError),
 }
 
@@ -92,34 +135,108 @@ impl From<DriverError> for Stop {
     }
 }
 
-/// Reads and writes overlap: while a batch is inserted, the next one is on its way. `range.from` moves along, so that an
-/// interrupted range goes on where it was.
-async fn copy_once(
-    context: &Context,
-    entry: &CatalogEntry,
-    range: &mut Range,
-    throttle: &Throttle,
-    copied: &impl Fn(u64, u64),
-) -> Result<(), Stop> {
-    let mut cursor = open(context, entry, range).await?;
-    let ordered = range.from.is_some() || range.until.is_some();
-    let mut next = cursor.next().await;
-    while let Some(batch) = next {
-        let batch = batch?;
-        context.gate.pass(&context.cancel).await?;
-        throttle.take(batch.as_raw_document().as_bytes().len() as u64).await;
-        let (written, following) = tokio::join!(write(context, entry, &batch), cursor.next());
-        let written = written?;
-        copied(written.documents, written.bytes);
-        if ordered && let Some(last) = written.last {
-            range.from = Some(last);
-        }
-        next = following;
-    }
-    Ok(())
+/// What was written since the majority was asked last.
+#[derive(Debug, Default)]
+struct Unfenced {
+    documents: u64,
+    bytes: u64,
+    /// Term of the primary that took it.
+    term: Option<i64>,
 }
 
-async fn open(context: &Context, entry: &CatalogEntry, range: &Range) -> Result<RawBatchCursor, DriverError> {
+struct Copier<'a, W> {
+    context: &'a Context,
+    entry: &'a CatalogEntry,
+    after: Optime,
+    throttle: &'a Throttle,
+    watcher: &'a W,
+    /// What the majority does not have yet.
+    range: RangeRow,
+    /// Where reading goes on.
+    at: Option<RawDocumentBuf>,
+    unfenced: Unfenced,
+    fenced_at: Instant,
+}
+
+impl<W: Watcher> Copier<'_, W> {
+    /// Reads and writes overlap: while a batch is inserted, the next one is on its way.
+    async fn copy_once(&mut self) -> Result<(), Stop> {
+        let (context, entry) = (self.context, self.entry);
+        let mut cursor = open(context, entry, (&self.at, &self.range.until), self.after).await?;
+        let ordered = self.at.is_some() || self.range.until.is_some();
+        let mut next = cursor.next().await;
+        while let Some(batch) = next {
+            let batch = batch?;
+            context.gate.pass(&context.cancel).await?;
+            self.throttle.take(batch.as_raw_document().as_bytes().len() as u64).await;
+            let (written, following) = tokio::join!(write(context, entry, &batch), cursor.next());
+            self.wrote(written?, ordered)?;
+            if self.fenced_at.elapsed() >= FENCE_EVERY {
+                self.fence().await?;
+            }
+            next = following;
+        }
+        self.fence().await?;
+        Ok(self.end()?)
+    }
+
+    fn wrote(&mut self, written: Written, ordered: bool) -> Result<(), Stop> {
+        self.unfenced.documents += written.documents;
+        self.unfenced.bytes += written.bytes;
+        self.watcher.copied(written.documents, written.bytes);
+        if ordered && written.last.is_some() {
+            self.at = written.last;
+        }
+        for term in written.terms {
+            if *self.unfenced.term.get_or_insert(term) != term {
+                return Err(Stop::Elected);
+            }
+        }
+        Ok(())
+    }
+
+    async fn fence(&mut self) -> Result<(), Stop> {
+        let term = fence(self.context, self.entry).await?;
+        if self.unfenced.term.is_some() && term != self.unfenced.term {
+            return Err(Stop::Elected);
+        }
+        self.fenced_at = Instant::now();
+        // A scan in natural order cannot be taken up in the middle: nothing of it counts before its end.
+        if self.at.is_some() {
+            self.keep();
+            self.range.from = self.at.clone();
+            self.watcher.fenced(&self.range)?;
+        } else {
+            self.unfenced.term = None;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self) {
+        let Unfenced { documents, bytes, .. } = std::mem::take(&mut self.unfenced);
+        self.range.documents += documents;
+        self.range.bytes += bytes;
+    }
+
+    fn end(&mut self) -> Result<(), Halt> {
+        self.keep();
+        self.range.done = true;
+        self.watcher.fenced(&self.range)
+    }
+
+    fn go_back(&mut self) {
+        let Unfenced { documents, bytes, .. } = std::mem::take(&mut self.unfenced);
+        self.watcher.lost(documents, bytes);
+        self.at = self.range.from.clone();
+    }
+}
+
+async fn open(
+    context: &Context,
+    entry: &CatalogEntry,
+    (from, until): (&Option<RawDocumentBuf>, &Option<RawDocumentBuf>),
+    after: Optime,
+) -> Result<RawBatchCursor, DriverError> {
     let mut command = RawDocumentBuf::new();
     // By UUID, so that a rename in between can neither end the copy early nor read another collection.
     match entry.uuid {
@@ -129,7 +246,7 @@ async fn open(context: &Context, entry: &CatalogEntry, range: &Range) -> Result<
         }
         None => command.append(cstr!("find"), entry.namespace.coll.as_str()),
     }
-    let is_range = range.from.is_some() || range.until.is_some();
+    let is_range = from.is_some() || until.is_some();
     command.append(
         cstr!("hint"),
         if is_range {
@@ -138,12 +255,15 @@ async fn open(context: &Context, entry: &CatalogEntry, range: &Range) -> Result<
             rawdoc! { "$natural": 1 }
         },
     );
-    if let Some(from) = &range.from {
+    if let Some(from) = from {
         command.append(cstr!("min"), from);
     }
-    if let Some(until) = &range.until {
+    if let Some(until) = until {
         command.append(cstr!("max"), until);
     }
+    // What the source has not committed could be rolled back, and its oplog would never tell.
+    let after = Timestamp { time: after.t, increment: after.i };
+    command.append(cstr!("readConcern"), rawdoc! { "level": "majority", "afterClusterTime": after });
     // A throttled read comes in quarters of a second, not in batches of 16 MB.
     let batch = context.options.throttle.map(|rate| {
         let average = (entry.bytes / entry.documents.max(1)).max(1);
@@ -181,26 +301,29 @@ fn gone() -> DriverError {
     DriverError::custom("the collection is gone")
 }
 
+#[derive(Debug, Default)]
 struct Written {
     documents: u64,
     bytes: u64,
     last: Option<RawDocumentBuf>,
+    /// Terms of the primaries that took it.
+    terms: Vec<i64>,
 }
 
-/// Writes a batch of raw documents into the destination's `entry.namespace`, in order.
+/// Writes a batch of raw documents into the destination's `entry.namespace`, in order, without waiting for the majority.
 pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<(), Halt> {
-    match write(context, entry, batch).await {
-        Ok(_) => Ok(()),
-        Err(Stop::Halt(halt)) => Err(halt),
-        Err(Stop::Source(error)) => {
-            Err(command_problem(Side::Destination, format!("reading for {} failed", entry.namespace), &error).into())
-        }
-    }
+    let error = match write(context, entry, batch).await {
+        Ok(_) => return Ok(()),
+        Err(Stop::Halt(halt)) => return Err(halt),
+        Err(Stop::Source(error)) => error,
+        Err(Stop::Elected) => DriverError::custom("the destination elected another primary"),
+    };
+    Err(command_problem(Side::Destination, format!("reading for {} failed", entry.namespace), &error).into())
 }
 
 async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<Written, Stop> {
     let mut plain = RawArrayBuf::new();
-    let mut written = Written { documents: 0, bytes: 0, last: None };
+    let mut written = Written::default();
     for document in batch.doc_slices()? {
         let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
         written.documents += 1;
@@ -211,24 +334,25 @@ async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Res
         // An insert would rewrite a top-level Timestamp(0,0) (OPLOG.md B.7).
         if entry.kind == Kind::Collection && holds_zero_timestamp(document) {
             // What stands before it goes first: capped collections keep their order.
-            insert(context, entry, std::mem::take(&mut plain)).await?;
+            written.terms.extend(insert(context, entry, std::mem::take(&mut plain)).await?);
             let mut updates = RawArrayBuf::new();
             updates.push(upsert(context, document));
             let mut command = RawDocumentBuf::new();
             command.append(cstr!("update"), entry.namespace.coll.as_str());
             command.append(cstr!("updates"), updates);
-            finish(context, entry, command).await?;
+            written.terms.extend(finish(context, entry, command).await?);
         } else {
             plain.push(document);
         }
     }
-    insert(context, entry, plain).await?;
+    written.terms.extend(insert(context, entry, plain).await?);
     Ok(written)
 }
 
-async fn insert(context: &Context, entry: &CatalogEntry, documents: RawArrayBuf) -> Result<(), Halt> {
+/// Returns the term of the primary that took them.
+async fn insert(context: &Context, entry: &CatalogEntry, documents: RawArrayBuf) -> Result<Option<i64>, Halt> {
     if documents.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut command = RawDocumentBuf::new();
     command.append(cstr!("insert"), entry.namespace.coll.as_str());
@@ -243,22 +367,24 @@ fn upsert(context: &Context, document: &RawDocument) -> RawDocumentBuf {
 
 /// Runs a write command. A duplicate `_id` is a document that is there already, from an interrupted attempt; whatever
 /// changed since is in the oplog that will be replayed.
-async fn finish(context: &Context, entry: &CatalogEntry, mut command: RawDocumentBuf) -> Result<(), Halt> {
+async fn finish(context: &Context, entry: &CatalogEntry, mut command: RawDocumentBuf) -> Result<Option<i64>, Halt> {
     command.append(cstr!("ordered"), false);
     command.append(cstr!("bypassDocumentValidation"), true);
     command.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
     let (destination, db) = (&context.destination, &entry.namespace.db);
     let what = format!("writing {}", entry.namespace);
-    let reply =
-        retry(Side::Destination, &what, &context.events, &context.cancel, || destination.run(db, command.clone()))
-            .await?;
-    let Ok(errors) = reply.get_array("writeErrors") else { return Ok(()) };
-    for error in errors.into_iter().flatten() {
-        let Some(error) = error.as_document() else { continue };
+    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
+        let reply = destination.run(db, command.clone()).await?;
+        // A statement that may pass later is tried again with all of them; what is there already stays.
+        judge(&reply).map(|_| reply)
+    })
+    .await?;
+    let errors = reply.get_array("writeErrors").ok().into_iter().flatten();
+    for error in errors.filter_map(|error| error.ok()?.as_document()) {
         let code = error.get_i32("code").unwrap_or(0);
         if code != 11000 {
             return Err(refused(entry, code, error.get_str("errmsg").unwrap_or("no message")));
         }
     }
-    Ok(())
+    Ok(election_term(&reply))
 }

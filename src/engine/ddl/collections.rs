@@ -6,8 +6,9 @@ use crate::{
         context::Context,
         create::{create_command, keep_pre_images},
         registry::{Registry, Tracked},
-        retry::Halt,
+        retry::{Halt, retry},
     },
+    model::Side,
     mongo::{Namespace, catalog::Kind},
     oplog::DdlEntry,
 };
@@ -95,6 +96,20 @@ pub(super) async fn rename(context: &Context, registry: &mut Registry, entry: &D
     let to = entry.o.get_str("to").ok().and_then(Namespace::parse);
     let to = to.ok_or_else(|| stop(entry, "a rename without a target".into()))?;
     let uuid = entry.uuid.ok_or_else(|| stop(entry, "a rename without a UUID".into()))?;
+    if registry.is_repeated
+        && let Some(tracked) = registry.collections.get(&uuid).cloned()
+        && tracked.namespace != to
+        && !exists(context, &tracked.namespace).await?
+    {
+        // Carried out before a restart; what bears the new name is the collection itself.
+        registry.collections.retain(|_, other| other.namespace != to);
+        if context.options.filter.selects(&to.db, &to.coll) {
+            registry.collections.insert(uuid, Tracked { namespace: to, ..tracked });
+        } else {
+            registry.collections.remove(&uuid);
+        }
+        return Ok(());
+    }
     if let Ok(target) = entry.o.get_binary("dropTarget")
         && let Ok(bytes) = target.bytes.try_into()
         && let Some(dropped) = registry.collections.remove(&Uuid::from_bytes(bytes))
@@ -108,7 +123,11 @@ pub(super) async fn rename(context: &Context, registry: &mut Registry, entry: &D
                 let command = rawdoc! {
                     "renameCollection": tracked.namespace.to_string(), "to": to.to_string(), "dropTarget": false
                 };
-                run(context, "admin", command, &[]).await?;
+                // An attempt whose reply was lost has taken the old name away.
+                run(context, "admin", command, &[NAMESPACE_NOT_FOUND]).await?;
+                if !exists(context, &to).await? {
+                    return Err(stop(entry, format!("{} is not on the destination", tracked.namespace)));
+                }
             }
             registry.collections.insert(uuid, Tracked { namespace: to, ..tracked });
             Ok(())
@@ -123,9 +142,23 @@ pub(super) async fn rename(context: &Context, registry: &mut Registry, entry: &D
     }
 }
 
+async fn exists(context: &Context, namespace: &Namespace) -> Result<bool, Halt> {
+    let destination = &context.destination;
+    let list = rawdoc! { "listCollections": 1, "filter": { "name": namespace.coll.as_str() }, "nameOnly": true };
+    retry(Side::Destination, "listing collections", &context.events, &context.cancel, || async {
+        let reply = destination.run(&namespace.db, list.clone()).await?;
+        Ok(!reply.get_document("cursor")?.get_array("firstBatch")?.is_empty())
+    })
+    .await
+}
+
 /// Into the filter: the collection is part of the migration from here on. It is copied whole as it is now; the changes
 /// since, which are still ahead in the oplog, replay onto it.
 async fn copy_in(context: &Context, registry: &mut Registry, uuid: Uuid, to: Namespace) -> Result<(), Halt> {
+    if registry.is_repeated && registry.uuid_at(&to).is_none() {
+        // Half of an earlier attempt.
+        drop_collection(context, &to).await?;
+    }
     let found = crate::engine::copy::copy_one(context, uuid, &to).await?;
     if let Some(tracked) = found {
         registry.collections.insert(uuid, tracked);

@@ -18,25 +18,34 @@ const NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// One entry per index; the spec lies flat in the entry.
 pub(super) async fn create(context: &Context, registry: &mut Registry, entry: &DdlEntry<'_>) -> Result<(), Halt> {
+    let is_repeated = registry.is_repeated;
     let Some(tracked) = entry.uuid.and_then(|uuid| registry.collections.get_mut(&uuid)) else { return Ok(()) };
     let spec: RawDocumentBuf =
         entry.o.iter().filter_map(Result::ok).filter(|(field, _)| field.as_str() != "createIndexes").collect();
-    build(context, tracked, &spec).await
+    build(context, tracked, &spec, is_repeated).await
 }
 
 /// The indexes of a build that finished.
 pub(super) async fn commit(context: &Context, registry: &mut Registry, entry: &DdlEntry<'_>) -> Result<(), Halt> {
+    let is_repeated = registry.is_repeated;
     let Some(tracked) = entry.uuid.and_then(|uuid| registry.collections.get_mut(&uuid)) else { return Ok(()) };
     let specs = entry.o.get_array("indexes").map_err(|_| stop(entry, "an index build without indexes".into()))?;
     for spec in specs {
         let spec = spec.ok().and_then(bson::RawBsonRef::as_document);
-        build(context, tracked, spec.ok_or_else(|| stop(entry, "an index build without a spec".into()))?).await?;
+        let spec = spec.ok_or_else(|| stop(entry, "an index build without a spec".into()))?;
+        build(context, tracked, spec, is_repeated).await?;
     }
     Ok(())
 }
 
-async fn build(context: &Context, tracked: &mut Tracked, spec: &RawDocument) -> Result<(), Halt> {
+async fn build(context: &Context, tracked: &mut Tracked, spec: &RawDocument, is_repeated: bool) -> Result<(), Halt> {
     let name = spec.get_str("name").unwrap_or_default().to_string();
+    if is_repeated {
+        // An earlier attempt held its TTL at another value.
+        let command =
+            rawdoc! { "dropIndexes": tracked.namespace.coll.as_str(), "index": on_destination(context, spec) };
+        run(context, &tracked.namespace.db, command, &[INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND]).await?;
+    }
     match add_index(context, tracked, spec).await? {
         None => {
             context.events.record(Severity::Info, "index", format!("{} / {name} built", tracked.namespace));
@@ -52,9 +61,15 @@ async fn build(context: &Context, tracked: &mut Tracked, spec: &RawDocument) -> 
 pub(super) async fn drop(context: &Context, registry: &mut Registry, entry: &DdlEntry<'_>) -> Result<(), Halt> {
     let Some(tracked) = entry.uuid.and_then(|uuid| registry.collections.get_mut(&uuid)) else { return Ok(()) };
     let name = entry.o.get_str("index").map_err(|_| stop(entry, "a dropIndexes without a name".into()))?;
-    let unique = tracked.indexes.remove(name).is_some_and(|index| index.spec.get_bool("unique").unwrap_or(false));
-    let on_destination =
-        if unique && needs_stand_in(context.destination.version) { stand_in_name(name) } else { name.to_string() };
-    let command = rawdoc! { "dropIndexes": tracked.namespace.coll.as_str(), "index": on_destination };
+    let spec = tracked.indexes.remove(name).map(|index| index.spec);
+    let bears = spec.map_or_else(|| name.to_string(), |spec| on_destination(context, &spec));
+    let command = rawdoc! { "dropIndexes": tracked.namespace.coll.as_str(), "index": bears };
     run(context, entry.db, command, &[INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND]).await
+}
+
+/// The name that an index bears on the destination until finalizing.
+fn on_destination(context: &Context, spec: &RawDocument) -> String {
+    let name = spec.get_str("name").unwrap_or_default();
+    let unique = spec.get_bool("unique").unwrap_or(false);
+    if unique && needs_stand_in(context.destination.version) { stand_in_name(name) } else { name.to_string() }
 }

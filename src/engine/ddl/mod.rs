@@ -7,7 +7,7 @@ mod collections;
 mod indexes;
 mod views;
 
-pub use views::apply_view_change;
+pub use views::{apply_view_change, drop_all as drop_views};
 
 use super::{
     context::Context,
@@ -18,7 +18,7 @@ use crate::{
     model::{Optime, Problem, Side},
     mongo::{
         cluster::DriverError,
-        errors::{code, command_problem, is_transient},
+        errors::{code, command_problem, may_pass},
     },
     oplog::{DdlEntry, shortened},
 };
@@ -63,14 +63,14 @@ fn stop(entry: &DdlEntry<'_>, what: String) -> Halt {
 }
 
 /// Runs a command on the destination; codes in `fine` mean that it was carried out before.
-async fn run(context: &Context, db: &str, command: RawDocumentBuf, fine: &[i32]) -> Result<(), Halt> {
+pub async fn run(context: &Context, db: &str, command: RawDocumentBuf, fine: &[i32]) -> Result<(), Halt> {
     let destination = &context.destination;
     let what = format!("replaying on {db}: {}", shortened(&command));
     let outcome: Result<(), DriverError> =
         retry(Side::Destination, "replaying a command", &context.events, &context.cancel, || async {
-            match destination.run(db, command.clone()).await {
+            match destination.run_with_majority(db, command.clone()).await {
                 Err(error) if code(&error).is_some_and(|code| fine.contains(&code)) => Ok(Ok(())),
-                Err(error) if !is_transient(&error) => Ok(Err(error)),
+                Err(error) if !may_pass(&error) => Ok(Err(error)),
                 outcome => outcome.map(|_| Ok(())),
             }
         })

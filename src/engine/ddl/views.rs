@@ -92,7 +92,7 @@ fn odd(change: &Change<'_>) -> Halt {
 }
 
 /// Drops every selected view of a database.
-pub(super) async fn drop_all(context: &Context, db: &str) -> Result<(), Halt> {
+pub async fn drop_all(context: &Context, db: &str) -> Result<(), Halt> {
     let destination = &context.destination;
     let list = rawdoc! { "listCollections": 1, "filter": { "type": "view" }, "nameOnly": true };
     let names = retry(Side::Destination, "listing views", &context.events, &context.cancel, || async {

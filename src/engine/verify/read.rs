@@ -13,7 +13,7 @@ use crate::{
     mongo::{
         Cluster, Namespace,
         cluster::DriverError,
-        errors::{code, command_problem, explain, is_transient},
+        errors::{code, command_problem, explain, may_pass},
     },
 };
 use bson::{raw::cstr, rawdoc};
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
 
     async fn take_up(&mut self, error: DriverError) -> Result<(), Interrupted> {
         let side = self.cluster.side;
-        if !is_transient(&error) && code(&error) != Some(INTERRUPTED) {
+        if !may_pass(&error) && code(&error) != Some(INTERRUPTED) {
             let what = format!("reading {} for verification failed", self.namespace);
             return Err(Halt::from(command_problem(side, what, &error)).into());
         }

@@ -38,6 +38,33 @@ impl Verifier {
         Ok(self.progress.complete(differences, self.dirty.count()))
     }
 
+    /// Makes a collection on the destination what it is on the source, while both are in use. `false`: the source's
+    /// collection went away or got another name meanwhile, and what was compared says nothing.
+    pub async fn make_equal(&self, target: &Target) -> Result<bool, Halt> {
+        for attempt in 1.. {
+            if !self.is_there(target).await? {
+                return Ok(false);
+            }
+            self.progress.restart(target.uuid);
+            match self.scan(target, &mut Sink::Repair(Vec::new()), &self.context.cancel).await {
+                Ok(()) => {
+                    self.progress.finish(target.uuid);
+                    return self.is_there(target).await;
+                }
+                Err(super::read::Interrupted::StartOver(side, error)) => {
+                    self.pause_before(attempt.min(super::ATTEMPTS), target, side, &error, &self.context.cancel).await?;
+                }
+                Err(super::read::Interrupted::Halt(halt)) => return Err(halt),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Shows these collections as being compared.
+    pub fn show(&self, targets: &[Target]) {
+        self.progress.begin(targets);
+    }
+
     async fn repair_whole(&self, target: &Target) -> Result<(), Halt> {
         match self.scan(target, &mut Sink::Repair(Vec::new()), &self.context.cancel).await {
             Ok(()) | Err(super::read::Interrupted::StartOver(..)) => {}

@@ -1,6 +1,6 @@
 //! The part of a form that describes one cluster: address, login, TLS, certificates.
 
-use super::{PasteBox, TextField, rows, rows::FormRow, uri};
+use super::{IdentityBox, PasteBox, TextField, rows, rows::FormRow, uri};
 use crate::{
     model::{Endpoint, Tls},
     tui::{
@@ -11,6 +11,7 @@ use crate::{
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::text::Line;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// One input of the form, in the order of Tab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Part {
     Tls,
     /// The certificates of the private CA.
     Ca,
+    /// Certificate and key that are shown to the server.
+    ClientCertificate,
 }
 
 /// The TLS radio.
@@ -71,6 +74,8 @@ pub struct EndpointForm {
     pub tls: TlsChoice,
     /// The certificates.
     pub ca: PasteBox,
+    /// Certificate and key that are shown to the server.
+    pub client_certificate: IdentityBox,
     options: String,
     direct: bool,
     ca_path: Option<TextField>,
@@ -88,6 +93,7 @@ impl Default for EndpointForm {
             auth_database: TextField::plain("admin"),
             tls: TlsChoice::Off,
             ca: PasteBox::default(),
+            client_certificate: IdentityBox::default(),
             options: String::new(),
             direct: false,
             ca_path: None,
@@ -114,6 +120,9 @@ impl EndpointForm {
                 form.ca = PasteBox::holding(pem);
             }
         }
+        if let Some(pem) = &endpoint.client_certificate {
+            form.client_certificate = IdentityBox::holding(pem);
+        }
         form
     }
 
@@ -122,6 +131,9 @@ impl EndpointForm {
         let mut parts = vec![Part::Host, Part::User, Part::Password, Part::AuthDatabase, Part::Tls];
         if self.tls == TlsChoice::PrivateCa {
             parts.push(Part::Ca);
+        }
+        if self.tls != TlsChoice::Off {
+            parts.push(Part::ClientCertificate);
         }
         parts
     }
@@ -151,6 +163,9 @@ impl EndpointForm {
                     .unwrap_or("TLS with a private CA needs its certificate: paste it or press Ctrl-O")
                     .into(),
             ),
+            Part::ClientCertificate if self.tls != TlsChoice::Off => {
+                self.client_certificate.refused().map(String::from)
+            }
             _ => None,
         };
         self.errors.extend(error.map(|why| (part, why)));
@@ -195,12 +210,15 @@ impl EndpointForm {
             uri: uri::build(self.host.trimmed(), &self.options),
             auth_source: auth_source.filter(|database| username.is_some() && !database.is_empty()),
             password: self.password.to_secret().filter(|_| username.is_some()),
+            password_from: None,
+            client_certificate_from: None,
             username,
             tls: match self.tls {
                 TlsChoice::Off => Tls::Off,
                 TlsChoice::PublicCa => Tls::PublicCa,
                 TlsChoice::PrivateCa => Tls::PrivateCa { pem: self.ca.pem().to_string() },
             },
+            client_certificate: self.client_certificate.pem().filter(|_| self.tls != TlsChoice::Off).cloned(),
             direct: self.direct,
         })
     }
@@ -226,7 +244,7 @@ impl EndpointForm {
             Part::User => Some(&mut self.user),
             Part::Password => Some(&mut self.password),
             Part::AuthDatabase => Some(&mut self.auth_database),
-            Part::Tls | Part::Ca => None,
+            Part::Tls | Part::Ca | Part::ClientCertificate => None,
         }
     }
 
@@ -238,6 +256,10 @@ impl EndpointForm {
                 self.ca.paste(pasted);
                 self.ca_file = None;
             }
+            (_, Part::ClientCertificate) => match &mut self.client_certificate.path {
+                Some(path) => path.paste(pasted),
+                None => self.client_certificate.take(pasted),
+            },
             _ => {
                 if let Some(field) = self.text(part) {
                     field.paste(pasted);
@@ -252,6 +274,15 @@ impl EndpointForm {
 
     /// Takes what was read from the file.
     pub fn take_file(&mut self, path: &Path, read: Result<String, String>) {
+        // Whatever it is, it may hold a key.
+        let read = read.map(Zeroizing::new);
+        if self.client_certificate.path.is_some() {
+            match read {
+                Ok(text) => self.client_certificate.take(&text),
+                Err(why) => self.client_certificate.refuse(why),
+            }
+            return self.leave(Part::ClientCertificate);
+        }
         self.ca_path = None;
         match read {
             Ok(text) => {
@@ -276,6 +307,7 @@ impl EndpointForm {
             }
             Part::Tls => self.turn_tls(key.code),
             Part::Ca => self.on_ca_key(key.code, control, key),
+            Part::ClientCertificate => self.on_identity_key(key.code, control, key),
             _ => match self.text(part).is_some_and(|field| field.on_key(key)) {
                 true => Pressed::Taken,
                 false => Pressed::Ignored,
@@ -307,7 +339,10 @@ impl EndpointForm {
             return Pressed::Taken;
         }
         match code {
-            KeyCode::Char('o') if control => self.ca_path = Some(TextField::default()),
+            KeyCode::Char('o') if control => {
+                self.client_certificate.path = None;
+                self.ca_path = Some(TextField::default());
+            }
             KeyCode::Delete | KeyCode::Backspace => self.ca.clear(),
             KeyCode::Enter if self.ca.is_collecting() => self.ca.type_char('\n'),
             KeyCode::Char(character) if !control => {
@@ -315,6 +350,33 @@ impl EndpointForm {
                 if self.ca.is_collecting() && !"-\n".contains(character) {
                     return Pressed::Say("Certificates are pasted, not typed; Ctrl-O takes a file path.");
                 }
+            }
+            _ => return Pressed::Ignored,
+        }
+        Pressed::Taken
+    }
+
+    fn on_identity_key(&mut self, code: KeyCode, control: bool, key: KeyEvent) -> Pressed {
+        let identity = &mut self.client_certificate;
+        if let Some(path) = &mut identity.path {
+            match code {
+                KeyCode::Enter if path.trimmed().is_empty() => identity.path = None,
+                KeyCode::Enter => return Pressed::ReadFile(expanded(path.trimmed())),
+                KeyCode::Esc => identity.path = None,
+                _ if path.on_key(key) => {}
+                _ => return Pressed::Ignored,
+            }
+            return Pressed::Taken;
+        }
+        match code {
+            KeyCode::Char('o') if control => {
+                // One file at a time is read.
+                self.ca_path = None;
+                identity.path = Some(TextField::default());
+            }
+            KeyCode::Delete | KeyCode::Backspace => identity.clear(),
+            KeyCode::Char(_) if !control => {
+                return Pressed::Say("Certificate and key are pasted as a whole; Ctrl-O takes a file path.");
             }
             _ => return Pressed::Ignored,
         }
@@ -341,6 +403,9 @@ impl EndpointForm {
         out.push(rows::radio("TLS", &["off", "on, public CA", "on, private CA"], chosen, at(Part::Tls), view));
         if self.tls == TlsChoice::PrivateCa {
             out.extend(self.ca_rows(at(Part::Ca), columns, view));
+        }
+        if self.tls != TlsChoice::Off {
+            out.extend(self.client_certificate.rows(at(Part::ClientCertificate), columns, view));
         }
         out
     }
@@ -392,8 +457,15 @@ impl EndpointForm {
             let until = text::moment(certificate.not_after);
             let until = until.split(' ').next().unwrap_or_default();
             let role = if certificate.is_ca { "" } else { "  (not a CA)" };
-            let subject = text::left(&certificate.subject, columns.saturating_sub(rows::LABEL + 34).max(8));
-            lines.push((format!("  {subject}  valid to {until}{role}"), theme.text));
+            let by = if certificate.issuer == certificate.subject {
+                " (self-signed)".to_string()
+            } else {
+                format!(", by {}", certificate.issuer)
+            };
+            let room = columns.saturating_sub(rows::LABEL + 21 + role.len()).max(8);
+            let who = format!("{}{by}", certificate.subject);
+            let who = text::left(&text::cut(&who, room), room);
+            lines.push((format!("  {who}  to {until}{role}"), theme.text));
         }
         if certificates.len() > 2 {
             lines.push((format!("  and {} more", certificates.len() - 2), theme.text));
@@ -419,6 +491,7 @@ impl EndpointForm {
                 let count = self.ca.certificates().len();
                 ("CA certificate".into(), text::counted(count, "certificate", "certificates"))
             }
+            Part::ClientCertificate => ("Client certificate".into(), self.client_certificate.summary()),
         }
     }
 
@@ -435,6 +508,12 @@ impl EndpointForm {
             Part::Tls => "Space or Left/Right chooses whether the connection is encrypted, and who signed it.".into(),
             Part::Ca if self.ca_path.is_some() => "Path of a PEM file on this host; Enter reads it, Esc closes.".into(),
             Part::Ca => self.ca_sentence(view),
+            Part::ClientCertificate if self.client_certificate.path.is_some() => {
+                "Path of a PEM file with certificate and key on this host; Enter reads it, Esc closes.".into()
+            }
+            Part::ClientCertificate => {
+                "Only where the server demands one. Without a user it signs in (X.509). Del forgets it.".into()
+            }
         }
     }
 

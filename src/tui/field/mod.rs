@@ -4,11 +4,13 @@
 //! it is dropped.
 
 pub mod endpoint;
+pub mod identity_box;
 pub mod paste_box;
 pub mod rows;
 pub mod text;
 pub mod uri;
 
 pub use endpoint::EndpointForm;
+pub use identity_box::IdentityBox;
 pub use paste_box::PasteBox;
 pub use text::TextField;

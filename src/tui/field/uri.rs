@@ -57,8 +57,11 @@ fn kept_options(query: &str) -> Result<String, String> {
             "tlscafile" => {
                 return Err(format!("{key} names a file: choose TLS with a private CA and press Ctrl-O there"));
             }
-            "tlscertificatekeyfile" | "authmechanism" => {
-                return Err(format!("{key} is not supported; sign in by user name and password"));
+            "tlscertificatekeyfile" => {
+                return Err(format!("{key} names a file: choose TLS and press Ctrl-O at the client certificate"));
+            }
+            "authmechanism" => {
+                return Err(format!("{key} is not supported; sign in by password or by client certificate"));
             }
             lower if lower.contains("password") || lower == "authmechanismproperties" => {
                 return Err(format!("{key} is not supported; sign in by user name and password"));

@@ -2,7 +2,7 @@
 
 use super::{KeyHint, View};
 use crate::{
-    model::{Endpoint, Options, Plan},
+    model::{Endpoint, Options, Plan, Side},
     tui::{
         action::{Action, Screen},
         field::{
@@ -10,6 +10,7 @@ use crate::{
             endpoint::{Part, Pressed},
             rows::{self, FormRow},
         },
+        host::Address,
         widget::{
             buttons::{self, Button},
             keys::key,
@@ -40,8 +41,8 @@ pub struct State {
     destination_error: Option<String>,
     clear: bool,
     focus: Focus,
-    /// Addresses of this host for the source's firewall.
-    allow_from: String,
+    /// The addresses of this host.
+    addresses: Vec<Address>,
     options: Options,
     name: Option<String>,
 }
@@ -55,7 +56,7 @@ impl Default for State {
             destination_error: None,
             clear: false,
             focus: Focus::Source(Part::Host),
-            allow_from: String::new(),
+            addresses: Vec::new(),
             options: Options::default(),
             name: None,
         }
@@ -99,9 +100,42 @@ impl State {
         self.clear
     }
 
-    /// Addresses of this host for the source's firewall.
-    pub fn set_allow_from(&mut self, addresses: String) {
-        self.allow_from = addresses;
+    /// Takes the addresses of this host.
+    pub fn set_addresses(&mut self, addresses: Vec<Address>) {
+        self.addresses = addresses;
+    }
+
+    /// The addresses that the source's firewall must let in: those that lead to it, and the one that it saw.
+    fn allow_from(&self, view: &View<'_>) -> String {
+        let mut ips: Vec<String> =
+            self.addresses.iter().filter(|address| address.is_used()).map(|address| address.ip.to_string()).collect();
+        for seen in seen_by_source(view) {
+            if !ips.iter().any(|ip| ip == seen) {
+                ips.push(seen.to_string());
+            }
+        }
+        ips.join(", ")
+    }
+
+    /// Where each address comes from.
+    fn about_addresses(&self, view: &View<'_>) -> String {
+        let mut seen: Vec<&str> = seen_by_source(view).collect();
+        let mut parts = Vec::new();
+        for address in self.addresses.iter().filter(|address| address.is_used()) {
+            let before = seen.len();
+            seen.retain(|ip| *ip != address.ip.to_string());
+            let there = if seen.len() < before { ", which sees it so" } else { "" };
+            parts.push(format!("{} {}{there}", address.ip, address.note));
+        }
+        if !seen.is_empty() {
+            parts.push(format!("{} seen by the source", seen.join(", ")));
+        }
+        let others: Vec<String> =
+            self.addresses.iter().filter(|address| !address.is_used()).map(|address| address.ip.to_string()).collect();
+        if !others.is_empty() {
+            parts.push(format!("also here: {}", others.join(", ")));
+        }
+        parts.join("; ")
     }
 
     /// Gives what was read from a file to the form.
@@ -179,6 +213,11 @@ impl State {
     }
 }
 
+/// The addresses that the source's members saw this host under when it was validated last.
+fn seen_by_source<'a>(view: &View<'a>) -> impl Iterator<Item = &'a str> {
+    view.snapshot.validation.iter().flat_map(|report| report.seen_by(Side::Source))
+}
+
 /// `db-01-prod-new`: letters, digits, `-` and `_`, at most 40.
 fn migration_name(source: &str, destination: &str) -> String {
     let host = source.split(',').next().unwrap_or(source);
@@ -215,7 +254,7 @@ pub fn status(view: &View<'_>, state: &State) -> String {
 }
 
 /// The keys, most important first.
-pub fn keys(_view: &View<'_>, state: &State) -> Vec<KeyHint> {
+pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
     let press = match state.focus {
         Focus::Validate => "Validate",
         Focus::Back => "Back",
@@ -234,24 +273,28 @@ pub fn keys(_view: &View<'_>, state: &State) -> Vec<KeyHint> {
             keys.push(key("Ctrl-O", "File", "Takes the certificate from a file"));
             keys.push(key("Del", "Clear", "Forgets the certificates"));
         }
+        Focus::Source(Part::ClientCertificate) => {
+            keys.push(key("Ctrl-O", "File", "Takes certificate and key from a file"));
+            keys.push(key("Del", "Clear", "Forgets certificate and key"));
+        }
         Focus::Source(Part::Tls) | Focus::Data => {
             keys.push(key("Space", "Choose", "Next choice; also Left and Right"));
         }
         _ => {}
     }
     keys.push(key("Esc", "Leave", "Back to Prepare; the fields keep what you typed"));
-    if !state.allow_from.is_empty() {
+    if !state.allow_from(view).is_empty() {
         keys.push(key("Ctrl-Y", "Copy addresses", "Copies the addresses that the source's firewall must let in"));
     }
     keys
 }
 
 /// What a key does.
-pub fn on_key(state: &mut State, key: KeyEvent, _view: &View<'_>) -> Option<Action> {
+pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     if control && key.code == KeyCode::Char('y') {
         let none = || Action::Say("The addresses are not known yet: fill in the host first.".into());
-        return Some(Some(state.allow_from.clone()).filter(|text| !text.is_empty()).map_or_else(none, Action::Copy));
+        return Some(Some(state.allow_from(view)).filter(|text| !text.is_empty()).map_or_else(none, Action::Copy));
     }
     match state.focus {
         Focus::Source(part) => match state.source.on_key(part, key) {
@@ -299,13 +342,16 @@ pub fn on_paste(state: &mut State, pasted: &str) -> Option<Action> {
 fn form_rows(columns: usize, height: usize, view: &View<'_>, state: &State) -> Vec<FormRow> {
     let theme = view.theme;
     let blank = || FormRow::text("");
-    let allow = if state.allow_from.is_empty() {
+    let allow_from = state.allow_from(view);
+    let allow = if allow_from.is_empty() {
         String::new()
     } else {
-        format!("       allow from: {}   (Ctrl-Y copies)", state.allow_from)
+        format!("       allow from: {allow_from}   (Ctrl-Y copies)")
     };
     let heading = text::cut(&format!(" Source cluster{allow}"), columns);
-    let mut rows = vec![FormRow::text(Line::styled(heading, theme.strong)), blank()];
+    let about = text::cut(&format!("   {}", state.about_addresses(view)), columns);
+    let mut rows =
+        vec![FormRow::text(Line::styled(heading, theme.strong)), FormRow::text(Line::styled(about, theme.dim))];
     let part = match state.focus {
         Focus::Source(part) => Some(part),
         _ => None,
@@ -405,6 +451,11 @@ fn explanation(focus: Focus) -> &'static [&'static str] {
             "CA certificate",
             "The PEM text of the authority that signed the server's certificate, not the server's own and never a key.",
             "Paste it as a whole, or press Ctrl-O and give a path on this host.",
+        ],
+        Focus::Source(Part::ClientCertificate) => &[
+            "Client certificate",
+            "For servers that demand one: one PEM file with the certificate, its issuers when needed, and the private key.",
+            "Without a user it is the login too (X.509). The key stays in memory and is in no file, log or report.",
         ],
         Focus::Data => &[
             "What is on the destination",

@@ -32,6 +32,8 @@ pub struct Entry {
     pub ca_pem: String,
     /// Kept in memory only.
     pub password: Option<Secret>,
+    /// Kept in memory only.
+    pub client_certificate: Option<Secret>,
     /// Comes from a plan or the demo, so it is not written to the profile file.
     pub only_now: bool,
     /// What a test showed.
@@ -41,7 +43,7 @@ pub struct Entry {
 impl Entry {
     /// A destination from the profile file; `ca_pem` is what its CA file holds.
     pub fn saved(profile: Profile, ca_pem: String) -> Self {
-        Self { profile, ca_pem, password: None, only_now: false, test: None }
+        Self { profile, ca_pem, password: None, client_certificate: None, only_now: false, test: None }
     }
 
     /// A destination of this run only.
@@ -64,7 +66,14 @@ impl Entry {
             ca_file,
             last_used: None,
         };
-        Self { profile, ca_pem, password: endpoint.password.clone(), only_now: false, test: None }
+        Self {
+            profile,
+            ca_pem,
+            password: endpoint.password.clone(),
+            client_certificate: endpoint.client_certificate.clone(),
+            only_now: false,
+            test: None,
+        }
     }
 
     /// How to reach it, with the password when it is known.
@@ -73,12 +82,15 @@ impl Entry {
             uri: self.profile.uri.clone(),
             username: self.profile.username.clone(),
             password: self.password.clone(),
+            password_from: None,
+            client_certificate_from: None,
             auth_source: self.profile.auth_source.clone(),
             tls: match self.profile.tls {
                 ProfileTls::Off => Tls::Off,
                 ProfileTls::PublicCa => Tls::PublicCa,
                 ProfileTls::PrivateCa => Tls::PrivateCa { pem: self.ca_pem.clone() },
             },
+            client_certificate: self.client_certificate.clone(),
             direct: false,
         }
     }

@@ -1,6 +1,7 @@
 //! The frame around every screen: who and where, the rail, a rule, the body, one sentence, the keys.
 
 use super::{KeyHint, View, running, small};
+use crate::session::Link;
 use crate::tui::{
     action::Screen,
     keymap,
@@ -11,6 +12,7 @@ use ratatui::{
     Frame, Terminal,
     backend::TestBackend,
     layout::Rect,
+    style::{Modifier, Style},
     text::{Line, Span},
 };
 
@@ -60,6 +62,15 @@ pub fn status(model: &Model) -> String {
     if model.engine_gone {
         return "The engine has ended; these are the last values known. q leaves.".into();
     }
+    if let Link::Lost { is_dead, .. } = model.link {
+        return if model.is_orphaned() {
+            "No engine works on it; these values are old. R starts a new one, q leaves.".into()
+        } else if is_dead {
+            "Nobody listens where the engine was; these values are old. q leaves.".into()
+        } else {
+            "The engine does not answer; these values are old. It is tried again.".into()
+        };
+    }
     if let Some((what, since)) = model.waiting {
         let waited = text::between(since, model.now).as_secs();
         if waited >= 1 {
@@ -90,6 +101,10 @@ fn header(model: &Model, columns: usize) -> Line<'static> {
     let mut right = model.screens.header(model.screen, &view);
     if model.engine_gone {
         right = "engine gone".into();
+    } else if let Link::Lost { since, .. } = model.link {
+        right = format!("engine lost {} s, retrying", text::between(since, model.now).as_secs());
+    } else if model.watches && model.is_running() {
+        right += "  only watching";
     } else if model.is_running() && right.starts_with("up ") {
         right += "  engine ok";
     }
@@ -140,6 +155,10 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
     place::draw(frame, place::part(area, 0, 0, area.width, above), top);
     let body = place::part(area, 0, above, area.width, area.height.saturating_sub(above + 2));
     draw_body(frame, body, model, &view);
+    if model.link != Link::Up || model.engine_gone {
+        // What is shown is old: the header and the status line say so in words.
+        frame.buffer_mut().set_style(body, Style::new().add_modifier(Modifier::DIM));
+    }
     let sentence = format!(" {}", status(model));
     let style = if sentence.starts_with(" ! ") { view.theme.fail } else { view.theme.text };
     let below = vec![Line::styled(text::cut(&sentence, columns), style), footer(model, columns)];

@@ -62,7 +62,8 @@ pub fn lines(columns: usize, view: &View<'_>, keys: &[KeyHint], typing: bool) ->
     }
     lines.push(Line::raw(""));
     lines.push(Line::raw(text::cut(&format!(" mongoferry {}", env!("CARGO_PKG_VERSION")), columns)));
-    lines.push(Line::raw(text::cut(" This version runs the migration inside the wizard: keep it running.", columns)));
+    let detached = " Detached? mongoferry attach opens this wizard again; mongoferry status prints one look.";
+    lines.push(Line::raw(text::cut(detached, columns)));
     lines
 }
 

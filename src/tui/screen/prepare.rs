@@ -4,6 +4,7 @@ use super::{KeyHint, View};
 use crate::tui::{
     action::{Action, Screen},
     host::Address,
+    survival::Survival,
     widget::{
         buttons::{self, Button},
         keys::{key, key_unless, plain},
@@ -62,20 +63,27 @@ pub struct State {
     focus: Focus,
     /// `None` while it is being measured.
     addresses: Option<Vec<Address>>,
-    /// Name of the terminal multiplexer around the wizard.
-    multiplexer: Option<&'static str>,
+    /// The engine lives in another process.
+    is_detached: bool,
+    /// What could end it there; `None` while it is being found out.
+    survival: Option<Survival>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { ticked: [false; ITEMS.len()], focus: Focus::Ready, addresses: None, multiplexer: None }
+        Self { ticked: [false; ITEMS.len()], focus: Focus::Ready, addresses: None, is_detached: false, survival: None }
     }
 }
 
 impl State {
-    /// Notes the multiplexer that the environment names (`TMUX`, `STY`).
-    pub fn inside(multiplexer: Option<&'static str>) -> Self {
-        Self { multiplexer, ..Self::default() }
+    /// Of an engine in another process, or of one that ends with the wizard.
+    pub fn with_engine(is_detached: bool) -> Self {
+        Self { is_detached, ..Self::default() }
+    }
+
+    /// What could end a detached engine on this host.
+    pub fn take_survival(&mut self, survival: Survival) {
+        self.survival = Some(survival);
     }
 
     /// What was measured.
@@ -85,7 +93,8 @@ impl State {
 
     /// The addresses for a firewall rule, comma separated; empty when not measured or without a route.
     pub fn allow_from(&self) -> String {
-        let ips = self.addresses.iter().flatten().map(|address| address.ip.to_string());
+        let used = self.addresses.iter().flatten().filter(|address| address.is_used());
+        let ips = used.map(|address| address.ip.to_string());
         ips.collect::<Vec<_>>().join(", ")
     }
 
@@ -101,7 +110,7 @@ impl State {
             Item::User => Some(SOURCE_SCRIPT.into()),
             Item::DestinationUser => Some(DESTINATION_SCRIPT.into()),
             Item::Firewall => Some(self.allow_from()).filter(|text| !text.is_empty()),
-            Item::KeepRunning => Some("tmux new -s mongoferry\n".into()),
+            Item::KeepRunning => self.survival.as_ref().and_then(|survival| survival.fix.clone()),
             Item::Source => Some("db.hello().primary\n".into()),
             Item::Oplog => Some("db.getReplicationInfo()\n".into()),
             Item::Ca | Item::Application => None,
@@ -127,7 +136,9 @@ pub fn status(_view: &View<'_>, state: &State) -> String {
             Item::Firewall => "Selected: Firewall - y copies the addresses of this host.".into(),
             Item::Oplog => "Selected: Oplog window - it must outlast the copy; the next step measures it.".into(),
             Item::Application => "Selected: Application stop - writers stop for the time of the cutover.".into(),
-            Item::KeepRunning => "Selected: Keep it running - closing this terminal would end the migration.".into(),
+            Item::KeepRunning => {
+                "Selected: Keep it running - y copies a command that makes sure of it, if one does.".into()
+            }
         },
     }
 }
@@ -205,12 +216,13 @@ fn item_lines(at: usize, view: &View<'_>, state: &State, columns: usize) -> Vec<
     let mut rows: Vec<Span<'static>> = Vec::new();
     match item {
         Item::KeepRunning => {
-            let sentence = match state.multiplexer {
-                Some(name) => format!("inside {name}, which survives a lost connection"),
-                None => "NOT inside tmux or screen: a lost connection would end it".into(),
+            let (sentence, is_safe) = match (&state.survival, state.is_detached) {
+                (_, false) => ("this demo ends with the wizard", false),
+                (None, true) => ("measuring ..", true),
+                (Some(survival), true) => (survival.what.as_str(), survival.is_safe),
             };
-            let word = if state.multiplexer.is_some() { ("OK", view.theme.ok) } else { ("[!]", view.theme.wait) };
-            rows.push(Span::raw(text::left(&sentence, room.saturating_sub(4))));
+            let word = if is_safe { ("OK", view.theme.ok) } else { ("[!]", view.theme.wait) };
+            rows.push(Span::raw(text::left(sentence, room.saturating_sub(4))));
             rows.push(Span::styled(word.0.to_string(), word.1));
         }
         _ => rows.push(Span::raw(text::cut(what, room))),
@@ -225,10 +237,18 @@ fn item_lines(at: usize, view: &View<'_>, state: &State, columns: usize) -> Vec<
             lines.push(more("none found: this host has no route".into()));
         }
         (Item::Firewall, Some(addresses)) => {
-            lines.extend(addresses.iter().take(3).map(|address| more(format!("{}  {}", address.ip, address.note))));
+            lines.extend(
+                addresses
+                    .iter()
+                    .filter(|address| address.is_used())
+                    .take(3)
+                    .map(|address| more(format!("{}  {}", address.ip, address.note))),
+            );
             lines.push(more("(behind a NAT the source sees another address)".into()));
         }
-        (Item::KeepRunning, _) => lines.push(more("This version runs the migration inside the wizard.".into())),
+        (Item::KeepRunning, _) if state.is_detached => {
+            lines.push(more("The migration runs without this terminal.".into()));
+        }
         _ => {}
     }
     lines

@@ -139,7 +139,12 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         keys.push(key("Space", "Accept", "Accepts the warnings, by name; they are kept in the report"));
     }
     keys.push(key("Up/Down", "Select", "Moves in the list of checks; also j and k"));
-    keys.push(key_unless("r", "Run again", "Runs the checks again", run_again_blocked(view)));
+    keys.push(key_unless(
+        "r",
+        "Run again",
+        "Repeats what failed and what depends on it; the others keep their results",
+        run_again_blocked(view),
+    ));
     keys.push(key_unless(
         "y",
         "Copy fix",
@@ -278,8 +283,9 @@ const TOGETHER: [(&[CheckId], &str); 2] = [
             CheckId::DestinationPermissions,
             CheckId::DestinationVersion,
             CheckId::DestinationIdentity,
+            CheckId::DestinationClocks,
         ],
-        "network, TLS, sign in, set, permissions, version, not the source",
+        "network, TLS, sign in, set, permissions, version, identity, clocks",
     ),
     (&[CheckId::SourceNetwork, CheckId::SourceTls, CheckId::SourceSignIn], "network, TLS, sign in"),
 ];
@@ -349,7 +355,7 @@ fn bottom(view: &View<'_>, state: &State, report: &ValidationReport, columns: us
         lines.extend(text::labelled("   Fix  ", &check.fix, columns.saturating_sub(1)).into_iter().map(Line::from));
     }
     if let Some(command) = &check.fix_command {
-        lines.extend(text::labelled("   Run  ", command, columns.saturating_sub(1)).into_iter().map(Line::from));
+        lines.extend(text::labelled(label_of(check), command, columns.saturating_sub(1)).into_iter().map(Line::from));
     }
     if matches!(check.state, CheckState::Fail | CheckState::Warn) {
         let copy = if check.fix_command.is_some() { "y copies it; then press r" } else { "Then press r" };
@@ -359,6 +365,12 @@ fn bottom(view: &View<'_>, state: &State, report: &ValidationReport, columns: us
         lines.push(button(view, state, columns));
     }
     lines
+}
+
+/// What a firewall needs is an address, and everybody else a command.
+fn label_of(check: &Check) -> &'static str {
+    let is_address = check.fix_command.as_deref().is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok());
+    if is_address { "   Allow  " } else { "   Run  " }
 }
 
 fn summary(view: &View<'_>, state: &State, report: &ValidationReport, columns: usize) -> Vec<Line<'static>> {

@@ -235,6 +235,9 @@ impl Form {
         }
         match self.focus {
             Focus::Part(Part::Password) => keys.push(key("Ctrl-R", "Reveal", "Shows or hides the password")),
+            Focus::Part(Part::ClientCertificate) => {
+                keys.push(key("Ctrl-O", "File", "Takes certificate and key from a file"));
+            }
             Focus::Part(Part::Ca) => keys.push(key("Ctrl-O", "File", "Takes the certificate from a file")),
             Focus::Part(Part::Tls) => keys.push(key("Space", "Choose", "Next choice; also Left and Right")),
             _ => {}

@@ -1,0 +1,98 @@
+//! `kill -9` of mongoferry at random moments.
+
+use crate::{
+    common::{self, compare},
+    ferry::{Ferry, Home},
+    load::{DOCUMENTS, Load, fill},
+    random, rounds, seed,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Moments of the cutover at which to kill, in the order in which they come.
+const MOMENTS: [&str; 6] = ["ready", "stop-application", "drain", "check-data", "finalize", "open"];
+
+/// Cuts over by commands, killing the process at each of `moments` once; returns when it completed.
+pub fn cut_over(home: &Home, moments: &[&str], killed: &mut BTreeMap<String, u32>) {
+    let mut left = moments.iter().peekable();
+    loop {
+        let mut ferry = Ferry::start(home);
+        let began = std::time::Instant::now();
+        let moment = loop {
+            let snapshot = ferry.snapshot();
+            let phase = snapshot["phase"].as_str().unwrap_or_default().to_string();
+            let step = snapshot["cutover"]["step"].as_str().unwrap_or_default().to_string();
+            let now = if step.is_empty() { phase.clone() } else { step.clone() };
+            if phase == "completed" {
+                let status = ferry.end();
+                assert!(status.success(), "{status}:\n{}", ferry.story());
+                return;
+            }
+            // A moment that was too short to be seen is passed over.
+            let place = |moment: &str| MOMENTS.iter().position(|known| *known == moment);
+            while left.peek().is_some_and(|next| place(&now) > place(next)) {
+                left.next();
+            }
+            if left.peek().is_some_and(|next| **next == now) {
+                left.next();
+                break now;
+            }
+            match (phase.as_str(), step.as_str()) {
+                ("ready", _) => ferry.say("cutover"),
+                ("cutover", "stop-application") => ferry.say("continue"),
+                ("failed", _) => panic!("{}", ferry.story()),
+                _ => {}
+            }
+            assert!(began.elapsed() < crate::ferry::PATIENCE, "{}", ferry.story());
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        if !ferry.kill() {
+            return;
+        }
+        *killed.entry(moment).or_default() += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_every_phase_and_byte_equal() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    fill(&source, DOCUMENTS / 2).await;
+    let load = Load::start(&source);
+    let home = Home::new(&pair.source.uri(), &pair.destination.uri(), "throttle = \"8MB/s\"");
+    let mut seed = seed();
+    let mut killed: BTreeMap<String, u32> = BTreeMap::new();
+    let total = rounds(9);
+    let (mut in_following, mut largest) = (0, 0);
+    for _ in 0..total {
+        let mut ferry = Ferry::start(&home);
+        ferry.wait_for_phase(&["clearing", "copying", "indexing", "following", "ready", "paused"]);
+        std::thread::sleep(Duration::from_millis(random(&mut seed, 3_000)));
+        let phase = ferry.phase();
+        in_following += u32::from(phase == "following");
+        assert!(ferry.kill());
+        *killed.entry(phase).or_default() += 1;
+    }
+    // Whatever is left of the copy is done now, then the loop goes on behind it.
+    let mut ferry = Ferry::start(&home);
+    ferry.wait_for_phase(&["indexing", "following", "ready"]);
+    let phase = ferry.phase();
+    assert!(ferry.kill());
+    *killed.entry(phase).or_default() += 1;
+    for _ in in_following..total / 3 {
+        let mut ferry = Ferry::start(&home);
+        ferry.wait("applying", |snapshot| snapshot["ops_out_per_s"].as_f64().unwrap_or(0.0) > 0.0);
+        std::thread::sleep(Duration::from_millis(random(&mut seed, 2_000)));
+        largest = largest.max(ferry.rss());
+        let phase = ferry.phase();
+        assert!(ferry.kill());
+        *killed.entry(phase).or_default() += 1;
+    }
+    let written = load.stop().await;
+    tokio::task::block_in_place(|| cut_over(&home, &MOMENTS, &mut killed));
+    compare::assert_identical(&source, &destination).await;
+    eprintln!(
+        "killed {killed:?} while the application wrote {written} rounds; resident {} MB at most; byte-equal",
+        largest / 1_000_000
+    );
+}

@@ -1,0 +1,19 @@
+//! The engine in a process of its own: started, reached, left, lost and found again, by the real binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod commands;
+#[path = "../common/mod.rs"]
+mod common;
+mod hangup;
+mod home;
+mod idle;
+mod names;
+mod plain;
+mod protocol;
+mod wizard;
+
+/// One test at a time: a process that is started while another test opens a terminal would keep that terminal open.
+async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}

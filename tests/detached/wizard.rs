@@ -1,0 +1,80 @@
+//! Several wizards on one engine: one is killed, one only watches, one finishes.
+
+use crate::{
+    common::{self, compare, pty::Terminal},
+    home::{Home, signal},
+};
+use bson::{Document, doc};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wizard_that_started_it_is_killed_and_another_one_cuts_over() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    let orders = source.database("shop").collection::<Document>("orders");
+    orders.insert_many((0..2_000).map(|n| doc! { "_id": n, "n": n })).await.unwrap();
+    let home = Home::new();
+    // The wizard's own durations are those of earnest; a plan is shorter.
+    let plan = home.plan("orders", &pair.source.uri(), &pair.destination.uri(), "");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    let environment = [("MONGOFERRY_HOME", home.text())];
+    let attach = |more: &[&str]| {
+        let arguments = [&["attach", "orders", "--glyphs", "ascii"], more].concat();
+        Terminal::start(&arguments, &environment, 80, 24)
+    };
+    let mut first = attach(&[]);
+    first.wait_for("NEARLY IN SYNC");
+    signal(first.pid(), "-KILL");
+    first.wait_for_exit();
+
+    let (mut watcher, mut second) = (attach(&["--watch"]), attach(&[]));
+    watcher.wait_for("NEARLY IN SYNC");
+    second.wait_for("NEARLY IN SYNC");
+    // Who only watches cannot act, and is told why.
+    watcher.send("c");
+    watcher.wait_for("watch");
+    assert_eq!(home.status("orders")["phase"], "ready");
+    second.send("c");
+    second.wait_for("stop your application");
+    // Both see the same.
+    watcher.wait_for("stop your application");
+    second.wait_until("a quiet source", |screen| screen.contains("Enter") && !screen.contains("Continue is disabled"));
+    second.send("\r");
+    second.wait_for("Connect to your new cluster");
+    watcher.wait_for("Connect to your new cluster");
+    second.press_until("\t", "[ Done ]", "Enter");
+    second.send("\r");
+    second.wait_for("You have successfully migrated");
+    second.send("q");
+    assert_eq!(second.wait_for_exit(), 0);
+    let report = home.ok(&["report", "orders"]);
+    assert!(report.contains("cutover begun by"), "{report}");
+    compare::assert_identical(&source, &destination).await;
+}
+
+/// The engine is killed: the wizard says so with the old values marked, and goes on when it was taken up again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_dies_is_missed_and_found_again() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let source = pair.source.client().await.unwrap();
+    let orders = source.database("shop").collection::<Document>("orders");
+    orders.insert_many((0..500).map(|n| doc! { "_id": n })).await.unwrap();
+    let home = Home::new();
+    let plan = home.plan("orders", &pair.source.uri(), &pair.destination.uri(), "");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    let environment = [("MONGOFERRY_HOME", home.text())];
+    let mut terminal = Terminal::start(&["attach", "orders", "--glyphs", "ascii"], &environment, 80, 24);
+    terminal.wait_for("NEARLY IN SYNC");
+    signal(home.engine(), "-KILL");
+    terminal.wait_for("engine lost");
+    home.wait_for_engines(0);
+    assert!(home.ok(&["list"]).contains("GONE; mongoferry resume orders"), "{}", home.ok(&["list"]));
+    orders.insert_one(doc! { "_id": "while nobody looked" }).await.unwrap();
+    home.ok(&["resume", "orders"]);
+    terminal.wait_until("the engine again", |screen| screen.contains("engine ok") && screen.contains("IN SYNC"));
+    terminal.send("\x03");
+    assert_eq!(terminal.wait_for_exit(), 0);
+    assert!(home.ok(&["cutover", "orders"]).contains("DONE"));
+    compare::assert_identical(&source, &pair.destination.client().await.unwrap()).await;
+}

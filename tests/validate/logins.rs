@@ -1,0 +1,147 @@
+use super::*;
+
+#[tokio::test]
+async fn logins_and_permissions_fail_by_name_and_the_printed_grant_repairs_them() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    let destination = Endpoint::plain(pair.destination.uri());
+    let sign_in = |endpoint: Endpoint| {
+        let destination = destination.clone();
+        async move {
+            let report = validate(&plan(endpoint, destination)).await.report;
+            let failed = failure(&report);
+            assert_eq!((failed.id, failed.side), (CheckId::SourceSignIn, Side::Source), "{failed:#?}");
+            assert!(!format!("{report:?}").contains("not-the-password"));
+            failed.evidence.clone()
+        }
+    };
+    let wrong =
+        |user: &str| Endpoint { password: Some(Secret::new("not-the-password".into())), ..guarded.endpoint(user) };
+    assert!(sign_in(wrong("root")).await.contains("refused the login of root@admin"));
+    assert!(sign_in(wrong("nobody")).await.contains("refused the login of nobody@admin"));
+    let elsewhere = Endpoint { auth_source: Some("shop".into()), ..guarded.endpoint("root") };
+    assert!(sign_in(elsewhere).await.contains("refused the login of root@shop"));
+    let without = Endpoint::plain(guarded.endpoint("root").uri);
+    assert!(sign_in(without).await.contains("requires a login, and no user is given"));
+    let needless = Endpoint { uri: pair.source.uri(), ..guarded.endpoint("root") };
+    assert!(sign_in(needless).await.contains("runs without authentication"));
+
+    // A source user who may read data, but not the oplog.
+    guarded.create_user("reader", &["readAnyDatabase"]).await;
+    let reader = plan(guarded.endpoint("reader"), destination.clone());
+    let report = validate(&reader).await.report;
+    let failed = failure(&report);
+    assert_eq!((failed.id, failed.side), (CheckId::SourcePermissions, Side::Source));
+    assert!(failed.evidence.contains("find on local.oplog.rs"), "{failed:#?}");
+    assert_eq!(
+        failed.fix_command.as_deref(),
+        Some("db.getSiblingDB('admin').grantRolesToUser('reader', [{role: 'clusterMonitor', db: 'admin'}])")
+    );
+    guarded.run_printed(failed.fix_command.as_ref().unwrap()).await;
+    let report = validate(&reader).await.report;
+    assert!(report.passed(), "{report:#?}");
+
+    // One database only: the others would silently stay behind.
+    guarded.create_user("narrow", &["clusterMonitor"]).await;
+    guarded.grant_on("narrow", "read", "shop").await;
+    let mut narrow = plan(guarded.endpoint("narrow"), destination.clone());
+    let report = validate(&narrow).await.report;
+    assert_eq!(failure(&report).evidence, "missing: find, listCollections, listIndexes");
+    narrow.options.filter.include = vec![Pattern::parse("shop").unwrap()];
+    assert!(validate(&narrow).await.report.passed());
+
+    // A destination user who may write, but not administer.
+    guarded.create_user("writer", &["readWriteAnyDatabase"]).await;
+    let writer = plan(Endpoint::plain(pair.source.uri()), guarded.endpoint("writer"));
+    let report = validate(&writer).await.report;
+    let failed = failure(&report);
+    assert_eq!((failed.id, failed.side), (CheckId::DestinationPermissions, Side::Destination));
+    assert!(failed.evidence.contains("collMod"), "{failed:#?}");
+    assert!(failed.fix_command.as_ref().unwrap().contains("dbAdminAnyDatabase"), "{failed:#?}");
+    guarded.run_printed(failed.fix_command.as_ref().unwrap()).await;
+    let report = validate(&writer).await.report;
+    assert!(report.passed(), "{report:#?}");
+    assert_eq!(databases(&guarded.client().await).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn both_scram_mechanisms_sign_in_and_are_named() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    let roles = vec!["readAnyDatabase", "clusterMonitor"];
+    for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256"] {
+        let user = mechanism.to_lowercase();
+        guarded
+            .run(doc! { "createUser": &user, "pwd": guarded::PASSWORD, "roles": roles.clone(), "mechanisms": [mechanism] })
+            .await;
+        let asked = plan(guarded.endpoint(&user), Endpoint::plain(pair.destination.uri()));
+        let report = validate(&asked).await.report;
+        assert!(report.passed(), "{report:#?}");
+        assert_eq!(check(&report, CheckId::SourceSignIn).evidence, format!("{user}@admin, {mechanism}"));
+        assert!(!format!("{report:?}").contains(guarded::PASSWORD));
+        let seen: Vec<&str> = report.seen_by(Side::Source).collect();
+        assert_eq!(seen, ["127.0.0.1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_sign_in_from_elsewhere_only_is_told_from_where_this_host_comes() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    let restricted = vec![doc! { "clientSource": ["192.0.2.7"] }];
+    let create = doc! { "createUser": "away", "pwd": guarded::PASSWORD, "roles": ["readAnyDatabase", "clusterMonitor"],
+    "authenticationRestrictions": restricted };
+    guarded.run(create).await;
+    let report = validate(&plan(guarded.endpoint("away"), Endpoint::plain(pair.destination.uri()))).await.report;
+    let failed = failure(&report);
+    assert_eq!((failed.id, failed.side), (CheckId::SourceSignIn, Side::Source));
+    assert!(failed.fix.contains("authenticationRestrictions allow 127.0.0.1"), "{failed:#?}");
+}
+
+/// The smallest grant for a selection of one database is of that database.
+#[tokio::test]
+async fn a_selection_needs_roles_of_its_databases_only() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    let source = pair.source.client().await.unwrap();
+    source.database("shop").collection("orders").insert_one(doc! { "_id": 1 }).await.unwrap();
+    guarded.create_user("small", &["clusterMonitor"]).await;
+
+    let mut asked = plan(guarded.endpoint("small"), Endpoint::plain(pair.destination.uri()));
+    asked.options.filter.include = vec![Pattern::parse("shop.orders").unwrap()];
+    let report = validate(&asked).await.report;
+    let failed = failure(&report);
+    assert_eq!(failed.id, CheckId::SourcePermissions);
+    assert!(failed.evidence.starts_with("missing: find on shop, listCollections on shop"), "{failed:#?}");
+    let grant = "db.getSiblingDB('admin').grantRolesToUser('small', [{role: 'read', db: 'shop'}])";
+    assert_eq!(failed.fix_command.as_deref(), Some(grant));
+    guarded.run_printed(grant).await;
+    assert!(validate(&asked).await.report.passed());
+
+    asked.source = Endpoint::plain(pair.source.uri());
+    asked.destination = guarded.endpoint("small");
+    let report = validate(&asked).await.report;
+    let failed = failure(&report);
+    assert_eq!((failed.id, failed.side), (CheckId::DestinationPermissions, Side::Destination));
+    let grant = "db.getSiblingDB('admin').grantRolesToUser('small', \
+                 [{role: 'readWrite', db: 'shop'}, {role: 'dbAdmin', db: 'shop'}])";
+    assert_eq!(failed.fix_command.as_deref(), Some(grant));
+    guarded.run_printed(grant).await;
+    let report = validate(&asked).await.report;
+    assert!(report.passed(), "{report:#?}");
+    assert_eq!(databases(&guarded.client().await).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_user_who_lacks_the_oplog_alone_gets_the_oplog_alone() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    // Everything that clusterMonitor gives but the oplog.
+    let state = doc! { "resource": { "cluster": true }, "actions": ["replSetGetStatus", "serverStatus"] };
+    guarded.run(doc! { "createRole": "watcher", "privileges": [state], "roles": [] }).await;
+    guarded.create_user("deaf", &["readAnyDatabase", "watcher"]).await;
+    let asked = plan(guarded.endpoint("deaf"), Endpoint::plain(pair.destination.uri()));
+    let report = validate(&asked).await.report;
+    let failed = failure(&report);
+    assert_eq!(failed.evidence, "missing: find on local.oplog.rs");
+    let grant = "db.getSiblingDB('admin').grantRolesToUser('deaf', [{role: 'read', db: 'local'}])";
+    assert_eq!(failed.fix_command.as_deref(), Some(grant));
+    guarded.run_printed(grant).await;
+    let report = validate(&asked).await.report;
+    assert!(report.passed(), "{report:#?}");
+}
