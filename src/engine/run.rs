@@ -35,6 +35,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use sync::{Tail, initial_sync, taken_up};
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -117,6 +118,8 @@ pub struct Run {
     pub context: Context,
     /// The temporary user of the destination, when one was created.
     pub user: Option<Arc<MigrationUser>>,
+    /// Ends the renewals of the lease, and the task that makes them.
+    lease: Option<(CancellationToken, JoinHandle<()>)>,
     /// Where the state machine is, for the checkpoint.
     pub machine: watch::Sender<Option<Saved>>,
     /// The spool, once it is open.
@@ -188,6 +191,7 @@ impl Run {
             plan,
             context,
             user,
+            lease: None,
             machine,
             keeper,
             sync: watch::Sender::default(),
@@ -221,13 +225,16 @@ impl Run {
     }
 
     /// Keeps the lease that was taken.
-    pub fn keep_lease(&self, owner: String) {
-        let (context, machine, outcomes) = (self.context.clone(), self.machine.subscribe(), self.outcomes.clone());
+    pub fn keep_lease(&mut self, owner: String) {
+        let (machine, outcomes) = (self.machine.subscribe(), self.outcomes.clone());
         let name = self.plan.name.clone();
-        tokio::spawn(async move {
+        let renewing = self.context.cancel.child_token();
+        let context = Context { cancel: renewing.clone(), ..self.context.clone() };
+        let keeper = tokio::spawn(async move {
             let halt = lease::keep(context, owner, name, machine).await;
             let _ = outcomes.send(Outcome::LeaseLost(halt)).await;
         });
+        self.lease = Some((renewing, keeper));
     }
 
     /// After a restart: takes the lease, however long the destination does not answer.
@@ -439,7 +446,7 @@ impl Run {
     }
 
     /// Compares metadata, removes what mongoferry created, keeps the connect page current.
-    pub fn clean_up(&self) {
+    pub fn clean_up(&mut self) {
         // Nothing is fetched any more into the folder that is removed now.
         self.syncing.cancel();
         let (context, view, spool) = (self.context.clone(), self.cleanup.clone(), self.spool_folder());
@@ -449,7 +456,13 @@ impl Run {
             // The temporary user is gone soon; the connect page stays.
             remaining.destination = user.operator().clone();
         }
+        let lease = self.lease.take();
         self.spawn(async move {
+            // A renewal that is under way would bring the lease back after it was removed.
+            if let Some((renewing, keeper)) = lease {
+                renewing.cancel();
+                let _ = keeper.await;
+            }
             let differences = metadata::compare(&context).await;
             cleanup::clean_up(&context, user.as_deref(), &spool, &view).await;
             Outcome::CleanedUp(differences)

@@ -4,10 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod filters;
-mod left_behind;
 mod objects;
-mod race;
 mod script;
 mod stage;
 mod wide;

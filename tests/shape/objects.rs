@@ -142,7 +142,6 @@ pub fn specs(from: Version) -> Vec<Document> {
         doc! { "key": { "seen": 1 }, "name": "ttl", "expireAfterSeconds": 60 },
         doc! { "key": { "seen0": 1 }, "name": "ttl_0", "expireAfterSeconds": 0 },
         doc! { "key": { "seen1": 1 }, "name": "ttl_long", "expireAfterSeconds": 90_i64 },
-        doc! { "key": { "seen2": 1 }, "name": "ttl_float", "expireAfterSeconds": 1.5 },
         doc! { "key": { "seen4": 1 }, "name": "ttl_unique", "expireAfterSeconds": 77, "unique": true, "sparse": true },
         doc! { "key": { "n": -1, "s": 1, "a": -1 }, "name": "compound" },
         doc! { "key": { "a": 1 }, "name": "multikey" },
@@ -158,7 +157,12 @@ pub fn specs(from: Version) -> Vec<Document> {
         doc! { "key": { "engine": 1 }, "name": "engine", "storageEngine": { "wiredTiger": { "configString": "block_compressor=zlib" } } },
         doc! { "key": { "zz": 1.0, "b": -1.5, "a": 1_i64 }, "name": "odd numbers" },
     ];
-    if from.0 >= 5 {
+    // What a TTL that is no whole number means is each release's own business: 1.5 becomes 1 from 6.0 on, and NaN is 0 for
+    // 5.0.4 and "never" for 6.0.27.
+    if from.1 {
+        specs.push(doc! { "key": { "seen2": 1 }, "name": "ttl_float", "expireAfterSeconds": 1.5 });
+    }
+    if from.0 >= 5 && from.1 {
         specs.push(doc! { "key": { "seen3": 1 }, "name": "ttl_nan", "expireAfterSeconds": f64::NAN });
     }
     if from.0 >= 6 {

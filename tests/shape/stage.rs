@@ -23,12 +23,12 @@ pub struct Stage {
     pub to: Version,
 }
 
-/// Major version, for what a release can do.
+/// Major version, for what a release can do, and whether the other side is the same release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32);
+pub struct Version(pub u32, pub bool);
 
-fn version(release: Release) -> Version {
-    Version(release.text().split('.').next().unwrap().parse().unwrap())
+fn version(release: Release, other: Release) -> Version {
+    Version(release.text().split('.').next().unwrap().parse().unwrap(), release == other)
 }
 
 impl Stage {
@@ -46,7 +46,7 @@ impl Stage {
         let pair = Pair { source, destination };
         let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
         run(&source, "admin", doc! { "setParameter": 1, "ttlMonitorEnabled": false }).await;
-        Self { pair, source, destination, from: version(from), to: version(to) }
+        Self { pair, source, destination, from: version(from, to), to: version(to, from) }
     }
 
     /// A plan for these databases and patterns (all when empty).

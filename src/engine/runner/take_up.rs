@@ -63,7 +63,7 @@ impl Runner {
     }
 
     pub(super) fn leased(&mut self, owner: String) {
-        if let Some(run) = &self.run {
+        if let Some(run) = &mut self.run {
             run.keep_lease(owner);
         }
         match (self.after_lease, &self.run) {

@@ -1,1 +1,0 @@
-//! Random commands while the catalog is read.
