@@ -1,6 +1,6 @@
 //! `$v:1` updates (OPLOG.md B.2): `$set`/`$unset` of dotted paths, as a pipeline that never fails on a newer document.
 
-use super::pipeline::{is_simple, list, literal, padded};
+use super::pipeline::{guarded, is_simple, list, literal, padded};
 use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, raw::CString, rawdoc};
 
 #[derive(Clone, Copy)]
@@ -9,16 +9,18 @@ enum Change<'a> {
     Unset,
 }
 
-/// One stage per path; `None` when a path holds a name that a pipeline path cannot address (DBRef's `$id`).
+const ROOT: &str = "$$ROOT";
+
+/// A guard, then one stage per path; `None` when a path holds a name that a pipeline path cannot address (DBRef's `$id`).
 pub fn stages(update: &RawDocument) -> Option<Vec<RawDocumentBuf>> {
-    let mut stages = Vec::new();
+    let mut stages = vec![rawdoc! { "$replaceWith": guarded(ROOT, text(ROOT)) }];
     let mut push = |path: &str, change: Change<'_>| -> Option<()> {
         let components: Vec<&str> = path.split('.').collect();
         if !components.iter().all(|component| is_simple(component)) {
             return None;
         }
         let mut names = 0;
-        stages.push(rawdoc! { "$replaceWith": in_document(&mut names, "$$ROOT", change, &components)? });
+        stages.push(rawdoc! { "$replaceWith": in_document(&mut names, ROOT, change, &components)? });
         Some(())
     };
     if let Ok(unset) = update.get_document("$unset") {
@@ -68,7 +70,13 @@ fn created(change: Change<'_>, rest: &[&str]) -> Option<RawBson> {
     Some(op("$literal", nested))
 }
 
+/// The whole document is guarded once, by a stage of its own; what lies inside it where it is changed.
 fn in_document(names: &mut u32, target: &str, change: Change<'_>, components: &[&str]) -> Option<RawBson> {
+    let changed = changed_document(names, target, change, components)?;
+    Some(if target == ROOT { changed } else { guarded(target, changed) })
+}
+
+fn changed_document(names: &mut u32, target: &str, change: Change<'_>, components: &[&str]) -> Option<RawBson> {
     let (first, rest) = components.split_first()?;
     if rest.is_empty() {
         return Some(match change {
