@@ -117,7 +117,7 @@ impl Writers {
                     n += 1;
                     scenario.round(&source, n).await;
                     rounds.store(u64::try_from(n).unwrap(), Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(150)).await;
                 }
             }));
         }
