@@ -192,8 +192,10 @@ impl<B: Backend, H: Host> App<'_, B, H> {
     }
 
     fn redraw_all(&mut self) {
-        // A terminal that cannot be cleared cannot be drawn on either; the next frame reports it.
-        let _ = self.terminal.clear();
+        // Not `Terminal::clear`: it asks where the cursor is, and forgets nothing when no answer comes. A terminal that cannot
+        // be cleared cannot be drawn on either; the next frame reports it.
+        let _ = self.terminal.backend_mut().clear();
+        self.terminal.swap_buffers();
         self.dirty = true;
     }
 

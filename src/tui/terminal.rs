@@ -168,6 +168,8 @@ impl Host for Tty {
         leave_modes();
         // Stops the whole group, as a shell expects of Ctrl-Z; returns after `fg`.
         let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::STOP);
+        // Another thread may take the signal: this one must not go on before all of them are stopped.
+        thread::sleep(STOPPING);
         let entered = enter_modes();
         match (stopped, entered) {
             (Ok(()), Ok(())) => Ok(()),
@@ -180,6 +182,8 @@ impl Host for Tty {
     }
 }
 
+/// A stop signal has reached every thread within this time.
+const STOPPING: Duration = Duration::from_millis(100);
 /// The loop has this long to end after its terminal has gone.
 const GRACE: Duration = Duration::from_secs(1);
 /// Exit code of a process that SIGHUP would have ended, as shells count.

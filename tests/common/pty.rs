@@ -49,6 +49,15 @@ impl Terminal {
         Self::start_command(command, environment, columns, rows)
     }
 
+    /// A shell with job control, which finds the binary as `$MONGOFERRY`.
+    pub fn start_shell(environment: &[(&str, &str)], columns: u16, rows: u16) -> Self {
+        let mut command = CommandBuilder::new("bash");
+        command.args(["--norc", "--noprofile", "-i"]);
+        command.env("MONGOFERRY", env!("CARGO_BIN_EXE_mongoferry"));
+        command.env("PS1", "prompt> ");
+        Self::start_command(command, environment, columns, rows)
+    }
+
     fn start_command(mut command: CommandBuilder, environment: &[(&str, &str)], columns: u16, rows: u16) -> Self {
         let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");

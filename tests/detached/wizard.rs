@@ -78,3 +78,32 @@ async fn an_engine_that_dies_is_missed_and_found_again() {
     assert!(home.ok(&["cutover", "orders"]).contains("DONE"));
     compare::assert_identical(&source, &pair.destination.client().await.unwrap()).await;
 }
+
+/// Ctrl-Z stops the wizard and gives the shell back a sane terminal; `fg` shows the migration as it is by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suspended_and_taken_up_again() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let source = pair.source.client().await.unwrap();
+    source.database("shop").collection::<Document>("orders").insert_one(doc! { "_id": 1 }).await.unwrap();
+    let home = Home::new();
+    let plan = home.plan("orders", &pair.source.uri(), &pair.destination.uri(), "");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    let mut shell = Terminal::start_shell(&[("MONGOFERRY_HOME", home.text())], 80, 24);
+    shell.wait_for("prompt>");
+    shell.send("$MONGOFERRY attach orders --glyphs ascii\r");
+    shell.wait_for("NEARLY IN SYNC");
+    shell.send("\x1a");
+    shell.wait_for("Stopped");
+    // The modes are the shell's again: what is typed is seen.
+    shell.send("echo typed-$((40 + 2))\r");
+    shell.wait_for("typed-42");
+    home.ok(&["pause", "orders"]);
+    shell.send("fg\r");
+    shell.wait_until("the paused migration", |screen| screen.contains("paused") && screen.contains("[Migrate]"));
+    shell.send("\x03");
+    shell.wait_for("mongoferry attach orders");
+    shell.send("exit\r");
+    shell.wait_for_exit();
+    home.ok(&["stop", "orders"]);
+}
