@@ -6,6 +6,7 @@ mod common;
 use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use common::drive;
 use mongodb::Client;
+use mongoferry::model::Phase;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -215,5 +216,52 @@ async fn a_live_replica_set_arrives_whole() {
     let destination = pair.destination.client().await.unwrap();
     common::compare::assert_identical(&source, &destination).await;
     let _: RawDocumentBuf = RawDocumentBuf::new();
+    engine.shut_down().await;
+}
+
+/// Documents come in behind the copy faster than it may read: it ends all the same, and loses none of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_grows_faster_than_it_is_read_is_copied_to_an_end() {
+    let pair = common::pair().await;
+    let source = pair.source.client().await.unwrap();
+    let shop = source.database("shop");
+    shop.run_command(doc! { "create": "ring", "capped": true, "size": 4_000_000 }).await.unwrap();
+    for name in ["grows", "ring"] {
+        let first = (-60..0).map(|n| doc! { "_id": n, "pad": "p".repeat(100_000) });
+        shop.collection::<Document>(name).insert_many(first).await.unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let (written, ended) = (Arc::new(AtomicU64::new(0)), stop.clone());
+    let (count, (go, gone)) = (written.clone(), tokio::sync::oneshot::channel());
+    let writer = tokio::spawn(async move {
+        let pad = "p".repeat(100_000);
+        let mut n = 0;
+        gone.await.unwrap();
+        while !ended.load(Ordering::Relaxed) {
+            for name in ["grows", "ring"] {
+                let batch = (0..5).map(|k| doc! { "_id": n * 5 + k, "pad": &pad });
+                shop.collection::<Document>(name).insert_many(batch).await.unwrap();
+                count.fetch_add(500_000, Ordering::Relaxed);
+            }
+            n += 1;
+            tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        }
+    });
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
+    plan.options.throttle = Some(5_000_000);
+    drive::start(&mut client, plan).await;
+    go.send(()).unwrap();
+    let began = std::time::Instant::now();
+    drive::wait(&mut client, "the end of the copy", |snapshot| snapshot.phase == Phase::Following).await;
+    let rate = written.load(Ordering::Relaxed) / began.elapsed().as_secs().max(1);
+    assert!(rate > 5_000_000, "the writer made only {rate} bytes per second, which proves nothing");
+    stop.store(true, Ordering::Relaxed);
+    writer.await.unwrap();
+    let done = drive::cut_over(&mut client, async || {}).await;
+    assert_eq!(done.verification.mismatches, 0);
+    let destination = pair.destination.client().await.unwrap();
+    common::compare::assert_identical(&source, &destination).await;
     engine.shut_down().await;
 }

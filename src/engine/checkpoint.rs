@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     machine::Saved,
-    model::{Event, Optime, Plan, Problem, Severity},
+    model::{Event, Optime, Plan, Problem},
     store::{Owner, Summary},
 };
 use jiff::Timestamp;
@@ -74,24 +74,8 @@ impl Checkpointer {
 
     fn summary(&self) -> Option<Summary> {
         let saved = self.machine.borrow().clone()?;
-        let folder = self.context.record.folder().file_name()?.to_string_lossy().into_owned();
-        let known = |ts: Optime| (ts != Optime::default()).then_some(ts);
-        Some(Summary {
-            name: folder,
-            phase: saved.phase,
-            left_phase: saved.left_phase,
-            since: saved.since,
-            started: saved.started,
-            cutover_deadline: saved.deadline,
-            error: saved.error,
-            fetched_ts: known(self.fetch.borrow().fetched_ts),
-            applied_ts: known(self.context.record.position().applied),
-            at: Timestamp::now(),
-            owner: Owner { pid: std::process::id(), host: host_name() },
-            plan: (&self.plan).into(),
-            is_running: true,
-            folder: self.context.record.folder().to_path_buf(),
-        })
+        let fetched = self.fetch.borrow().fetched_ts;
+        summary(&self.context.record, &self.plan, saved, fetched)
     }
 }
 
@@ -114,9 +98,33 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Writes the machine's state now: it must be there before what it asks for is done.
-pub fn keep_machine(record: &Record, saved: &Saved, events: &super::notices::Notices) {
-    if let Err(problem) = record.put_machine(saved) {
-        events.record(Severity::Error, "journal", problem.to_string());
+/// What lists show of a migration that is at `saved`.
+fn summary(record: &Record, plan: &Plan, saved: Saved, fetched: Optime) -> Option<Summary> {
+    let known = |ts: Optime| (ts != Optime::default()).then_some(ts);
+    Some(Summary {
+        name: record.folder().file_name()?.to_string_lossy().into_owned(),
+        phase: saved.phase,
+        left_phase: saved.left_phase,
+        since: saved.since,
+        started: saved.started,
+        cutover_deadline: saved.deadline,
+        error: saved.error,
+        fetched_ts: known(fetched),
+        applied_ts: known(record.position().applied),
+        at: Timestamp::now(),
+        owner: Owner { pid: std::process::id(), host: host_name() },
+        plan: plan.into(),
+        is_running: true,
+        folder: record.folder().to_path_buf(),
+    })
+}
+
+/// Writes the machine's state now, and the summary by which it is found again: both must be there before what it asks
+/// for is done.
+pub fn keep_machine(record: &Record, plan: &Plan, saved: &Saved, fetched: Optime) -> Result<(), Problem> {
+    record.put_machine(saved)?;
+    match summary(record, plan, saved.clone(), fetched) {
+        Some(summary) => record.summarize(&summary),
+        None => Ok(()),
     }
 }

@@ -457,7 +457,8 @@ mod tests {
         let mut registry = Registry { started_at: Optime::new(3, 4), ..Registry::default() };
         registry.collections.insert(uuid, tracked.clone());
         registry.catalog_as_of.insert("d".into(), Optime::new(5, 6));
-        let row = RangeRow { from: Some(odd()), until: None, done: true, documents: 7, bytes: 1 << 40 };
+        let row =
+            RangeRow { from: Some(odd()), until: None, with_until: false, done: true, documents: 7, bytes: 1 << 40 };
         {
             let record = record(folder.path());
             assert!(record.registry().unwrap().is_none());

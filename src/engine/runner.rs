@@ -19,7 +19,7 @@ use super::{
 use crate::{
     machine::{Effect, Event, Machine, Measurement, Saved, Settings},
     model::{
-        Command, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
+        Command, Optime, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
         check::CheckState,
         snapshot::{CutoverStep, DestinationTest},
     },
@@ -170,10 +170,13 @@ impl Runner {
 
     /// The journal says where the machine is before anything is done about it.
     fn keep(&mut self) {
-        let (Some(record), Some(_)) = (&self.record, self.machine.started) else { return };
+        let (Some(record), Some(plan), Some(_)) = (&self.record, &self.desk.plan, self.machine.started) else { return };
         let saved = self.machine.saved();
         if self.saved.as_ref() != Some(&saved) {
-            keep_machine(record, &saved, &self.events);
+            let fetched = self.run.as_ref().map_or_else(Optime::default, |run| run.fetch.borrow().fetched_ts);
+            if let Err(problem) = keep_machine(record, plan, &saved, fetched) {
+                self.events.record(Severity::Error, "journal", problem.to_string());
+            }
             if let Some(run) = &self.run {
                 run.machine.send_replace(Some(saved.clone()));
             }

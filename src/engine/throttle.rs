@@ -18,13 +18,17 @@ impl Throttle {
 
     /// Waits until `bytes` more may be read.
     pub async fn take(&self, bytes: u64) {
-        let Some(rate) = self.rate else { return };
-        let wait_until = {
-            let mut free_at = self.free_at.lock().await;
-            let begin = (*free_at).max(Instant::now());
-            *free_at = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
-            begin
-        };
-        tokio::time::sleep_until(wait_until).await;
+        if let Some(wait_until) = self.owe(bytes).await {
+            tokio::time::sleep_until(wait_until).await;
+        }
+    }
+
+    /// Reads `bytes` without waiting; whoever comes next waits for them. Returns from when on they were free.
+    pub async fn owe(&self, bytes: u64) -> Option<Instant> {
+        let rate = self.rate?;
+        let mut free_at = self.free_at.lock().await;
+        let begin = (*free_at).max(Instant::now());
+        *free_at = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        Some(begin)
     }
 }

@@ -91,10 +91,14 @@ impl Cluster {
         Ok(reply)
     }
 
-    /// The newest write of the primary.
+    /// The newest write of the primary. One that was just elected names no majority position yet, which passes.
     pub async fn last_write(&self) -> Result<LastWrite, DriverError> {
         let reply = self.run("admin", rawdoc! { "hello": 1 }).await?;
-        let last = reply.get_document("lastWrite")?;
+        let last = reply.get_document("lastWrite").ok().filter(|last| last.get_document("majorityOpTime").is_ok());
+        let Some(last) = last else {
+            let why = "the primary was just elected and its majority has confirmed nothing yet";
+            return Err(super::errors::from_code(super::errors::PRIMARY_STEPPED_DOWN, why));
+        };
         let ts = |field: &str| -> Result<Optime, DriverError> {
             let stamp = last.get_document(field)?.get_timestamp("ts")?;
             Ok(Optime::new(stamp.time, stamp.increment))

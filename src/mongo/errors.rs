@@ -10,6 +10,9 @@ const TRANSIENT_CODES: [i32; 31] = [
     10107, 11600, 11601, 11602, 13388, 13435, 13436,
 ];
 
+/// No primary at this moment: one of the transient codes.
+pub const PRIMARY_STEPPED_DOWN: i32 = 189;
+
 /// What an operator can take away while the migration waits: a missing privilege, a login that is refused, blocked
 /// writes, a full disk, an exceeded quota.
 const CURABLE_CODES: [i32; 7] = [13, 18, 371, 391, 8000, 12501, 14031];

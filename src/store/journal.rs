@@ -86,6 +86,8 @@ pub struct Journal {
     folder: PathBuf,
     /// `None` only while it is being opened again after an error of the disk.
     database: Mutex<Option<Database>>,
+    /// One writer of the summary at a time.
+    summary: Mutex<()>,
 }
 
 /// Creates a new folder for a migration called `name` under `state_root`, 0700: `name`, else `name-2` and so on.
@@ -147,7 +149,11 @@ impl Journal {
         loop {
             match open_database(&path) {
                 Ok(database) => {
-                    return Ok(Self { folder: folder.to_path_buf(), database: Mutex::new(Some(database)) });
+                    return Ok(Self {
+                        folder: folder.to_path_buf(),
+                        database: Mutex::new(Some(database)),
+                        summary: Mutex::default(),
+                    });
                 }
                 Err(DatabaseError::DatabaseAlreadyOpen) if patience > 0 => {
                     patience -= 1;
@@ -217,6 +223,7 @@ impl Journal {
 
     /// Replaces the summary beside the journal.
     pub fn summarize(&self, of: &Summary) -> Result<(), Problem> {
+        let _turn = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
         summary::write(&self.folder, of)
     }
 

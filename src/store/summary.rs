@@ -66,6 +66,7 @@ pub(super) fn write(folder: &Path, summary: &Summary) -> Result<(), Problem> {
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
     file.write_all(&text).map_err(failed)?;
+    file.sync_data().map_err(failed)?;
     fs::rename(&new, &path).map_err(failed)
 }
 

@@ -256,14 +256,19 @@ impl Copying<'_> {
     }
 
     async fn new_ranges(&self, entry: &CatalogEntry) -> Result<Vec<RangeRow>, Halt> {
-        let (context, tracked) = (self.context, Tracked::new(entry));
-        // Capped collections keep their natural order; keys of a collated or clustered `_id` are not the ids themselves.
-        if tracked.is_serial() || tracked.is_clustered() || entry.kind == Kind::Buckets {
+        let context = self.context;
+        if !reader::has_id_ranges(&Tracked::new(entry)) {
             return Ok(vec![RangeRow::default()]);
         }
         let (source, namespace) = (&context.source, &entry.namespace);
         let what = format!("sampling {namespace}");
-        let split = || ranges::split(source, namespace, entry.bytes);
+        let split = || async {
+            let mut ranges = ranges::split(source, namespace, entry.bytes).await?;
+            if let [_, .., last] = ranges.as_mut_slice() {
+                last.end_at(reader::largest(context, entry, self.after).await?);
+            }
+            Ok(ranges)
+        };
         let ranges = retry(Side::Source, &what, &context.events, &context.cancel, split).await?;
         // A single range is found again from the size alone.
         if let (Some(uuid), 2..) = (entry.uuid, ranges.len()) {

@@ -21,6 +21,9 @@ pub struct RangeRow {
     pub from: Option<RawDocumentBuf>,
     /// Upper bound.
     pub until: Option<RawDocumentBuf>,
+    /// The document at `until` is part of it: the largest of the collection when the range was made.
+    #[serde(default)]
+    pub with_until: bool,
     /// Nothing of it is left.
     pub done: bool,
     /// Documents copied out of it.
@@ -32,6 +35,15 @@ pub struct RangeRow {
 impl RangeRow {
     fn between(from: Option<RawDocumentBuf>, until: Option<RawDocumentBuf>) -> Self {
         Self { from, until, ..Self::default() }
+    }
+
+    /// Ends a range that is open above at the collection's largest `_id`: what is inserted behind it from now on is in
+    /// the oplog, and a reader that chased it might never arrive.
+    pub fn end_at(&mut self, largest: Option<RawDocumentBuf>) {
+        if self.until.is_none() && largest.is_some() {
+            self.until = largest;
+            self.with_until = true;
+        }
     }
 }
 

@@ -4,15 +4,16 @@ use super::{RangeRow, election_term, fence, refused};
 use crate::{
     engine::{
         context::Context,
+        registry::{Tracked, is_set},
         retry::{Halt, Wait, retry},
         throttle::Throttle,
         write::judge,
     },
     model::{Optime, Severity, Side},
     mongo::{
-        catalog::{CatalogEntry, Kind},
+        catalog::{CatalogEntry, Kind, name_of, number},
         cluster::DriverError,
-        errors::{code, command_problem},
+        errors::{code, command_problem, from_code},
     },
     oplog::{
         DocumentId,
@@ -35,6 +36,9 @@ const CAPPED_POSITION_LOST: i32 = 136;
 
 /// How much is copied between two looks at whether the majority has it.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
+
+/// A collection that is not read after so many batches is large enough to have an end set.
+const LARGE: u32 = 3;
 
 /// Who wants to know how the copy of a range goes.
 pub trait Watcher {
@@ -67,6 +71,8 @@ pub async fn copy_range(
     watcher: &impl Watcher,
 ) -> Result<(), Halt> {
     let at = range.from.clone();
+    let tracked = Tracked::new(entry);
+    let capped_bytes = entry.options.get("size").ok().flatten().and_then(number).unwrap_or(0);
     let mut copier = Copier {
         context,
         entry,
@@ -77,6 +83,10 @@ pub async fn copy_range(
         at,
         unfenced: Unfenced::default(),
         fenced_at: Instant::now(),
+        has_id_ranges: has_id_ranges(&tracked),
+        is_capped: tracked.is_capped(),
+        largest: None,
+        expected: 2 * entry.bytes.max(capped_bytes) + (16 << 20),
     };
     let what = format!("reading {}", entry.namespace);
     let mut wait = Wait::new(Side::Source, &what, &context.events);
@@ -89,7 +99,7 @@ pub async fn copy_range(
         let error = match outcome {
             Ok(()) => return Ok(()),
             Err(Stop::Halt(halt)) => return Err(halt),
-            Err(Stop::Elected) => {
+            Err(Stop::Elected | Stop::Outgrown) => {
                 copier.go_back();
                 continue;
             }
@@ -120,6 +130,8 @@ enum Stop {
     Halt(Halt),
     /// The destination has another primary, which may lack what the last one confirmed alone.
     Elected,
+    /// The scan in natural order became a range with an end.
+    Outgrown,
     Source(DriverError),
 }
 
@@ -156,28 +168,66 @@ struct Copier<'a, W> {
     at: Option<RawDocumentBuf>,
     unfenced: Unfenced,
     fenced_at: Instant,
+    has_id_ranges: bool,
+    is_capped: bool,
+    /// The largest `_id` soon after a scan in natural order began: what comes behind it is in the oplog.
+    largest: Option<RawDocumentBuf>,
+    /// A scan in natural order that has read more bytes than this chases what the source inserts meanwhile.
+    expected: u64,
 }
 
 impl<W: Watcher> Copier<'_, W> {
-    /// Reads and writes overlap: while a batch is inserted, the next one is on its way.
     async fn copy_once(&mut self) -> Result<(), Stop> {
+        let (from, until) = (self.at.clone(), self.range.until.clone());
+        let bounds = Bounds { from: from.as_ref(), until: until.as_ref(), first_only: false };
+        self.read(bounds).await?;
+        if self.range.with_until {
+            let bounds = Bounds { from: until.as_ref(), until: None, first_only: true };
+            self.read(bounds).await?;
+        }
+        self.fence().await?;
+        Ok(self.end()?)
+    }
+
+    /// Reads and writes overlap: while a batch is inserted, the next one is on its way.
+    async fn read(&mut self, bounds: Bounds<'_>) -> Result<(), Stop> {
         let (context, entry) = (self.context, self.entry);
-        let mut cursor = open(context, entry, (&self.at, &self.range.until), self.after).await?;
-        let ordered = self.at.is_some() || self.range.until.is_some();
+        let mut cursor = open(context, entry, bounds, self.after).await?;
+        let ordered = bounds.from.is_some() || bounds.until.is_some();
+        let (mut seen, mut batches) = (0, 0);
         let mut next = cursor.next().await;
         while let Some(batch) = next {
             let batch = batch?;
             context.gate.pass(&context.cancel).await?;
-            self.throttle.take(batch.as_raw_document().as_bytes().len() as u64).await;
+            let bytes = batch.as_raw_document().as_bytes().len() as u64;
+            if self.is_capped {
+                // It goes round while it is read: a reader that waits loses its place, perhaps every time.
+                self.throttle.owe(bytes).await;
+            } else {
+                self.throttle.take(bytes).await;
+            }
             let (written, following) = tokio::join!(write(context, entry, &batch), cursor.next());
             self.wrote(written?, ordered)?;
             if self.fenced_at.elapsed() >= FENCE_EVERY {
                 self.fence().await?;
             }
+            (seen, batches) = (seen + bytes, batches + 1);
+            if !ordered && batches == LARGE && self.largest.is_none() && self.has_id_ranges {
+                self.largest = largest(context, entry, self.after).await?;
+            }
+            if !ordered && seen > self.expected {
+                if self.largest.is_some() {
+                    self.range.end_at(self.largest.take());
+                    return Err(Stop::Outgrown);
+                }
+                if self.is_capped {
+                    // It has gone round: whatever there was at first is read or gone, and the rest is in the oplog.
+                    return Ok(());
+                }
+            }
             next = following;
         }
-        self.fence().await?;
-        Ok(self.end()?)
+        Ok(())
     }
 
     fn wrote(&mut self, written: Written, ordered: bool) -> Result<(), Stop> {
@@ -231,21 +281,28 @@ impl<W: Watcher> Copier<'_, W> {
     }
 }
 
+/// What one reading of the source takes.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    from: Option<&'a RawDocumentBuf>,
+    until: Option<&'a RawDocumentBuf>,
+    /// Only the first document.
+    first_only: bool,
+}
+
+/// True when `_id` order is the order of the `_id` index: capped collections keep their natural order; keys of a collated
+/// or clustered `_id` are not the ids themselves.
+pub fn has_id_ranges(tracked: &Tracked) -> bool {
+    !tracked.is_serial() && !tracked.is_clustered() && tracked.kind == Kind::Collection
+}
+
 async fn open(
     context: &Context,
     entry: &CatalogEntry,
-    (from, until): (&Option<RawDocumentBuf>, &Option<RawDocumentBuf>),
+    Bounds { from, until, first_only }: Bounds<'_>,
     after: Optime,
 ) -> Result<RawBatchCursor, DriverError> {
     let mut command = RawDocumentBuf::new();
-    // By UUID, so that a rename in between can neither end the copy early nor read another collection.
-    match entry.uuid {
-        Some(uuid) => {
-            let uuid = Binary { subtype: BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() };
-            command.append(cstr!("find"), uuid);
-        }
-        None => command.append(cstr!("find"), entry.namespace.coll.as_str()),
-    }
     let is_range = from.is_some() || until.is_some();
     command.append(
         cstr!("hint"),
@@ -261,44 +318,90 @@ async fn open(
     if let Some(until) = until {
         command.append(cstr!("max"), until);
     }
-    // What the source has not committed could be rolled back, and its oplog would never tell.
-    let after = Timestamp { time: after.t, increment: after.i };
-    command.append(cstr!("readConcern"), rawdoc! { "level": "majority", "afterClusterTime": after });
+    if first_only {
+        command.append(cstr!("limit"), 1);
+        command.append(cstr!("singleBatch"), true);
+    }
     // A throttled read comes in quarters of a second, not in batches of 16 MB.
-    let batch = context.options.throttle.map(|rate| {
+    let is_capped = is_set(&entry.options, "capped");
+    let batch = context.options.throttle.filter(|_| !is_capped).map(|rate| {
         let average = (entry.bytes / entry.documents.max(1)).max(1);
         u32::try_from(rate / 4 / average).unwrap_or(u32::MAX).clamp(1, 100_000)
     });
-    if let Some(batch) = batch {
+    if let Some(batch) = batch.filter(|_| !first_only) {
         command.append(cstr!("batchSize"), i64::from(batch));
     }
+    find(context, entry, command, (after, batch)).await
+}
+
+/// The largest `_id` that the collection has at or after a position, as `{ "_id": value }`; `None` when it is empty or gone.
+pub async fn largest(
+    context: &Context,
+    entry: &CatalogEntry,
+    after: Optime,
+) -> Result<Option<RawDocumentBuf>, DriverError> {
+    let mut command = RawDocumentBuf::new();
+    command.append(cstr!("hint"), rawdoc! { "_id": 1 });
+    command.append(cstr!("sort"), rawdoc! { "_id": -1 });
+    command.append(cstr!("projection"), rawdoc! { "_id": 1 });
+    command.append(cstr!("limit"), 1);
+    command.append(cstr!("singleBatch"), true);
+    let mut cursor = match find(context, entry, command, (after, None)).await {
+        Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => return Ok(None),
+        outcome => outcome?,
+    };
+    while let Some(batch) = cursor.next().await {
+        for document in batch?.doc_slices()? {
+            if let Some(document) = document.map_err(DriverError::from)?.as_document() {
+                return Ok(Some(document.to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A `find` with these parameters on the collection that has the entry's UUID, whatever it is called by now.
+async fn find(
+    context: &Context,
+    entry: &CatalogEntry,
+    parameters: RawDocumentBuf,
+    (after, batch): (Optime, Option<u32>),
+) -> Result<RawBatchCursor, DriverError> {
     let source = context.source.client.database(&entry.namespace.db);
-    let run = |command: RawDocumentBuf| {
+    let run = |collection: bson::RawBson| {
+        let mut command = RawDocumentBuf::new();
+        command.append(cstr!("find"), collection);
+        for (key, value) in parameters.iter().filter_map(Result::ok) {
+            command.append(key, value);
+        }
+        // What the source has not committed could be rolled back, and its oplog would never tell.
+        let after = Timestamp { time: after.t, increment: after.i };
+        command.append(cstr!("readConcern"), rawdoc! { "level": "majority", "afterClusterTime": after });
         let run = source.run_raw_cursor_command(command);
         if let Some(batch) = batch { run.batch_size(batch) } else { run }
     };
-    match run(command.clone()).batch().await {
+    let Some(uuid) = entry.uuid else { return run(entry.namespace.coll.as_str().into()).batch().await };
+    // By UUID, so that a rename in between can neither end the copy early nor read another collection.
+    let by_uuid = Binary { subtype: BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() };
+    match run(by_uuid.into()).batch().await {
         // Reading by UUID needs a privilege that the plain read roles lack.
-        Err(error) if code(&error) == Some(13) && entry.uuid.is_some() => {
-            let name = crate::mongo::catalog::name_of(&context.source, &entry.namespace.db, uuid_of(entry)).await?;
-            let Some(name) = name else { return Err(gone()) };
-            let mut by_name = RawDocumentBuf::new();
-            by_name.append(cstr!("find"), name);
-            for (key, value) in command.iter().filter_map(Result::ok).skip(1) {
-                by_name.append(key, value);
-            }
-            run(by_name).batch().await
+        Err(error) if code(&error) == Some(13) => {
+            let name = || name_of(&context.source, &entry.namespace.db, uuid);
+            let Some(before) = name().await? else { return Err(gone()) };
+            let cursor = run(before.as_str().into()).batch().await?;
+            // A cursor stays with its collection; the name must have been this collection's when it was opened.
+            if name().await?.as_ref() == Some(&before) { Ok(cursor) } else { Err(renamed()) }
         }
         outcome => outcome,
     }
 }
 
-fn uuid_of(entry: &CatalogEntry) -> bson::Uuid {
-    entry.uuid.unwrap_or_else(|| bson::Uuid::from_bytes([0; 16]))
+fn renamed() -> DriverError {
+    from_code(QUERY_PLAN_KILLED, "the collection was renamed while it was opened")
 }
 
 fn gone() -> DriverError {
-    DriverError::custom("the collection is gone")
+    from_code(NAMESPACE_NOT_FOUND, "the collection is gone")
 }
 
 #[derive(Debug, Default)]
@@ -316,7 +419,7 @@ pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBat
         Ok(_) => return Ok(()),
         Err(Stop::Halt(halt)) => return Err(halt),
         Err(Stop::Source(error)) => error,
-        Err(Stop::Elected) => DriverError::custom("the destination elected another primary"),
+        Err(Stop::Elected | Stop::Outgrown) => DriverError::custom("the destination elected another primary"),
     };
     Err(command_problem(Side::Destination, format!("reading for {} failed", entry.namespace), &error).into())
 }
