@@ -129,7 +129,8 @@ impl Runner {
 
     /// Takes up a migration from its journal. Nothing works on the clusters before [`Runner::run`].
     pub fn restored(mut self, restored: Restored) -> Self {
-        let Restored { record, saved, dialect, mut plan, events } = restored;
+        let Restored { record, saved, dialect, mut plan, validation, events } = restored;
+        self.desk.report.send_replace(validation);
         plan.name = name_of(record.folder());
         let (machine, effects) = Machine::restore(Settings::from(&plan.options), saved, Timestamp::now());
         self.known_events = events;
@@ -276,7 +277,7 @@ impl Runner {
         self.desk.plan = Some(plan.clone());
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
         let owner = bson::Uuid::new();
-        record.put_plan(&plan, dialect, &owner, &seen_as)?;
+        record.put_plan(&plan, dialect, &owner, &validated.report)?;
         self.record = Some(record.clone());
         self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
