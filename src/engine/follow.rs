@@ -57,6 +57,8 @@ pub struct Follower {
     gone: HashSet<Uuid>,
     /// Changes were taken from the spool and not applied.
     is_broken: bool,
+    /// Failed indexes were tried once more when every document was as it is on the source.
+    has_built_again: bool,
     /// A command that an earlier engine began.
     intent: Option<Optime>,
     view: watch::Sender<ApplyView>,
@@ -84,6 +86,7 @@ impl Follower {
             replay_until: None,
             gone: HashSet::new(),
             is_broken: false,
+            has_built_again: false,
             intent: None,
             view,
             dirty,
@@ -119,15 +122,22 @@ impl Follower {
 
     /// Applies without end. Once `until` is set, returns when everything up to and including it is applied with majority
     /// and nothing after it was touched. May be called again, but not after a failure: what the lanes held is lost.
-    pub async fn run(&mut self, mut until: watch::Receiver<Option<Optime>>) -> Result<(), Halt> {
+    /// At every change of `again` the indexes that could not be built are tried once more.
+    pub async fn run(
+        &mut self,
+        mut until: watch::Receiver<Option<Optime>>,
+        mut again: watch::Receiver<u64>,
+    ) -> Result<(), Halt> {
         if self.is_broken {
             return Err(broken("applying ended with an error before and cannot go on from there"));
         }
         let replay_until = self.replay_until().await?;
+        let failed = failed_indexes(&self.registry);
+        self.view.send_modify(|view| view.failed_indexes = Some(failed));
         let mut lanes = Lanes::start(self, replay_until);
         self.is_broken = true;
         let outcome = tokio::select! {
-            outcome = self.dispatch(&lanes.senders, &lanes.room, &lanes.board, &mut until) => outcome,
+            outcome = self.dispatch(&lanes.senders, &lanes.room, &lanes.board, (&mut until, &mut again)) => outcome,
             halt = first_failure(&mut lanes.tasks) => Err(halt),
         };
         // On success the lanes are idle.
@@ -152,10 +162,16 @@ impl Follower {
         senders: &[mpsc::Sender<Item>],
         room: &Arc<Semaphore>,
         board: &Arc<Board>,
-        until: &mut watch::Receiver<Option<Optime>>,
+        (until, again): (&mut watch::Receiver<Option<Optime>>, &mut watch::Receiver<u64>),
     ) -> Result<(), Halt> {
+        again.mark_unchanged();
         loop {
             self.context.gate.pass(&self.context.cancel).await?;
+            if !self.has_built_again && self.replay_until.is_some_and(|end| self.dispatched >= end) {
+                // What no real document has forbids an index while old changes replay on newer documents.
+                self.has_built_again = true;
+                self.build_failed_indexes(board).await?;
+            }
             let target = *until.borrow_and_update();
             if target.is_some_and(|target| self.dispatched >= target) {
                 return drained(board, &self.context).await;
@@ -163,6 +179,10 @@ impl Follower {
             let entry = tokio::select! {
                 () = self.context.cancel.cancelled() => return Err(Halt::Cancelled),
                 Ok(()) = until.changed() => continue,
+                Ok(()) = again.changed() => {
+                    self.build_failed_indexes(board).await?;
+                    continue;
+                }
                 entry = self.reader.peek() => match entry? {
                     Some(entry) => entry.to_owned(),
                     // The fetcher is gone; it said why.
@@ -186,6 +206,30 @@ impl Follower {
             }
             board.update(0, |watermark| watermark.dispatched(ts, wall_ms));
         }
+    }
+}
+
+impl Follower {
+    /// Builds what could not be built once more, while nothing is being applied.
+    async fn build_failed_indexes(&mut self, board: &Board) -> Result<(), Halt> {
+        if failed_indexes(&self.registry).is_empty() {
+            return Ok(());
+        }
+        drained(board, &self.context).await?;
+        let mut touched = Vec::new();
+        for (uuid, tracked) in &mut self.registry.collections {
+            let failed = tracked.indexes.values().filter(|index| index.failed.is_some());
+            let specs: Vec<_> = failed.map(|index| index.spec.clone()).collect();
+            for spec in &specs {
+                ddl::build_index(&self.context, tracked, spec).await?;
+            }
+            touched.extend((!specs.is_empty()).then_some(*uuid));
+        }
+        let rows = Collections::of(&self.registry, &touched)?;
+        self.context.journal("writing the journal", move |record| record.put_replayed(&rows, None)).await?;
+        let failed = failed_indexes(&self.registry);
+        board.view.send_modify(|view| view.failed_indexes = Some(failed));
+        Ok(())
     }
 }
 
@@ -327,7 +371,7 @@ impl Dispatcher<'_> {
         self.follower.context.journal("writing the journal", move |record| record.put_intent(ts)).await?;
         ddl::apply(&self.follower.context, &mut self.follower.registry, self.ts, command).await?;
         let failed = failed_indexes(&self.follower.registry);
-        self.board.view.send_modify(|view| view.failed_indexes = failed);
+        self.board.view.send_modify(|view| view.failed_indexes = Some(failed));
         Ok(())
     }
 

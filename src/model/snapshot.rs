@@ -88,6 +88,9 @@ pub struct Snapshot {
     pub source_quiet_ms: Option<u64>,
     /// Namespaces written on the source lately, busiest first.
     pub writers: Vec<Writer>,
+    /// Transactions that are open on the source, one sentence each; seen only with the privilege `inprog`.
+    #[serde(default)]
+    pub open_transactions: Vec<String>,
     /// The guided cutover, once begun.
     pub cutover: Option<Cutover>,
     /// Verification of the copy.
@@ -500,6 +503,7 @@ impl Snapshot {
             extension_log: Vec::new(),
             source_quiet_ms: None,
             writers: Vec::new(),
+            open_transactions: Vec::new(),
             cutover: None,
             verification: Verification::default(),
             cleanup: Vec::new(),
