@@ -46,7 +46,13 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
             "FAIL: lag has grown for 10 minutes; the destination does not keep up.".into()
         }
         Phase::Ready => "WAIT: lag has grown again; the cutover timer keeps running.".into(),
-        _ => format!("WAIT: {}", blocked(view)),
+        _ => match snapshot.cutover_blocked_by.as_slice() {
+            [one] if one.contains(" could not be built") => {
+                let count = text::counted(snapshot.indexes.failed.len(), "index", "indexes");
+                format!("WAIT: {count} could not be built; b builds again, i does without.")
+            }
+            _ => format!("WAIT: {}", blocked(view)),
+        },
     }
 }
 

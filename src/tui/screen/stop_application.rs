@@ -70,7 +70,7 @@ fn continue_blocked(view: &View<'_>) -> Option<String> {
         (Some(quiet), _) if quiet >= quiet_for => snapshot
             .open_transactions
             .first()
-            .map(|open| format!("Continue is disabled: a transaction is open and may still write: {open}.")),
+            .map(|_| "Continue is disabled: a transaction is open and may still write.".into()),
         (None, _) => Some("Continue is disabled: how long the source is quiet is not known yet.".into()),
         (Some(quiet), count) if count == 0 || quiet >= SILENT_MS => {
             Some(format!("Continue is disabled: quiet for {} of {needed}.", seconds(quiet)))
@@ -432,7 +432,9 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
     lines.push(Line::raw("  You can still leave: Esc goes back, syncing continues, nothing has changed."));
     lines.push(Line::raw(""));
     let blocked = continue_blocked(view);
+    let is_quiet = view.snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= view.snapshot.thresholds.quiet_for_ms);
     let label = match &blocked {
+        Some(_) if is_quiet => "Continue (waits for open transactions)".into(),
         Some(_) => format!("Continue (waits for {} of quiet)", text::threshold(view.snapshot.thresholds.quiet_for_ms)),
         None => "Continue".into(),
     };
