@@ -1,5 +1,7 @@
 //! Follows the spool: distributes changes to lanes, replays commands between them, and knows up to where all is applied.
 
+mod caught_up;
+
 use super::{
     context::Context,
     ddl,
@@ -22,6 +24,7 @@ use crate::{
     },
 };
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc};
+use caught_up::Mending;
 use std::{collections::HashSet, sync::Arc};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -57,8 +60,8 @@ pub struct Follower {
     gone: HashSet<Uuid>,
     /// Changes were taken from the spool and not applied.
     is_broken: bool,
-    /// Failed indexes were tried once more when every document was as it is on the source.
-    has_built_again: bool,
+    /// What is mended once every document is as it is on the source.
+    mending: Mending,
     /// A command that an earlier engine began.
     intent: Option<Optime>,
     view: watch::Sender<ApplyView>,
@@ -86,7 +89,7 @@ impl Follower {
             replay_until: None,
             gone: HashSet::new(),
             is_broken: false,
-            has_built_again: false,
+            mending: Mending::default(),
             intent: None,
             view,
             dirty,
@@ -96,6 +99,7 @@ impl Follower {
     /// Goes on where an earlier engine was; `intent` is the command that it began last.
     pub fn taking_up(mut self, position: Position, intent: Option<Optime>) -> Self {
         self.intent = intent;
+        self.mending.taken_up();
         self.dispatched_wall_ms = position.wall_ms;
         self.view.send_modify(|view| {
             view.applied_ts = position.applied;
@@ -167,11 +171,7 @@ impl Follower {
         again.mark_unchanged();
         loop {
             self.context.gate.pass(&self.context.cancel).await?;
-            if !self.has_built_again && self.replay_until.is_some_and(|end| self.dispatched >= end) {
-                // What no real document has forbids an index while old changes replay on newer documents.
-                self.has_built_again = true;
-                self.build_failed_indexes(board).await?;
-            }
+            self.mend_when_caught_up(board).await?;
             let target = *until.borrow_and_update();
             if target.is_some_and(|target| self.dispatched >= target) {
                 return drained(board, &self.context).await;
@@ -206,30 +206,6 @@ impl Follower {
             }
             board.update(0, |watermark| watermark.dispatched(ts, wall_ms));
         }
-    }
-}
-
-impl Follower {
-    /// Builds what could not be built once more, while nothing is being applied.
-    async fn build_failed_indexes(&mut self, board: &Board) -> Result<(), Halt> {
-        if failed_indexes(&self.registry).is_empty() {
-            return Ok(());
-        }
-        drained(board, &self.context).await?;
-        let mut touched = Vec::new();
-        for (uuid, tracked) in &mut self.registry.collections {
-            let failed = tracked.indexes.values().filter(|index| index.failed.is_some());
-            let specs: Vec<_> = failed.map(|index| index.spec.clone()).collect();
-            for spec in &specs {
-                ddl::build_index(&self.context, tracked, spec).await?;
-            }
-            touched.extend((!specs.is_empty()).then_some(*uuid));
-        }
-        let rows = Collections::of(&self.registry, &touched)?;
-        self.context.journal("writing the journal", move |record| record.put_replayed(&rows, None)).await?;
-        let failed = failed_indexes(&self.registry);
-        board.view.send_modify(|view| view.failed_indexes = Some(failed));
-        Ok(())
     }
 }
 
@@ -436,6 +412,9 @@ impl Dispatcher<'_> {
             self.board.update(u64::from(selected), |_| {});
             return Ok(());
         };
+        if follower.mending.is_watching {
+            follower.mending.note(uuid, change);
+        }
         let lane = if tracked.is_serial() {
             DocumentId::new(RawBsonRef::Null).lane(uuid, self.senders.len())
         } else {
