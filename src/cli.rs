@@ -137,6 +137,14 @@ pub enum Verb {
         /// Its name; may be left out when there is only one.
         name: Option<String>,
     },
+    /// Send a test notice by every channel of a migration, or of a plan, and say what became of it.
+    Notify {
+        /// The migration's name; may be left out when there is only one.
+        name: Option<String>,
+        /// Read [notify] of this plan instead; no migration is needed.
+        #[arg(long, value_name = "P.toml", conflicts_with = "name")]
+        plan: Option<PathBuf>,
+    },
     /// Cut over: begin it or go on with it, and follow it to its end. Refused (exit 3) unless the gate is open.
     Cutover(CutoverArgs),
     /// End a migration for good; the destination keeps what it has.

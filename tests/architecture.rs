@@ -73,7 +73,8 @@ fn each_module_uses_only_what_the_table_allows() {
             "oplog" => &["oplog"],
             "mongo" => &["mongo"],
             "validate" => &["validate", "mongo", "oplog"],
-            "engine" => &["engine", "machine", "oplog", "mongo", "validate", "session", "report", "store"],
+            "engine" => &["engine", "machine", "oplog", "mongo", "validate", "session", "report", "store", "notify"],
+            "notify" => &["notify", "config"],
             "store" => &["store"],
             "session" => &["session"],
             "report" => &["report"],
@@ -112,6 +113,8 @@ fn crates_stay_behind_their_doors() {
         ("x509_parser::", &["pem", "mongo"]),
         ("directories::", &["paths"]),
         ("redb::", &["store"]),
+        ("lettre::", &["notify"]),
+        ("ureq::", &["notify"]),
     ];
     let mut wrong = Vec::new();
     for (file, text) in sources() {
