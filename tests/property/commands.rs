@@ -3,12 +3,30 @@
 use crate::{content, operations::Operation, random::Random};
 use bson::{Bson, Document, doc};
 
-/// A command; `major` is the source's version.
-pub fn command(random: &mut Random, major: u32) -> Operation {
+/// What the source knows.
+#[derive(Clone, Copy)]
+pub struct Knows {
+    pub major: u32,
+    /// Clustered collections, and no conversion to capped ones: the server makes a clustered capped collection of one, and
+    /// refuses to create such a thing for any client (6127800).
+    pub clustered: bool,
+}
+
+/// One command or a few that belong together.
+pub fn commands(random: &mut Random, source: Knows) -> Vec<Operation> {
+    let command = command(random, source);
+    let (Ok(name), true) = (command.command.get_str("create"), random.below(3) > 0) else { return vec![command] };
+    // Most names are taken.
+    let drop = Operation::new("drop", command.db.clone(), &doc! { "drop": name });
+    vec![drop, command]
+}
+
+fn command(random: &mut Random, source: Knows) -> Operation {
+    let major = source.major;
     let (db, coll) = (content::database(random), content::collection(random));
     let number = i32::try_from(random.below(20)).unwrap();
     match random.below(60) {
-        0..=11 => Operation::new("create", db, &create(random, &coll, major)),
+        0..=11 => Operation::new("create", db, &create(random, &coll, source)),
         12..=15 => Operation::new("drop", db, &doc! { "drop": coll }),
         16..=24 => {
             let to_db = if random.below(3) == 0 { content::database(random) } else { db.clone() };
@@ -27,9 +45,11 @@ pub fn command(random: &mut Random, major: u32) -> Operation {
             let name = if random.below(5) == 0 { "*" } else { index_name(random) };
             Operation::new("dropIndexes", db, &doc! { "dropIndexes": coll, "index": name })
         }
-        41..=50 => Operation::new("collMod", db, &modify(random, &coll, major)),
-        51 => Operation::new("convertToCapped", db, &doc! { "convertToCapped": coll, "size": 4_096 * (1 + number) }),
-        52 => {
+        41..=50 => Operation::new("collMod", db, &modify(random, major)),
+        51 if !source.clustered => {
+            Operation::new("convertToCapped", db, &doc! { "convertToCapped": coll, "size": 4_096 * (1 + number) })
+        }
+        52 if !source.clustered => {
             let command = doc! { "cloneCollectionAsCapped": coll, "toCollection": content::collection(random), "size": 4_096 * (1 + number) };
             Operation::new("cloneCollectionAsCapped", db, &command)
         }
@@ -70,7 +90,8 @@ fn view(random: &mut Random) -> (String, Vec<Document>) {
     (content::collection(random), pipeline)
 }
 
-fn create(random: &mut Random, coll: &str, major: u32) -> Document {
+fn create(random: &mut Random, coll: &str, source: Knows) -> Document {
+    let major = source.major;
     let mut create = doc! { "create": coll };
     match random.below(12) {
         0 | 1 => {
@@ -81,6 +102,7 @@ fn create(random: &mut Random, coll: &str, major: u32) -> Document {
         }
         2 | 3 => {
             let (on, pipeline) = view(random);
+            create = doc! { "create": content::view(random) };
             create.extend(doc! { "viewOn": on, "pipeline": pipeline });
             if random.below(3) == 0 {
                 create.insert("collation", doc! { "locale": "de", "strength": 2 });
@@ -112,7 +134,7 @@ fn create(random: &mut Random, coll: &str, major: u32) -> Document {
                 create.insert("expireAfterSeconds", 900_000_000_i64);
             }
         }
-        8 if major >= 6 => {
+        8 if source.clustered => {
             create.insert("clusteredIndex", doc! { "key": { "_id": 1 }, "unique": true, "name": "by id" });
             if random.below(2) == 0 {
                 create.insert("expireAfterSeconds", 900_000_000_i64);
@@ -169,8 +191,9 @@ fn index(random: &mut Random, major: u32) -> Document {
     index
 }
 
-fn modify(random: &mut Random, coll: &str, major: u32) -> Document {
-    let mut modify = doc! { "collMod": coll };
+fn modify(random: &mut Random, major: u32) -> Document {
+    // Options of collections end a 6.0.5 server when they meet a view (a segmentation fault in parseCollModRequest).
+    let mut modify = doc! { "collMod": content::not_view(random) };
     let name = index_name(random);
     match random.below(13) {
         0 | 1 => drop(modify.insert("index", doc! { "name": name, "hidden": random.below(2) == 0 })),
@@ -185,6 +208,7 @@ fn modify(random: &mut Random, coll: &str, major: u32) -> Document {
         5 => drop(modify.insert("validationAction", random.one(&["warn", "error"]))),
         6 => {
             let (on, pipeline) = view(random);
+            modify = doc! { "collMod": content::view(random) };
             modify.extend(doc! { "viewOn": on, "pipeline": pipeline });
         }
         7 if major >= 6 => drop(modify.insert("index", doc! { "name": name, "prepareUnique": random.below(3) > 0 })),

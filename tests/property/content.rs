@@ -5,16 +5,28 @@ use bson::{Binary, Bson, DateTime, Decimal128, Document, doc, oid::ObjectId, spe
 
 /// Few, so that objects meet again and again under the same names.
 const DATABASES: [&str; 3] = ["p0", "p1", "P-2"];
-const COLLECTIONS: [&str; 7] = ["a", "b", "c.d", "0", "ü ß", "system_not", "log"];
+const COLLECTIONS: [&str; 6] = ["a", "b", "c.d", "0", "ü ß", "system_not"];
+/// Names of views, or of collections.
+const VIEWS: [&str; 2] = ["v", "w.x"];
 
 /// A database.
 pub fn database(random: &mut Random) -> String {
     random.one(&DATABASES).to_string()
 }
 
-/// A name of a collection, a view or a time series.
+/// A name of a collection, a time series or a view.
 pub fn collection(random: &mut Random) -> String {
+    if random.below(6) == 0 { view(random) } else { not_view(random) }
+}
+
+/// A name that no view ever has.
+pub fn not_view(random: &mut Random) -> String {
     random.one(&COLLECTIONS).to_string()
+}
+
+/// A name that a view may have.
+pub fn view(random: &mut Random) -> String {
+    random.one(&VIEWS).to_string()
 }
 
 /// An `_id` out of some sixty of all types, some of which are equal to each other.

@@ -1,8 +1,13 @@
 //! Tasks that make random operations, each from a seed of its own, and remember what they did.
 
-use crate::{commands, content, operations, operations::Operation, random::Random};
+use crate::{
+    commands::{self, Knows},
+    content, operations,
+    operations::Operation,
+    random::Random,
+};
 use bson::{Document, RawDocumentBuf, doc, raw::cstr};
-use mongodb::{Client, ClientSession};
+use mongodb::{Client, ClientSession, error::ErrorKind};
 use mongoferry::demo::releases::Release;
 use std::{
     collections::BTreeMap,
@@ -35,6 +40,17 @@ struct Shared {
     log: Mutex<Vec<String>>,
 }
 
+impl Shared {
+    /// Also to the file that `MONGOFERRY_PROPERTY_LOG` names, for a failure that leaves no difference behind.
+    fn remember(&self, line: String) {
+        if let Ok(path) = std::env::var("MONGOFERRY_PROPERTY_LOG") {
+            let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+            std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).unwrap();
+        }
+        self.log.lock().unwrap().push(line);
+    }
+}
+
 /// The running tasks.
 pub struct Writers {
     shared: Arc<Shared>,
@@ -46,6 +62,7 @@ impl Writers {
     pub fn start(client: &Client, release: Release, seed: u64) -> Self {
         let shared = Arc::<Shared>::default();
         let major = release.text().split('.').next().unwrap().parse().unwrap();
+        let source = Knows { major, clustered: major >= 6 && seed % 2 == 0 };
         let writer = |number: u64| {
             let (client, shared) = (client.clone(), shared.clone());
             // Neighbouring seeds begin alike.
@@ -55,7 +72,7 @@ impl Writers {
             }
             tokio::spawn(async move {
                 let session = client.start_session().await.unwrap();
-                let mut writer = Writer { client, shared, random, session, retryable: 0, open: None, major };
+                let mut writer = Writer { client, shared, random, session, retryable: 0, open: None, source };
                 writer.run().await;
             })
         };
@@ -142,7 +159,7 @@ struct Writer {
     retryable: i64,
     /// A transaction that stays open for so many more operations.
     open: Option<(ClientSession, usize)>,
-    major: u32,
+    source: Knows,
 }
 
 impl Writer {
@@ -173,16 +190,17 @@ impl Writer {
             }
         }
         match self.random.below(100) {
-            0..=13 => {
-                let command = commands::command(&mut self.random, self.major);
-                self.plain(command).await;
+            0..=18 => {
+                for command in commands::commands(&mut self.random, self.source) {
+                    self.plain(command).await;
+                }
             }
-            14 => {
+            19 => {
                 let operation = operations::repeated(&mut self.random);
                 self.plain(operation).await;
             }
-            15..=20 if self.open.is_none() => self.transaction().await,
-            21..=40 => {
+            20..=26 if self.open.is_none() => self.transaction().await,
+            27..=45 => {
                 let operation = self.write().await;
                 self.retryable(operation).await;
             }
@@ -201,7 +219,7 @@ impl Writer {
         let next = doc! { "_id": { "$gte": id.clone() } };
         let found = names.find_one(next).sort(doc! { "_id": 1 }).max_time(Duration::from_secs(1)).await;
         let current = found.ok().flatten().unwrap_or_else(|| doc! { "_id": id });
-        operations::write(&mut self.random, (&db, &coll), &current, self.major >= 5)
+        operations::write(&mut self.random, (&db, &coll), &current, self.source.major >= 5)
     }
 
     /// Bounded: what this writer has open itself may hold it up.
@@ -232,16 +250,21 @@ impl Writer {
     }
 
     fn note(&self, kind: &'static str, outcome: Result<&Document, &mongodb::error::Error>, operation: &Operation) {
+        if let Err(error) = outcome
+            && matches!(*error.kind, ErrorKind::Io(_) | ErrorKind::ServerSelection { .. })
+        {
+            let last: Vec<String> = self.shared.log.lock().unwrap().iter().rev().take(4).cloned().collect();
+            panic!("the source is gone; at {} {:?}, after {last:#?}", operation.db, show(&operation.command));
+        }
         let taken = outcome.is_ok_and(|reply| !reply.contains_key("writeErrors"));
         let mut kinds = self.shared.kinds.lock().unwrap();
         let counts = kinds.entry(kind).or_default();
         *(if taken { &mut counts.0 } else { &mut counts.1 }) += 1;
         // Some statements of a command with errors may have been carried out.
         if outcome.is_ok() && kind != "retryable" {
-            let text =
-                format!("{:?}", Document::try_from(operation.command.as_ref()).map(|command| command.to_string()));
-            let line = format!("{} {}", operation.db, text.replace("\\\"", "\"").chars().take(700).collect::<String>());
-            self.shared.log.lock().unwrap().push(line);
+            let text = show(&operation.command);
+            let line = format!("{} {}", operation.db, text.chars().take(700).collect::<String>());
+            self.shared.remember(line);
         }
     }
 
@@ -249,7 +272,7 @@ impl Writer {
         let mut kinds = self.shared.kinds.lock().unwrap();
         let counts = kinds.entry(if commit { "commit" } else { "abort" }).or_default();
         *(if is_done { &mut counts.0 } else { &mut counts.1 }) += 1;
-        self.shared.log.lock().unwrap().push(format!("{} {is_done}", if commit { "commit" } else { "abort" }));
+        self.shared.remember(format!("{} {is_done}", if commit { "commit" } else { "abort" }));
     }
 
     async fn end_open(&mut self, commit: bool) {
@@ -267,6 +290,13 @@ impl Writer {
                 0 => {
                     let (db, coll) = (content::database(&mut self.random), content::collection(&mut self.random));
                     Operation::new("create", db, &doc! { "create": coll })
+                }
+                // An error would end it, and most ids are taken.
+                1..=3 => {
+                    let (db, coll) = (content::database(&mut self.random), content::collection(&mut self.random));
+                    let mut document = content::document(&mut self.random, self.source.major >= 5);
+                    document.insert("_id", format!("t{}", self.random.below(1_000_000)));
+                    Operation::new("insert", db, &doc! { "insert": coll, "documents": [document] })
                 }
                 _ => self.write().await,
             };
@@ -303,4 +333,8 @@ impl Writer {
         }
         self.shared.kinds.lock().unwrap().entry("large").or_default().0 += 1;
     }
+}
+
+fn show(command: &RawDocumentBuf) -> String {
+    Document::try_from(command.as_ref()).map_or_else(|error| error.to_string(), |command| command.to_string())
 }

@@ -9,7 +9,7 @@ pub use reader::write_batch;
 
 use super::{
     context::Context,
-    create::create_command,
+    create::{bare_buckets_command, create_command},
     index::add_index,
     record::Record,
     registry::{Registry, Tracked},
@@ -173,7 +173,11 @@ fn row(entry: &CatalogEntry, known: &HashMap<Uuid, Vec<RangeRow>>) -> Collection
 async fn create_collections(context: &Context, catalog: &Catalog) -> Result<(), Halt> {
     let entries = catalog.databases.iter().flat_map(|database| &database.entries);
     // The user's time-series name first: its buckets come with it.
-    let creatable = entries.filter(|entry| matches!(entry.kind, Kind::Collection | Kind::Timeseries));
+    let creatable = entries.filter(|entry| match entry.kind {
+        Kind::Collection | Kind::Timeseries => true,
+        Kind::Buckets => is_bare(catalog, entry),
+        Kind::View => false,
+    });
     let creating: Vec<_> = creatable.map(|entry| create(context, entry).boxed()).collect();
     let mut creating = stream::iter(creating).buffer_unordered(CREATE_AT_ONCE);
     while let Some(created) = creating.next().await {
@@ -182,12 +186,25 @@ async fn create_collections(context: &Context, catalog: &Catalog) -> Result<(), 
     Ok(())
 }
 
+/// Buckets without a time-series collection, which would bring them along.
+fn is_bare(catalog: &Catalog, buckets: &CatalogEntry) -> bool {
+    let name = buckets.namespace.coll.strip_prefix("system.buckets.");
+    let mut entries = catalog.databases.iter().flat_map(|database| &database.entries);
+    !entries.any(|entry| {
+        entry.kind == Kind::Timeseries
+            && entry.namespace.db == buckets.namespace.db
+            && Some(entry.namespace.coll.as_str()) == name
+    })
+}
+
 async fn create(context: &Context, entry: &CatalogEntry) -> Result<(), Halt> {
     let destination = &context.destination;
     let namespace = &entry.namespace;
-    let Some(command) = create_command(namespace, entry.kind, &entry.options, destination.version) else {
-        return Ok(());
+    let command = match entry.kind {
+        Kind::Buckets => Some(bare_buckets_command(namespace, &entry.options)),
+        _ => create_command(namespace, entry.kind, &entry.options, destination.version),
     };
+    let Some(command) = command else { return Ok(()) };
     let what = format!("creating {namespace}");
     retry(Side::Destination, &what, &context.events, &context.cancel, || async {
         match destination.run_with_majority(&namespace.db, command.clone()).await {
