@@ -87,9 +87,21 @@ async fn read(client: &Client, is_strict: bool) -> BTreeMap<String, Object> {
 
 /// Every difference between two clusters' user databases, one line each.
 pub async fn differences(source: &Client, destination: &Client) -> Vec<String> {
+    differences_in(source, destination, |_| true).await
+}
+
+/// The namespaces of a cluster's user databases.
+pub async fn namespaces(client: &Client) -> Vec<String> {
+    read(client, false).await.into_keys().collect()
+}
+
+/// The same for the namespaces that are meant to be migrated.
+pub async fn differences_in(source: &Client, destination: &Client, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let (left, right) = (version(source).await, version(destination).await);
     let is_strict = left == right && !left.starts_with("4.");
-    let (a, b) = (read(source, is_strict).await, read(destination, is_strict).await);
+    let (mut a, mut b) = (read(source, is_strict).await, read(destination, is_strict).await);
+    a.retain(|name, _| is_meant(name));
+    b.retain(|name, _| is_meant(name));
     let mut out = Vec::new();
     for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
         match (a.get(name), b.get(name)) {

@@ -129,11 +129,16 @@ pub async fn copy(
 pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<Option<Tracked>, Halt> {
     let source = &context.source;
     let read = || async {
-        let Some(name) = name_of(source, &to.db, uuid).await? else { return Ok(None) };
-        let filter = NamespaceFilter::only(&to.db, &name);
-        let Catalog { started_at, databases } = catalog::read(source, &filter).await?;
-        let mut entries = databases.into_iter().flat_map(|database| database.entries);
-        Ok(entries.find(|entry| entry.uuid == Some(uuid)).map(|entry| (entry, started_at)))
+        loop {
+            let Some(name) = name_of(source, &to.db, uuid).await? else { return Ok(None) };
+            let filter = NamespaceFilter::only(&to.db, &name);
+            let Catalog { started_at, databases } = catalog::read(source, &filter).await?;
+            let mut entries = databases.into_iter().flat_map(|database| database.entries);
+            if let Some(entry) = entries.find(|entry| entry.uuid == Some(uuid)) {
+                return Ok(Some((entry, started_at)));
+            }
+            // It was renamed in between, or dropped.
+        }
     };
     let what = format!("reading the catalog of {to}");
     let Some((mut entry, after)) = retry(Side::Source, &what, &context.events, &context.cancel, read).await? else {
