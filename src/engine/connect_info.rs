@@ -245,6 +245,7 @@ mod tests {
             hosts,
             primary: None,
             tls_files: Default::default(),
+            tally: Default::default(),
         };
         Strings::new(&cluster, endpoint)
     }

@@ -13,7 +13,7 @@ use super::{
     fetch::FetchEnd,
     finalize,
     follow::Follower,
-    index, lag, lease, metadata,
+    foreign, index, lag, lease, metadata,
     migration_user::{Account, MigrationUser},
     record::Position,
     registry::Registry,
@@ -26,7 +26,7 @@ use crate::{
     machine::Saved,
     model::{
         Optime, Plan, Problem, Severity, Side,
-        snapshot::{ConnectInfo, FailedIndex, Verification, VerificationState},
+        snapshot::{ConnectInfo, FailedIndex, ForeignWrites, Verification, VerificationState},
     },
     mongo::{Cluster, Namespace},
     oplog::Dialect,
@@ -142,6 +142,10 @@ pub struct Run {
     pub connect: watch::Sender<Option<ConnectInfo>>,
     /// Who probably writes which namespace of the source, while the cutover waits for quiet.
     pub likely_clients: watch::Sender<HashMap<String, String>>,
+    /// Writes of others to the destination.
+    pub foreign: watch::Sender<Vec<ForeignWrites>>,
+    /// No engine worked on this migration before.
+    is_first: bool,
     /// Drain target of following.
     until: watch::Sender<Option<Optime>>,
     dirty: Arc<DirtySet>,
@@ -203,6 +207,8 @@ impl Run {
             cleanup: watch::Sender::default(),
             connect: watch::Sender::default(),
             likely_clients: watch::Sender::default(),
+            foreign: watch::Sender::default(),
+            is_first: events == 0,
             until: watch::Sender::default(),
             dirty,
             copied: None,
@@ -235,6 +241,15 @@ impl Run {
             let _ = outcomes.send(Outcome::LeaseLost(halt)).await;
         });
         self.lease = Some((renewing, keeper));
+        self.watch_for_others();
+    }
+
+    /// Until the destination is opened; from then on it is the application that writes.
+    fn watch_for_others(&self) {
+        let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
+        let desk = foreign::Desk { reader, is_first: self.is_first, view: self.foreign.clone() };
+        let context = Context { cancel: self.syncing.clone(), ..self.context.clone() };
+        tokio::spawn(foreign::watch(context, desk));
     }
 
     /// After a restart: takes the lease, however long the destination does not answer.

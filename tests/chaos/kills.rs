@@ -25,6 +25,9 @@ pub fn cut_over(home: &Home, moments: &[&str], killed: &mut BTreeMap<String, u32
             if phase == "completed" {
                 let status = ferry.end();
                 assert!(status.success(), "{status}:\n{}", ferry.story());
+                // Whatever happened before, nobody else wrote to the destination.
+                let page = std::fs::read_to_string(home.state().join("report.md")).unwrap();
+                assert!(!page.contains("somebody else writes"), "{page}");
                 return;
             }
             // A moment that was too short to be seen is passed over.
@@ -85,7 +88,7 @@ async fn killed_in_every_phase_and_byte_equal() {
         let mut ferry = Ferry::start(&home);
         ferry.wait("applying", |snapshot| snapshot["ops_out_per_s"].as_f64().unwrap_or(0.0) > 0.0);
         std::thread::sleep(Duration::from_millis(random(&mut seed, 2_000)));
-        largest = largest.max(ferry.rss());
+        largest = largest.max(ferry.peak_memory());
         let phase = ferry.phase();
         assert!(ferry.kill());
         *killed.entry(phase).or_default() += 1;

@@ -131,7 +131,7 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
     let read = || async {
         let Some(name) = name_of(source, &to.db, uuid).await? else { return Ok(None) };
         let filter = NamespaceFilter::only(&to.db, &name);
-        let Catalog { started_at, databases } = catalog::read(source, &filter).await?;
+        let Catalog { started_at, databases } = catalog::read_committed(source, &filter).await?;
         let mut entries = databases.into_iter().flat_map(|database| database.entries);
         Ok(entries.find(|entry| entry.uuid == Some(uuid)).map(|entry| (entry, started_at)))
     };
