@@ -6,6 +6,7 @@ use crate::{
     load::{DOCUMENTS, Load, fill},
     random, rounds, seed,
 };
+use bson::{Document, doc};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Moments of the cutover at which to kill, in the order in which they come.
@@ -61,6 +62,9 @@ async fn killed_in_every_phase_and_byte_equal() {
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, DOCUMENTS / 2).await;
+    // So small that a batch of the source holds more of them than a write command may.
+    let tiny = source.database("shop").collection::<Document>("tiny");
+    tiny.insert_many((0..130_000).map(|n| doc! { "_id": n })).await.unwrap();
     let load = Load::start(&source);
     let home = Home::new(&pair.source.uri(), &pair.destination.uri(), "throttle = \"8MB/s\"");
     let mut seed = seed();

@@ -5,10 +5,11 @@ use crate::{
     ferry::{Ferry, Home},
     load::fill,
     proxy::{Proxy, Weather},
+    rounds,
 };
 use std::time::Duration;
 
-/// How the end of a process may take: five seconds, and what a loaded machine adds.
+/// How long the end of a process may take: five seconds, and what a loaded machine adds.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +34,10 @@ async fn an_end_in_the_middle_of_an_outage_comes_at_once() {
             let plan = std::fs::read_to_string(&home.plan).unwrap().replace("150kB/s", "none");
             std::fs::write(&home.plan, plan).unwrap();
         }
-        for (what, sides, weather) in outages {
+        // The short form takes every second one, the others in the other phase.
+        let every = if rounds(1) > 1 { 1 } else { 2 };
+        let from = usize::from(phase == "following" && every == 2);
+        for (what, sides, weather) in outages.into_iter().skip(from).step_by(every) {
             let mut ferry = Ferry::start(&home);
             ferry.wait(phase, |snapshot| {
                 let now = snapshot["phase"].as_str().unwrap_or_default();
@@ -43,7 +47,6 @@ async fn an_end_in_the_middle_of_an_outage_comes_at_once() {
             sides.iter().for_each(|side| proxies[*side].set(weather));
             // Told, where it can be: a silent connection is not known to be an outage for a while.
             if weather == Weather::Cut {
-                ferry.wait(what, |_| true);
                 let began = std::time::Instant::now();
                 while ferry.told("retry") == 0 {
                     assert!(began.elapsed() < crate::ferry::PATIENCE, "{what}: not told\n{}", ferry.story());

@@ -63,16 +63,13 @@ async fn roll_back(set: &mut ReplicaSet) {
     let others: Vec<usize> = (0..3).filter(|index| *index != old).collect();
     let port = set.ports()[old];
     let before = rollback_id(&direct(port).await).await.expect("a rollback id");
-    for other in &others {
-        set.freeze(*other, true).unwrap();
-    }
+    // Killed, not silent: a member that wakes up would find the last of the doomed entries in its connection.
+    others.iter().for_each(|other| set.kill(*other));
     doomed_writes(&direct(port).await).await;
     // Long enough for mongoferry to read what it should not.
     tokio::time::sleep(Duration::from_secs(4)).await;
     set.kill(old);
-    for other in &others {
-        set.freeze(*other, false).unwrap();
-    }
+    others.iter().for_each(|other| set.restart(*other).unwrap());
     let new = primary_of(set).await;
     let survivor = direct(set.ports()[new]).await;
     let big = survivor.database("shop").collection::<Document>("big");
@@ -119,9 +116,8 @@ async fn what_the_source_rolls_back_never_was() {
     let cluster = connect(Side::Source, &Endpoint::plain(set.uri())).await.expect("the source");
     let old = primary_of(&set).await;
     let others: Vec<usize> = (0..3).filter(|index| *index != old).collect();
-    for other in &others {
-        set.freeze(*other, true).unwrap();
-    }
+    // Killed, not silent: a member that wakes up would find the last of the doomed entries in its connection.
+    others.iter().for_each(|other| set.kill(*other));
     doomed_writes(&direct(set.ports()[old]).await).await;
     let shown = catalog::read(&cluster, &filter).await.expect("a catalog");
     let has_phantom = |catalog: &catalog::Catalog| {
@@ -132,9 +128,7 @@ async fn what_the_source_rolls_back_never_was() {
     let committed = tokio::time::timeout(Duration::from_secs(3), catalog::read_committed(&cluster, &filter)).await;
     assert!(!committed.is_ok_and(|read| read.is_ok()), "it believed a primary without its majority");
     set.kill(old);
-    for other in &others {
-        set.freeze(*other, false).unwrap();
-    }
+    others.iter().for_each(|other| set.restart(*other).unwrap());
     primary_of(&set).await;
     let began = Instant::now();
     let committed = loop {
