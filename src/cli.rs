@@ -226,7 +226,8 @@ pub struct StepArgs {
     /// Try the failed steps of finalizing again.
     #[arg(long)]
     pub retry: bool,
-    /// Open the destination although steps of finalizing failed; the report names them.
+    /// Do without the indexes that could not be built, or open the destination although steps of finalizing failed; the
+    /// report names them.
     #[arg(long)]
     pub accept_failed: bool,
     /// Give up the rest of the verification; the report says so.

@@ -27,6 +27,7 @@ pub mod lease;
 pub mod metadata;
 pub mod migration_user;
 pub mod notices;
+mod operations;
 pub mod publish;
 pub mod record;
 pub mod registry;

@@ -116,10 +116,8 @@ impl Publisher {
         snapshot.collections = sync.rows;
         snapshot.indexes = sync.indexes;
         let (fetch, apply) = (run.fetch.borrow().clone(), run.apply.borrow().clone());
-        for failed in apply.failed_indexes {
-            if !snapshot.indexes.failed.contains(&failed) {
-                snapshot.indexes.failed.push(failed);
-            }
+        if let Some(failed) = apply.failed_indexes {
+            snapshot.indexes.failed = failed;
         }
         if let Some(reading) = run.lag.borrow().as_ref() {
             snapshot.lag_ms = reading.lag_ms;
@@ -138,7 +136,8 @@ impl Publisher {
         snapshot.spool_full_in_ms = fetch.spool_full_in_ms;
         snapshot.oplog_window_ms = fetch.oplog_window_ms;
         snapshot.oplog_left_ms = fetch.oplog_left_ms;
-        let clients = run.likely_clients.borrow();
+        let source_use = run.source_use.borrow();
+        snapshot.open_transactions = source_use.open_transactions.clone();
         snapshot.writers = fetch
             .writers
             .iter()
@@ -147,11 +146,11 @@ impl Publisher {
                     namespace: writer.namespace.clone(),
                     ops_per_s: writer.ops_per_s,
                     last_write: timestamp(writer.last_write_ms)?,
-                    likely_client: clients.get(&writer.namespace).cloned(),
+                    likely_client: source_use.writers.get(&writer.namespace).cloned(),
                 })
             })
             .collect();
-        drop(clients);
+        drop(source_use);
         snapshot.foreign_writes = run.foreign.borrow().clone();
         snapshot.verification = run.verification.borrow().clone();
         if machine.verification_skipped_by.is_some() && snapshot.verification.state != VerificationState::Done {

@@ -21,7 +21,7 @@ use crate::{
     model::{
         Command, Optime, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
         check::CheckState,
-        snapshot::{CutoverStep, DestinationTest},
+        snapshot::{CutoverStep, DestinationTest, FailedIndex},
     },
     report::Report,
     session::{EventLog, Order},
@@ -129,7 +129,8 @@ impl Runner {
 
     /// Takes up a migration from its journal. Nothing works on the clusters before [`Runner::run`].
     pub fn restored(mut self, restored: Restored) -> Self {
-        let Restored { record, saved, dialect, mut plan, events } = restored;
+        let Restored { record, saved, dialect, mut plan, validation, events } = restored;
+        self.desk.report.send_replace(validation);
         plan.name = name_of(record.folder());
         let (machine, effects) = Machine::restore(Settings::from(&plan.options), saved, Timestamp::now());
         self.known_events = events;
@@ -276,7 +277,7 @@ impl Runner {
         self.desk.plan = Some(plan.clone());
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
         let owner = bson::Uuid::new();
-        record.put_plan(&plan, dialect, &owner, &seen_as)?;
+        record.put_plan(&plan, dialect, &owner, &validated.report)?;
         self.record = Some(record.clone());
         self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
@@ -337,6 +338,8 @@ impl Runner {
                 source_quiet_ms: reading.as_ref().and_then(|reading| reading.source_quiet_ms),
                 last_user_write: run.fetch.borrow().last_user_write.map(|(ts, _)| ts),
                 repair_pending: run.apply.borrow().repair_pending,
+                failed_indexes: failed_indexes(run),
+                open_transactions: run.source_use.borrow().open_transactions.clone(),
             };
             self.happened(Event::Measured(measurement));
         }
@@ -400,7 +403,7 @@ impl Runner {
                 }
                 match ended {
                     Ok(failed) => {
-                        let named = |failed: &crate::model::snapshot::FailedIndex| {
+                        let named = |failed: &FailedIndex| {
                             format!("{} / {} / {}", failed.namespace, failed.index, failed.reason)
                         };
                         let failed = failed.iter().map(named).collect();
@@ -493,6 +496,7 @@ impl Runner {
                             run.follow(registry);
                         }
                     }
+                    Effect::BuildFailedIndexes => run.build_failed_indexes(),
                     Effect::BeginVerification => run.begin_verification(),
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
@@ -576,4 +580,11 @@ impl Runner {
 /// A migration is called like its folder, so that two of the same plan differ.
 fn name_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// `namespace / index` of what could not be built, as the applier knows it.
+fn failed_indexes(run: &Run) -> Vec<String> {
+    let apply = run.apply.borrow();
+    let named = |failed: &FailedIndex| format!("{} / {}", failed.namespace, failed.index);
+    apply.failed_indexes.iter().flatten().map(named).collect()
 }

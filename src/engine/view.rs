@@ -73,7 +73,7 @@ pub struct ApplyView {
     /// The first part of the oldest transaction whose commit is not applied.
     pub open_from: Option<Optime>,
     /// Indexes that replayed DDL could not build.
-    pub failed_indexes: Vec<crate::model::snapshot::FailedIndex>,
+    pub failed_indexes: Option<Vec<crate::model::snapshot::FailedIndex>>,
 }
 
 /// Written by finalizing and by cleanup.

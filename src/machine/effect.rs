@@ -24,6 +24,8 @@ pub enum Effect {
     Follow,
     /// Begin the base pass of verification beside following.
     BeginVerification,
+    /// Build the indexes that could not be built once more; `Measured` shows which still fail.
+    BuildFailedIndexes,
     /// Stop syncing between two batches, keep the position.
     CloseGate,
     /// Go on.

@@ -30,6 +30,9 @@ pub struct Saved {
     pub cutover: Option<CutoverState>,
     /// Who gave up the verification.
     pub verification_skipped_by: Option<String>,
+    /// Indexes that an operator accepted to be missing.
+    #[serde(default)]
+    pub accepted_indexes: Vec<String>,
     /// The error that ended it, or what it waits for.
     pub error: Option<Problem>,
     /// Who paused it.
@@ -58,6 +61,7 @@ impl Machine {
             extensions: self.extensions.clone(),
             cutover: self.cutover.clone(),
             verification_skipped_by: self.verification_skipped_by.clone(),
+            accepted_indexes: self.accepted_indexes.clone(),
             error: self.error.clone(),
             paused_by: self.paused_by.clone(),
             is_lost: self.is_lost,
@@ -76,6 +80,7 @@ impl Machine {
             extensions: saved.extensions,
             cutover: saved.cutover,
             verification_skipped_by: saved.verification_skipped_by,
+            accepted_indexes: saved.accepted_indexes,
             paused_by: saved.paused_by,
             is_lost: saved.is_lost,
             ..Self::new(settings, now)

@@ -43,6 +43,8 @@ pub struct Machine {
     pub verification_begun: bool,
     /// Who gave up the verification.
     pub verification_skipped_by: Option<String>,
+    /// Indexes that an operator accepted to be missing, `namespace / index`.
+    pub accepted_indexes: Vec<String>,
     /// The error that ended it, or what it waits for.
     pub error: Option<Problem>,
     /// Who paused it; `None` when a cause that can go away did.
@@ -91,6 +93,7 @@ impl Machine {
             cutover: None,
             verification_begun: false,
             verification_skipped_by: None,
+            accepted_indexes: Vec::new(),
             error: None,
             paused_by: None,
             is_lost: false,
@@ -128,15 +131,15 @@ impl Machine {
 
     /// True when "Prepare to Cutover" is possible now.
     pub fn can_cutover(&self, now: Timestamp) -> bool {
-        self.phase == Phase::Ready && self.gate.blocked_by(&self.settings, now).is_empty()
+        self.phase == Phase::Ready && self.gate.blocked_by(&self.settings, &self.accepted_indexes, now).is_empty()
     }
 
     /// Why "Prepare to Cutover" is not possible, one sentence each; empty when it is.
     pub fn cutover_blocked_by(&self, now: Timestamp) -> Vec<String> {
         match self.phase {
-            Phase::Ready => self.gate.blocked_by(&self.settings, now),
+            Phase::Ready => self.gate.blocked_by(&self.settings, &self.accepted_indexes, now),
             Phase::Following => {
-                let mut reasons = self.gate.blocked_by(&self.settings, now);
+                let mut reasons = self.gate.blocked_by(&self.settings, &self.accepted_indexes, now);
                 if reasons.is_empty() {
                     reasons.push("the next measurement of the lag decides".into());
                 }
@@ -177,8 +180,7 @@ impl Machine {
     fn become_following(&mut self, failed: usize, now: Timestamp) -> Vec<Effect> {
         let mut effects = vec![Effect::Follow];
         if failed > 0 {
-            let text =
-                format!("{} indexes could not be built; they are named in the report", show_count(failed as u64));
+            let text = format!("{} indexes could not be built; the cutover waits for them", show_count(failed as u64));
             effects.push(Effect::Log(Severity::Warn, "indexes", text));
         }
         self.advance(Phase::Following, effects, now)
@@ -203,12 +205,12 @@ impl Machine {
             self.verification_begun = true;
             effects.push(Effect::BeginVerification);
         }
-        let open = self.gate.blocked_by(&self.settings, now).is_empty();
+        let open = self.gate.blocked_by(&self.settings, &self.accepted_indexes, now).is_empty();
         match (self.phase, open) {
             (Phase::Following, true) => effects.extend(self.become_ready(now)),
             (Phase::Ready, false) => {
                 self.enter(Phase::Following, now);
-                let why = self.gate.blocked_by(&self.settings, now).join("; ");
+                let why = self.gate.blocked_by(&self.settings, &self.accepted_indexes, now).join("; ");
                 effects.push(Effect::Log(Severity::Warn, "wait", format!("no longer nearly in sync: {why}")));
             }
             _ => {}

@@ -92,6 +92,9 @@ pub struct Snapshot {
     /// Namespaces of the destination that somebody else wrote to before the cutover, the latest first.
     #[serde(default)]
     pub foreign_writes: Vec<ForeignWrites>,
+    /// Transactions that are open on the source, one sentence each; seen only with the privilege `inprog`.
+    #[serde(default)]
+    pub open_transactions: Vec<String>,
     /// The guided cutover, once begun.
     pub cutover: Option<Cutover>,
     /// Verification of the copy.
@@ -520,6 +523,7 @@ impl Snapshot {
             source_quiet_ms: None,
             writers: Vec::new(),
             foreign_writes: Vec::new(),
+            open_transactions: Vec::new(),
             cutover: None,
             verification: Verification::default(),
             cleanup: Vec::new(),

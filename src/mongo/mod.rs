@@ -3,6 +3,7 @@
 //! Owns connecting, TLS, topology, privileges, the catalog (databases, collections, options, indexes) and namespaces.
 //! Never decides what a migration does next.
 
+pub mod accounts;
 pub mod catalog;
 pub mod cluster;
 pub mod connect;

@@ -122,7 +122,7 @@ async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::S
 }
 
 /// What can be typed while a migration runs.
-pub const TYPED: &str = "pause resume extend cutover continue back repair retry skip-verification stop";
+pub const TYPED: &str = "pause resume extend cutover accept-failed continue back repair retry skip-verification stop";
 
 /// The command that a word stands for.
 pub fn typed_command(line: &str) -> Option<Command> {
@@ -133,6 +133,7 @@ pub fn typed_command(line: &str) -> Option<Command> {
         "cutover" => Command::PrepareCutover,
         "continue" => Command::ContinueCutover { assume_stopped: false },
         "continue --assume-stopped" => Command::ContinueCutover { assume_stopped: true },
+        "accept-failed" => Command::AcceptFailedIndexes,
         "back" => Command::GoBack,
         "repair" => Command::RepairMismatches,
         "retry" => Command::Retry,

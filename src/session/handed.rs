@@ -120,6 +120,7 @@ enum CommandDef {
     Extend,
     PrepareCutover,
     ContinueCutover { assume_stopped: bool },
+    AcceptFailedIndexes,
     GoBack,
     SkipVerification,
     RepairMismatches,

@@ -3,7 +3,7 @@
 
 use super::{Ledger, Seen};
 use crate::{
-    engine::{connect_info::likely_clients, context::Context},
+    engine::{context::Context, operations::likely_clients},
     model::{Optime, Severity, snapshot::ForeignWrites},
     mongo::{
         Cluster, Namespace,
