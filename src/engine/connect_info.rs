@@ -156,6 +156,7 @@ mod tests {
             hosts,
             primary: None,
             tls_files: Default::default(),
+            tally: Default::default(),
         };
         Strings::new(&cluster, endpoint)
     }

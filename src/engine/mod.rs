@@ -17,6 +17,7 @@ pub mod dirty;
 pub mod fetch;
 pub mod finalize;
 pub mod follow;
+pub mod foreign;
 pub mod gate;
 pub mod herald;
 mod history;

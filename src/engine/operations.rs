@@ -43,6 +43,11 @@ pub async fn poll_source(context: Context, view: watch::Sender<SourceUse>) {
     }
 }
 
+/// Who writes to which namespace right now, `name (address)`: one sample, best effort, possibly empty.
+pub async fn likely_clients(cluster: &Cluster) -> HashMap<String, String> {
+    writing(&operations(cluster).await.unwrap_or_default())
+}
+
 /// Waits; true when the token fired meanwhile.
 pub async fn pause(time: Duration, cancel: &CancellationToken) -> bool {
     tokio::select! {

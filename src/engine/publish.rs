@@ -100,7 +100,8 @@ impl Publisher {
             self.add_run(&mut snapshot, machine, run);
         }
         let worrying = |event: &crate::model::Event| {
-            event.severity >= Severity::Warn && matches!(event.kind.as_str(), "retry" | "repair" | "reconnect")
+            event.severity >= Severity::Warn
+                && matches!(event.kind.as_str(), "retry" | "repair" | "reconnect" | "foreign-write" | "foreign-unseen")
         };
         snapshot.incidents =
             events.since(0).iter().filter(|event| worrying(event)).map(|event| event.text.clone()).collect();
@@ -151,6 +152,7 @@ impl Publisher {
             })
             .collect();
         drop(source_use);
+        snapshot.foreign_writes = run.foreign.borrow().clone();
         snapshot.verification = run.verification.borrow().clone();
         if machine.verification_skipped_by.is_some() && snapshot.verification.state != VerificationState::Done {
             snapshot.verification.state = VerificationState::Skipped;

@@ -13,7 +13,7 @@ use super::{
     fetch::FetchEnd,
     finalize,
     follow::Follower,
-    index, lag, lease, metadata,
+    foreign, index, lag, lease, metadata,
     migration_user::{Account, MigrationUser},
     operations::{self, SourceUse},
     record::Position,
@@ -27,7 +27,7 @@ use crate::{
     machine::Saved,
     model::{
         Optime, Plan, Problem, Severity, Side,
-        snapshot::{ConnectInfo, FailedIndex, Verification, VerificationState},
+        snapshot::{ConnectInfo, FailedIndex, ForeignWrites, Verification, VerificationState},
     },
     mongo::{Cluster, Namespace},
     oplog::Dialect,
@@ -141,6 +141,10 @@ pub struct Run {
     pub cleanup: watch::Sender<StepsView>,
     /// The connect page, once open.
     pub connect: watch::Sender<Option<ConnectInfo>>,
+    /// Writes of others to the destination.
+    pub foreign: watch::Sender<Vec<ForeignWrites>>,
+    /// No engine worked on this migration before.
+    is_first: bool,
     /// Who uses the source.
     pub source_use: watch::Sender<SourceUse>,
     /// Counts the requests to build failed indexes again.
@@ -205,6 +209,8 @@ impl Run {
             finalizing: watch::Sender::default(),
             cleanup: watch::Sender::default(),
             connect: watch::Sender::default(),
+            foreign: watch::Sender::default(),
+            is_first: events == 0,
             source_use: watch::Sender::default(),
             build_again: watch::Sender::default(),
             until: watch::Sender::default(),
@@ -239,6 +245,15 @@ impl Run {
             let _ = outcomes.send(Outcome::LeaseLost(halt)).await;
         });
         self.lease = Some((renewing, keeper));
+        self.watch_for_others();
+    }
+
+    /// Until the destination is opened; from then on it is the application that writes.
+    fn watch_for_others(&self) {
+        let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
+        let desk = foreign::Desk { reader, is_first: self.is_first, view: self.foreign.clone() };
+        let context = Context { cancel: self.syncing.clone(), ..self.context.clone() };
+        tokio::spawn(foreign::watch(context, desk));
     }
 
     /// After a restart: takes the lease, however long the destination does not answer.
