@@ -17,6 +17,7 @@ mod progress;
 pub mod read;
 mod repair;
 mod scan;
+pub mod standalone;
 
 use super::{
     context::Context,
