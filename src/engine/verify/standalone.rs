@@ -5,11 +5,11 @@
 //! before the comparison (their oplogs say so), or when neither side's bytes changed for the settling time. A document that
 //! differs at every look and changes in between is counted as changing: it is neither equal nor proven to differ.
 //!
-//! Memory: as the module above; of more than 1,000,000 documents in doubt in a collection each is read once more and no
-//! longer waited for.
+//! Memory: as the module above, and what is in doubt up to 128 MiB; beyond that every document in doubt of a collection is
+//! read once more and no longer waited for.
 
 use super::{
-    Access, CONCURRENT, Shape, Target, Verifier,
+    Access, Shape, Target, Verifier, at_once,
     judge::{Judged, Verdict},
     read::Interrupted,
     scan::Sink,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     engine::{
         context::Context,
-        dirty::Dirty,
+        dirty::Range,
         gate::Gate,
         metadata,
         notices::Notices,
@@ -36,10 +36,10 @@ use crate::{
     store::Journal,
 };
 use bson::{Document, Timestamp, Uuid, doc};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures_util::FutureExt;
 use serde::Serialize;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -48,6 +48,9 @@ use tokio_util::sync::CancellationToken;
 
 /// A wait for documents that keep changing, in multiples of the time that they have to stand still.
 const PATIENCE: u32 = 12;
+/// Memory for documents in doubt; what one takes beside its `_id`.
+const MAX_DOUBT_BYTES: usize = 128 << 20;
+const DOUBT_BYTES: usize = 300;
 /// Longest look into an oplog.
 const OPLOG_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -135,23 +138,10 @@ impl Comparing<'_> {
         let targets = self.targets().await?;
         let verifier = &self.verifier;
         verifier.progress.begin(&targets);
-        let passes: Vec<_> = targets.iter().map(|target| self.stream(target).boxed()).collect();
-        stream::iter(passes).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await?;
-        let (mut crowded, mut changing) = (Vec::new(), 0);
-        let mut doubted = Vec::new();
-        for target in &targets {
-            match verifier.dirty.take(target.uuid) {
-                Dirty::Ids(keys) => {
-                    let open = self.look(target, &keys, HashMap::new()).await?;
-                    doubted.push(Doubted { target, open, proven: Vec::new() });
-                }
-                Dirty::Whole => {
-                    verifier.final_whole(target).await?;
-                    crowded.push(target.namespace.to_string());
-                }
-            }
-        }
+        at_once(targets.iter().map(|target| self.stream(target).boxed()).collect()).await?;
+        let (mut doubted, crowded) = self.doubted(&targets).await?;
         self.decide(&mut doubted).await?;
+        let mut changing = 0;
         for Doubted { target, open, proven } in doubted {
             verifier.accept(target, proven).await?;
             changing += open.len() as u64;
@@ -160,6 +150,39 @@ impl Comparing<'_> {
         let (source_written, destination_written) = self.written().await;
         let verification = verifier.progress.complete(differences, 0);
         Ok(Comparison { verification, changing, crowded, source_written, destination_written })
+    }
+
+    /// What the streams left in doubt, looked at for the first time; the names of collections that have too much of it.
+    async fn doubted<'t>(&self, targets: &'t [Target]) -> Result<(Vec<Doubted<'t>>, Vec<String>), Halt> {
+        let verifier = &self.verifier;
+        let mut taken = verifier.dirty.take();
+        let mut full: HashSet<Uuid> = taken.ranges.iter().map(|(uuid, _)| *uuid).collect();
+        full.extend(targets.iter().map(|target| target.uuid).filter(|uuid| verifier.dirty.is_whole(*uuid)));
+        let (mut keys, mut kept): (HashMap<Uuid, Vec<Vec<u8>>>, usize) = (HashMap::new(), 0);
+        while let Some(touched) = verifier.next_touched(&mut taken) {
+            for (uuid, more) in touched {
+                let bytes: usize = more.iter().map(|key| key.len() + DOUBT_BYTES).sum();
+                if kept + bytes > MAX_DOUBT_BYTES {
+                    full.insert(uuid);
+                }
+                if !full.contains(&uuid) {
+                    kept += bytes;
+                    keys.entry(uuid).or_default().extend(more);
+                }
+            }
+        }
+        let (mut doubted, mut crowded) = (Vec::new(), Vec::new());
+        for target in targets {
+            let keys = keys.remove(&target.uuid).unwrap_or_default();
+            if full.contains(&target.uuid) {
+                verifier.final_whole(target).await?;
+                crowded.push(target.namespace.to_string());
+                continue;
+            }
+            let open = self.look(target, &keys, HashMap::new()).await?;
+            doubted.push(Doubted { target, open, proven: Vec::new() });
+        }
+        Ok((doubted, crowded))
     }
 
     /// Everything that holds documents on either side.
@@ -174,8 +197,9 @@ impl Comparing<'_> {
         let verifier = &self.verifier;
         for attempt in 1.. {
             verifier.dirty.start(target.uuid);
-            verifier.progress.restart(target.uuid);
-            match verifier.scan(target, &mut Sink::Remember(&verifier.dirty), &self.context.cancel).await {
+            verifier.progress.restart(target.uuid, 0);
+            let mut sink = Sink::Base(&verifier.dirty);
+            match verifier.scan(target, &Range::default(), &mut sink, &self.context.cancel).await {
                 Ok(()) => break,
                 Err(Interrupted::StartOver(side, error)) if attempt >= super::ATTEMPTS => {
                     let what = format!("comparing {} failed {attempt} times", target.namespace);
