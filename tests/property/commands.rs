@@ -39,6 +39,7 @@ fn command(random: &mut Random, source: Knows) -> Operation {
         25 if number < 6 => Operation::new("dropDatabase", db, &doc! { "dropDatabase": 1 }),
         25..=36 => {
             let specs: Vec<Document> = (0..1 + random.below(2)).map(|_| index(random, major)).collect();
+            let coll = if random.below(8) == 0 { content::series(random) } else { coll };
             Operation::new("createIndexes", db, &doc! { "createIndexes": coll, "indexes": specs })
         }
         37..=40 => {
@@ -66,7 +67,8 @@ fn command(random: &mut Random, source: Knows) -> Operation {
         }
         _ if major >= 5 => {
             let documents: Vec<Document> = (0..1 + random.below(30)).map(|_| content::measurement(random)).collect();
-            Operation::new("measurements", db, &doc! { "insert": coll, "documents": documents, "ordered": false })
+            let series = content::series(random);
+            Operation::new("measurements", db, &doc! { "insert": series, "documents": documents, "ordered": false })
         }
         _ => Operation::new("drop", db, &doc! { "drop": coll }),
     }
@@ -104,8 +106,11 @@ fn create(random: &mut Random, coll: &str, source: Knows) -> Document {
             let (on, pipeline) = view(random);
             create = doc! { "create": content::view(random) };
             create.extend(doc! { "viewOn": on, "pipeline": pipeline });
-            if random.below(3) == 0 {
-                create.insert("collation", doc! { "locale": "de", "strength": 2 });
+            match random.below(4) {
+                0 => drop(create.insert("collation", doc! { "locale": "de", "strength": 2 })),
+                // Without a collation: under one the server would make half a time series, buckets without a view.
+                1 => drop(create.insert("viewOn", content::series(random))),
+                _ => {}
             }
         }
         4 => {
@@ -129,7 +134,7 @@ fn create(random: &mut Random, coll: &str, source: Knows) -> Document {
             if random.below(3) > 0 {
                 series.insert("metaField", "m");
             }
-            create.insert("timeseries", series);
+            create = doc! { "create": content::series(random), "timeseries": series };
             if random.below(2) == 0 {
                 create.insert("expireAfterSeconds", 900_000_000_i64);
             }
@@ -218,6 +223,7 @@ fn modify(random: &mut Random, major: u32) -> Document {
             modify.insert("cappedMax", i64::try_from(1 + random.below(30)).unwrap());
         }
         10 if major >= 5 => {
+            modify = doc! { "collMod": content::series(random) };
             let value = if random.below(3) == 0 { Bson::String("off".into()) } else { Bson::Int64(800_000_000) };
             modify.insert("expireAfterSeconds", value);
         }
