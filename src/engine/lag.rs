@@ -136,6 +136,7 @@ mod tests {
         let optime = Optime::new(newest, 1);
         LastWrite {
             optime,
+            term: 1,
             wall_ms: i64::from(newest) * 1_000,
             majority_optime: optime,
             majority_wall_ms: i64::from(newest) * 1_000,

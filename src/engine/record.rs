@@ -4,11 +4,12 @@
 
 use super::{
     copy::RangeRow,
+    dirty::DirtySet,
     registry::{Registry, Tracked},
 };
 use crate::{
     machine::Saved,
-    model::{Event, Optime, Plan, Problem, Side},
+    model::{Event, Optime, Plan, Problem, Side, ValidationReport},
     mongo::catalog::{Catalog, DatabaseCatalog},
     oplog::Dialect,
     store::{Changes, Journal, StoredPlan, Summary, Table},
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Up to where everything is applied.
@@ -57,7 +58,7 @@ struct Reflected {
 mod fact {
     pub const PLAN: &str = "plan";
     pub const DIALECT: &str = "dialect";
-    pub const SEEN_AS: &str = "seen-as";
+    pub const VALIDATION: &str = "validation";
     pub const MACHINE: &str = "machine";
     pub const START: &str = "start";
     pub const CATALOG: &str = "catalog";
@@ -76,7 +77,12 @@ pub struct Record {
     position: Mutex<Position>,
     /// Ranges that moved since the last checkpoint.
     ranges: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// Written down before every position.
+    touched: Arc<DirtySet>,
 }
+
+/// Where it is, in the migration's folder.
+const TOUCHED: &str = "verified";
 
 /// Rows of the collections that a command touched.
 #[derive(Debug, Default)]
@@ -107,6 +113,17 @@ fn broken(what: &str, why: impl ToString) -> Problem {
     }
 }
 
+fn untouchable(folder: &Path, error: &std::io::Error) -> Problem {
+    Problem {
+        side: Side::Host,
+        what: "what the verification has compared cannot be written down".into(),
+        why: error.to_string(),
+        fix: format!("Make room on the disk of {}, or make it writable.", folder.display()),
+        retry_helps: true,
+        written: "The source is untouched; the destination keeps what was written so far.".into(),
+    }
+}
+
 fn json(value: &impl Serialize) -> Vec<u8> {
     // Plain data always has a JSON form.
     serde_json::to_vec(value).unwrap_or_default()
@@ -127,7 +144,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Record {
     /// The record in a journal that this process holds.
     pub fn new(journal: Journal) -> Result<Self, Problem> {
-        let record = Self { journal, position: Mutex::default(), ranges: Mutex::default() };
+        let touched = match journal.folder() {
+            none if none.as_os_str().is_empty() => DirtySet::default(),
+            folder => DirtySet::open(&folder.join(TOUCHED)).map_err(|error| untouchable(folder, &error))?,
+        };
+        let touched = Arc::new(touched);
+        let record = Self { journal, position: Mutex::default(), ranges: Mutex::default(), touched };
         let known: Option<Position> = record.fact(fact::POSITION)?;
         *lock(&record.position) = known.unwrap_or_default();
         Ok(record)
@@ -150,11 +172,17 @@ impl Record {
     }
 
     /// Writes the plan without its passwords, what validation found out, and who this runner is.
-    pub fn put_plan(&self, plan: &Plan, dialect: Dialect, owner: &Uuid, seen_as: &[String]) -> Result<(), Problem> {
+    pub fn put_plan(
+        &self,
+        plan: &Plan,
+        dialect: Dialect,
+        owner: &Uuid,
+        validation: &ValidationReport,
+    ) -> Result<(), Problem> {
         let mut changes = Changes::default();
         changes.put(Table::Facts, fact::PLAN, json(&StoredPlan::from(plan)));
         changes.put(Table::Facts, fact::OWNER, json(&owner.to_string()));
-        changes.put(Table::Facts, fact::SEEN_AS, json(&seen_as));
+        changes.put(Table::Facts, fact::VALIDATION, json(validation));
         changes.put(Table::Facts, fact::DIALECT, json(&(dialect.major, dialect.internal_stage)));
         self.journal.commit(&changes)
     }
@@ -170,9 +198,9 @@ impl Record {
         self.fact(fact::OWNER)
     }
 
-    /// The addresses that the destination sees this host under, as validation found them.
-    pub fn seen_as(&self) -> Result<Vec<String>, Problem> {
-        Ok(self.fact(fact::SEEN_AS)?.unwrap_or_default())
+    /// The validation that the start relied on.
+    pub fn validation(&self) -> Result<Option<ValidationReport>, Problem> {
+        self.fact(fact::VALIDATION)
     }
 
     /// Writes where the state machine is.
@@ -393,8 +421,14 @@ impl Record {
         written.map(|()| self.position())
     }
 
+    /// What verification has compared, and what was touched since; no position is written before it.
+    pub fn touched(&self) -> &Arc<DirtySet> {
+        &self.touched
+    }
+
     /// Commits together with a position, unless a newer one is there already.
     fn advance(&self, mut changes: Changes, position: Position) -> Result<(), Problem> {
+        self.touched.persist().map_err(|error| untouchable(self.folder(), &error))?;
         let mut known = lock(&self.position);
         let is_newer = position.applied > known.applied
             || (position.applied == known.applied && position.open_from != known.open_from);

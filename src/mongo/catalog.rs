@@ -2,7 +2,7 @@
 
 use super::{
     cluster::{Cluster, DriverError, operation_time},
-    errors::code,
+    errors::{PRIMARY_STEPPED_DOWN, code, from_code},
     namespace::Namespace,
 };
 use crate::model::{NamespaceFilter, Optime};
@@ -112,6 +112,25 @@ pub async fn read(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog
     databases.retain(|database| !database.entries.is_empty());
     databases.sort_by(|a, b| a.db.cmp(&b.db));
     Ok(Catalog { started_at, databases })
+}
+
+/// The same, once the majority has all that it shows. A primary that loses its majority may show collections that are
+/// rolled back, of which no oplog tells; then the reading fails and is repeated.
+pub async fn read_committed(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog, DriverError> {
+    let before = cluster.last_write().await?;
+    let catalog = read(cluster, filter).await?;
+    let shown = cluster.last_write().await?.optime;
+    loop {
+        let now = cluster.last_write().await?;
+        if now.term != before.term {
+            let why = "another primary was elected while the catalog was read";
+            return Err(from_code(PRIMARY_STEPPED_DOWN, why));
+        }
+        if now.majority_optime >= shown {
+            return Ok(catalog);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Reads one database until no command of it fell between the beginning and the end of the reading.

@@ -132,7 +132,7 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
         loop {
             let Some(name) = name_of(source, &to.db, uuid).await? else { return Ok(None) };
             let filter = NamespaceFilter::only(&to.db, &name);
-            let Catalog { started_at, databases } = catalog::read(source, &filter).await?;
+            let Catalog { started_at, databases } = catalog::read_committed(source, &filter).await?;
             let mut entries = databases.into_iter().flat_map(|database| database.entries);
             if let Some(entry) = entries.find(|entry| entry.uuid == Some(uuid)) {
                 return Ok(Some((entry, started_at)));
