@@ -1,7 +1,7 @@
 //! Commands of every kind on the objects of one database: run once in each phase of a migration.
 
 use crate::{
-    objects::{measurements, specs},
+    objects::{measurements, mixed, specs},
     stage::{Version, insert, numbered, run},
 };
 use bson::{Document, doc};
@@ -191,6 +191,7 @@ async fn series(client: &Client, db: &str, from: Version) {
     coll_mod(client, db, "series", doc! { "timeseries": { "granularity": "minutes" } }).await;
     coll_mod(client, db, "series", doc! { "expireAfterSeconds": 700_000_000_i64 }).await;
     insert(client, db, "series", measurements(120..150)).await;
+    insert(client, db, "series", mixed(10)).await;
     run(client, db, doc! { "dropIndexes": "series", "index": "sensor" }).await;
     run(
         client,
@@ -217,7 +218,11 @@ async fn series(client: &Client, db: &str, from: Version) {
     insert(client, db, "series_plain", numbered(0..5)).await;
     run(client, db, doc! { "create": "series_new", "timeseries": { "timeField": "at", "metaField": "m", "granularity": "hours" }, "expireAfterSeconds": 600_000_000_i64 }).await;
     insert(client, db, "series_new", measurements(0..20)).await;
+    insert(client, db, "series_new", mixed(0)).await;
     coll_mod(client, db, "series_new", doc! { "expireAfterSeconds": "off" }).await;
+    // Known to 6.0.27 only.
+    let allow = doc! { "collMod": "series_new", "timeseriesBucketsMayHaveMixedSchemaData": true };
+    let _ = client.database(db).run_command(allow).await;
 }
 
 /// The server makes the buckets, then refuses the view of them; a later creation finds them there. Some stay as they are.
