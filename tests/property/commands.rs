@@ -23,14 +23,14 @@ pub fn commands(random: &mut Random, source: Knows) -> Vec<Operation> {
 
 fn command(random: &mut Random, source: Knows) -> Operation {
     let major = source.major;
-    let (db, coll) = (content::database(random), content::collection(random));
+    let (db, coll) = (content::database(random), content::collection(random, major));
     let number = i32::try_from(random.below(20)).unwrap();
     match random.below(60) {
         0..=11 => Operation::new("create", db, &create(random, &coll, source)),
         12..=15 => Operation::new("drop", db, &doc! { "drop": coll }),
         16..=24 => {
             let to_db = if random.below(3) == 0 { content::database(random) } else { db.clone() };
-            let to = format!("{to_db}.{}", content::collection(random));
+            let to = format!("{to_db}.{}", content::collection(random, major));
             let command =
                 doc! { "renameCollection": format!("{db}.{coll}"), "to": to, "dropTarget": random.below(2) == 0 };
             let kind = if to_db == db { "rename" } else { "rename across" };
@@ -51,16 +51,16 @@ fn command(random: &mut Random, source: Knows) -> Operation {
             Operation::new("convertToCapped", db, &doc! { "convertToCapped": coll, "size": 4_096 * (1 + number) })
         }
         52 if !source.clustered => {
-            let command = doc! { "cloneCollectionAsCapped": coll, "toCollection": content::collection(random), "size": 4_096 * (1 + number) };
+            let command = doc! { "cloneCollectionAsCapped": coll, "toCollection": content::collection(random, major), "size": 4_096 * (1 + number) };
             Operation::new("cloneCollectionAsCapped", db, &command)
         }
         53 | 54 => {
-            let out = doc! { "db": content::database(random), "coll": content::collection(random) };
+            let out = doc! { "db": content::database(random), "coll": content::collection(random, major) };
             let pipeline = [doc! { "$match": { "n": { "$lt": number } } }, doc! { "$out": out }];
             Operation::new("$out", db, &doc! { "aggregate": coll, "pipeline": pipeline, "cursor": {} })
         }
         55 | 56 => {
-            let into = doc! { "db": content::database(random), "coll": content::collection(random) };
+            let into = doc! { "db": content::database(random), "coll": content::collection(random, major) };
             let matched = random.one(&["replace", "merge", "keepExisting"]);
             let pipeline = [doc! { "$limit": number + 1 }, doc! { "$merge": { "into": into, "whenMatched": matched } }];
             Operation::new("$merge", db, &doc! { "aggregate": coll, "pipeline": pipeline, "cursor": {} })
@@ -83,13 +83,13 @@ fn validator(random: &mut Random) -> Document {
     }
 }
 
-fn view(random: &mut Random) -> (String, Vec<Document>) {
+fn view(random: &mut Random, major: u32) -> (String, Vec<Document>) {
     let pipeline = match random.below(3) {
         0 => vec![],
         1 => vec![doc! { "$match": { "n": { "$gt": 3 } } }],
         _ => vec![doc! { "$project": { "n": 1, "x": { "$literal": "$y" } } }],
     };
-    (content::collection(random), pipeline)
+    (content::collection(random, major), pipeline)
 }
 
 fn create(random: &mut Random, coll: &str, source: Knows) -> Document {
@@ -103,7 +103,7 @@ fn create(random: &mut Random, coll: &str, source: Knows) -> Document {
             }
         }
         2 | 3 => {
-            let (on, pipeline) = view(random);
+            let (on, pipeline) = view(random, major);
             create = doc! { "create": content::view(random) };
             create.extend(doc! { "viewOn": on, "pipeline": pipeline });
             match random.below(4) {
@@ -212,7 +212,7 @@ fn modify(random: &mut Random, major: u32) -> Document {
         }
         5 => drop(modify.insert("validationAction", random.one(&["warn", "error"]))),
         6 => {
-            let (on, pipeline) = view(random);
+            let (on, pipeline) = view(random, major);
             modify = doc! { "collMod": content::view(random) };
             modify.extend(doc! { "viewOn": on, "pipeline": pipeline });
         }
