@@ -332,6 +332,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         "verify",
         "throttle",
         "spool_limit",
+        "block_source_writes",
     ])?;
     let defaults = Options::default();
     let duration = |key: &'static str, default: Duration| match section.text(key)? {
@@ -373,6 +374,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
                 Err(why) => return Err(section.at("spool_limit", format!("spool_limit: {why}"))),
             },
         },
+        block_source_writes: section.flag("block_source_writes")?.unwrap_or(false),
         notify: Notify::default(),
     })
 }

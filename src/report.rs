@@ -136,6 +136,10 @@ impl Report {
         if verification.mismatches > 0 {
             todo.push(format!("look at the {} documents that differ", verification.mismatches));
         }
+        if snapshot.cutover.as_ref().is_some_and(|cutover| cutover.source_blocked) {
+            let command = "db.adminCommand({setUserWriteBlockMode: 1, global: false})";
+            todo.push(format!("the source still refuses user writes; when it shall take them again: {command}"));
+        }
         if !self.metadata_differences().is_empty() {
             todo.push("look at the differences in metadata".into());
         }

@@ -5,6 +5,7 @@ mod common;
 
 use bson::{Document, doc};
 use common::{Pair, compare, drive};
+use mongoferry::demo::{ReplicaSet, SetOptions, releases};
 use mongoferry::model::{
     Command, NamespaceFilter, Phase, Refusal,
     filter::Pattern,
@@ -90,7 +91,12 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     let fresh = |snapshot: &mongoferry::model::Snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet < 1_000);
     drive::wait(&mut client, "a write", |snapshot| fresh(snapshot) && snapshot.can_cutover).await;
     client.send(Command::PrepareCutover).await.unwrap();
-    assert!(refused(client.send(Command::ContinueCutover { assume_stopped: false }).await).contains("without a write"));
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    let waits = drive::wait(&mut client, "a step that waits", |snapshot| {
+        snapshot.cutover.as_ref().is_some_and(|cutover| cutover.waiting_by.is_some())
+    })
+    .await;
+    assert_eq!(waits.cutover.as_ref().unwrap().step, CutoverStep::StopApplication);
     client.send(Command::GoBack).await.unwrap();
     drive::wait(&mut client, "ready again", |snapshot| snapshot.can_cutover).await;
     client.send(Command::PrepareCutover).await.unwrap();
@@ -235,15 +241,13 @@ async fn the_cutover_waits_for_an_open_transaction() {
     })
     .await;
     assert!(quiet.open_transactions[0].contains("(127.0.0.1), open for"), "{:?}", quiet.open_transactions);
-    let refusal = refused(client.send(Command::ContinueCutover { assume_stopped: false }).await);
-    assert!(refusal.contains("a transaction is open on the source and may still write"), "{refusal}");
-    session.commit_transaction().await.unwrap();
-    drive::wait(&mut client, "the end of the transaction", |snapshot| {
-        snapshot.open_transactions.is_empty()
-            && snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms)
-    })
-    .await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    // Longer than the quiet that is needed.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let waits = client.snapshot();
+    assert_eq!(waits.cutover.as_ref().map(|cutover| cutover.step), Some(CutoverStep::StopApplication));
+    session.commit_transaction().await.unwrap();
+    // Nobody presses anything again.
     drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
     assert_eq!(
         destination
@@ -254,6 +258,103 @@ async fn the_cutover_waits_for_an_open_transaction() {
             .unwrap(),
         1
     );
+    compare::assert_identical(&source, &destination).await;
+    engine.shut_down().await;
+}
+
+/// The TTL monitor never stops deleting; the cutover does not wait for it to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_that_expire_do_not_keep_the_source_from_being_quiet() {
+    let mongod = releases::mongod(None, &|line| eprintln!("{line}")).unwrap();
+    let often = vec!["--setParameter".to_string(), "ttlMonitorSleepSecs=1".into()];
+    let (a, b) = (SetOptions { arguments: often, ..SetOptions::single("rsA") }, SetOptions::single("rsB"));
+    let (a, b) = tokio::join!(ReplicaSet::start(&mongod, &a), ReplicaSet::start(&mongod, &b));
+    let pair = Pair { source: a.unwrap(), destination: b.unwrap() };
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    let orders = source.database("shop").collection::<Document>("orders");
+    orders.insert_many((0..100).map(|n| doc! { "_id": n })).await.unwrap();
+    let sessions = source.database("shop").collection::<Document>("sessions");
+    let ttl = doc! { "key": { "at": 1 }, "name": "ttl", "expireAfterSeconds": 1 };
+    let create = doc! { "createIndexes": "sessions", "indexes": [ttl] };
+    source.database("shop").run_command(create).await.unwrap();
+    let now = bson::DateTime::now().timestamp_millis();
+    let expire = (0..3_000_i64).map(|n| doc! { "_id": n, "at": bson::DateTime::from_millis(now + n * 40) });
+    sessions.insert_many(expire).await.unwrap();
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    let left = sessions.estimated_document_count().await.unwrap();
+    // A pass of the monitor in the wrong moment reopens the step; then Continue is pressed again.
+    let (mut pressed, deadline) = (0, std::time::Instant::now() + Duration::from_secs(90));
+    loop {
+        let snapshot = client.snapshot();
+        let waits = snapshot
+            .cutover
+            .as_ref()
+            .is_some_and(|cutover| cutover.step == CutoverStep::StopApplication && cutover.waiting_by.is_none());
+        if waits && client.send(Command::ContinueCutover { assume_stopped: false }).await.is_ok() {
+            pressed += 1;
+        }
+        if snapshot.phase == Phase::Completed {
+            break;
+        }
+        assert!(pressed < 20 && std::time::Instant::now() < deadline, "{pressed} {:#?}", snapshot.cutover);
+        let _ = tokio::time::timeout(Duration::from_secs(60), client.changed()).await.expect("something happens");
+    }
+    assert!(sessions.estimated_document_count().await.unwrap() < left, "nothing expired meanwhile");
+    let orders = destination.database("shop").collection::<Document>("orders");
+    assert_eq!(orders.count_documents(doc! {}).await.unwrap(), 100);
+    let ttl = destination.database("shop").run_command(doc! { "listIndexes": "sessions" }).await.unwrap();
+    assert!(ttl.to_string().contains("\"expireAfterSeconds\": 1"), "{ttl}");
+    engine.shut_down().await;
+}
+
+/// With `block_source_writes` nobody has to be quiet: the source refuses writes from Continue on, until going back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn continue_blocks_writes_on_the_source_and_going_back_lifts_it() {
+    let (pair, source, destination) = loaded(100).await;
+    let orders = source.database("shop").collection::<Document>("orders");
+    let copy = destination.database("shop").collection::<Document>("orders");
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
+    plan.options.block_source_writes = true;
+    plan.options.quiet_for = Duration::from_secs(3_600);
+    drive::start(&mut client, plan).await;
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    // A document that differs holds the cutover behind the drain.
+    copy.update_one(doc! { "_id": 7 }, doc! { "$set": { "pad": "corrupted" } }).await.unwrap();
+    orders.update_one(doc! { "_id": 7 }, doc! { "$set": { "other": 1 } }).await.unwrap();
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    drive::wait(&mut client, "a block", |snapshot| {
+        snapshot.cutover.as_ref().is_some_and(|cutover| cutover.source_blocked)
+    })
+    .await;
+    let error = orders.insert_one(doc! { "_id": "blocked" }).await.unwrap_err();
+    assert!(error.to_string().contains("371") || error.to_string().contains("UserWritesBlocked"), "{error}");
+    drive::wait(&mut client, "the verdict", |snapshot| snapshot.verification.mismatches == 1).await;
+    client.send(Command::GoBack).await.unwrap();
+    let mut lifted = orders.insert_one(doc! { "_id": "lifted" }).await;
+    for _ in 0..100 {
+        if lifted.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        lifted = orders.insert_one(doc! { "_id": "lifted" }).await;
+    }
+    lifted.expect("the block is lifted");
+    copy.update_one(doc! { "_id": 7 }, doc! { "$set": { "pad": "x".repeat(500) } }).await.unwrap();
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    let done = drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
+    assert!(done.cutover.as_ref().unwrap().source_blocked);
+    let report = std::fs::read_to_string(done.report.as_ref().unwrap()).unwrap();
+    assert!(report.contains("db.adminCommand({setUserWriteBlockMode: 1, global: false})"), "{report}");
     compare::assert_identical(&source, &destination).await;
     engine.shut_down().await;
 }

@@ -76,7 +76,7 @@ impl Proven {
             (false, known) => Some(since(known)),
         };
         let known_until = fetch.fetched_wall_ms.max(self.complete_at.unwrap_or(0));
-        let last_write = fetch.last_user_write.map_or(began, |(_, wall_ms)| wall_ms);
+        let last_write = fetch.last_active_write.unwrap_or(began);
         let source_quiet_ms = Some(u64::try_from(known_until - last_write).unwrap_or(0));
         LagReading { lag_ms, fetch_lag_ms, source_quiet_ms }
     }
@@ -157,7 +157,7 @@ mod tests {
         FetchView {
             fetched_ts: Optime::new(fetched, 1),
             fetched_wall_ms: i64::from(fetched) * 1_000,
-            last_user_write: Some((Optime::new(fetched, 1), last_write_s * 1_000)),
+            last_active_write: Some(last_write_s * 1_000),
             ..FetchView::default()
         }
     }

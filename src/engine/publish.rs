@@ -193,6 +193,7 @@ fn cutover_view(machine: &Machine, run: &Run, last_source_write: Option<Timestam
             state: state(CutoverStep::StopApplication),
             detail: match &cutover.assumed_stopped_by {
                 Some(by) => format!("assumed by {by}"),
+                None if cutover.source_blocked => "user writes are blocked".into(),
                 None => machine.quiet_sentence(),
             },
         },
@@ -218,6 +219,8 @@ fn cutover_view(machine: &Machine, run: &Run, last_source_write: Option<Timestam
         started: cutover.started,
         cutover_ts: cutover.cutover_ts,
         last_source_write,
+        waiting_by: cutover.waiting_by.clone(),
+        source_blocked: cutover.source_blocked,
         assumed_stopped: cutover.assumed_stopped_by.is_some(),
         assumed_by: cutover.assumed_stopped_by.clone(),
         late_write: cutover.late_write.clone(),

@@ -65,6 +65,12 @@ impl Tracked {
         matches!(self.options.get("clusteredIndex"), Ok(Some(_)))
     }
 
+    /// The source's TTL monitor deletes from it.
+    pub fn expires(&self) -> bool {
+        let has_ttl = |document: &RawDocument| matches!(document.get("expireAfterSeconds"), Ok(Some(_)));
+        has_ttl(&self.options) || self.indexes.values().any(|index| has_ttl(&index.spec))
+    }
+
     /// All its changes must be applied in the order of the oplog.
     pub fn is_serial(&self) -> bool {
         self.is_capped() || self.is_collated()

@@ -29,10 +29,11 @@ use crate::{
         Optime, Plan, Problem, Severity, Side,
         snapshot::{ConnectInfo, FailedIndex, ForeignWrites, Verification, VerificationState},
     },
-    mongo::{Cluster, Namespace},
+    mongo::{Cluster, Namespace, errors::explain},
     oplog::Dialect,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use bson::{Uuid, rawdoc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 use sync::{Tail, initial_sync, taken_up};
 use tokio::{
     sync::{mpsc, watch},
@@ -65,6 +66,10 @@ pub enum Outcome {
     FetchEnded(FetchEnd),
     /// Following ended: drained, or cannot go on.
     FollowEnded(Box<Follower>, Result<(), Halt>),
+    /// User writes are blocked on the source, or why not.
+    SourceBlocked(Result<(), String>),
+    /// They are possible again.
+    SourceUnblocked,
     /// The newest majority-committed position of the source, with everything up to it fetched.
     CutoverFixed(Result<Optime, Halt>),
     /// The base pass of verification ended.
@@ -147,6 +152,8 @@ pub struct Run {
     is_first: bool,
     /// Who uses the source.
     pub source_use: watch::Sender<SourceUse>,
+    /// Collections with a TTL index.
+    expiring: watch::Sender<HashSet<Uuid>>,
     /// Counts the requests to build failed indexes again.
     build_again: watch::Sender<u64>,
     /// Drain target of following.
@@ -212,6 +219,7 @@ impl Run {
             foreign: watch::Sender::default(),
             is_first: events == 0,
             source_use: watch::Sender::default(),
+            expiring: watch::Sender::default(),
             build_again: watch::Sender::default(),
             until: watch::Sender::default(),
             dirty,
@@ -314,6 +322,7 @@ impl Run {
             keeper: self.keeper.clone(),
             apply: self.apply.clone(),
             outcomes: self.outcomes.clone(),
+            expiring: self.expiring.subscribe(),
         }
     }
 
@@ -339,6 +348,8 @@ impl Run {
     /// Everything that following needs, without applying anything.
     pub fn prepare_following(&mut self, registry: Registry) {
         let Some(copied) = self.copied.take() else { return };
+        let expiring = registry.collections.iter().filter(|(_, tracked)| tracked.expires());
+        self.expiring.send_replace(expiring.map(|(uuid, _)| *uuid).collect());
         self.registry = registry.clone();
         let follower = Follower::new(
             self.context.clone(),
@@ -385,6 +396,26 @@ impl Run {
     /// Takes the follower back after it ended.
     pub fn keep_follower(&mut self, follower: Box<Follower>) {
         self.follower = Some(follower);
+    }
+
+    /// Blocks user writes on the source, or lifts the block. Lifting is tried until it works or the engine ends.
+    pub fn block_source(&self, block: bool) {
+        let context = self.context.clone();
+        self.spawn(async move {
+            let command = || rawdoc! { "setUserWriteBlockMode": 1, "global": block };
+            if block {
+                return Outcome::SourceBlocked(
+                    context.source.run("admin", command()).await.map(drop).map_err(|e| explain(&e)),
+                );
+            }
+            let what = "lifting the block of user writes";
+            let run = || context.source.run("admin", command());
+            let lifted = retry(Side::Source, what, &context.events, &context.cancel, run).await;
+            if lifted.is_ok() {
+                context.events.record(Severity::Info, "unblocked", "users can write to the source again");
+            }
+            Outcome::SourceUnblocked
+        });
     }
 
     /// Reads the newest majority-committed position and waits until everything up to it is fetched, so that a write

@@ -381,6 +381,9 @@ impl Runner {
                 }
                 self.take_up_work();
             }
+            Outcome::SourceBlocked(Ok(())) => self.happened(Event::SourceBlocked),
+            Outcome::SourceBlocked(Err(why)) => self.happened(Event::SourceNotBlocked(why)),
+            Outcome::SourceUnblocked => {}
             Outcome::CutoverFixed(Ok(ts)) => {
                 self.measure();
                 self.happened(Event::CutoverFixed(ts));

@@ -38,6 +38,8 @@ pub struct FetchView {
     pub is_waiting_for_room: bool,
     /// Position and wall time (ms) of the newest write to a selected user namespace.
     pub last_user_write: Option<(Optime, i64)>,
+    /// Wall time (ms) of the newest of them that no TTL monitor can have made; TTL deletes never end by themselves.
+    pub last_active_write: Option<i64>,
     /// Namespaces written lately.
     pub writers: Vec<WriterView>,
     /// Wall time span of the source's oplog, ms (newest minus oldest entry), measured every 10 s or so.

@@ -172,6 +172,8 @@ impl Machine {
             step: CutoverStep::StopApplication,
             started: now,
             cutover_ts: None,
+            waiting_by: None,
+            source_blocked: false,
             assumed_stopped_by: None,
             late_write: None,
             mismatches: None,
@@ -190,29 +192,29 @@ impl Machine {
         };
         match (phase, cutover.step) {
             (Phase::Cutover, CutoverStep::StopApplication) => {
-                let is_quiet = quiet.is_some_and(|quiet| quiet >= needed);
-                if !is_quiet && !assume_stopped {
-                    let so_far = quiet.map_or("an unknown time".into(), show_duration);
-                    return not_now(format!(
-                        "the source has been quiet for {so_far}; {} without a write are needed",
-                        show_duration(needed)
-                    ));
+                let open = !self.gate.latest().open_transactions.is_empty();
+                let is_quiet = quiet.is_some_and(|quiet| quiet >= needed) && !open;
+                if self.settings.blocks_source && !assume_stopped {
+                    cutover.waiting_by = Some(by.into());
+                    let text = format!("{by} pressed Continue: user writes are being blocked on the source");
+                    return Ok(vec![Effect::BlockSource, Effect::Log(Severity::Info, "block", text)]);
                 }
-                let open = self.gate.latest().open_transactions.first().cloned();
-                if let (Some(open), false) = (&open, assume_stopped) {
-                    return not_now(format!(
-                        "a transaction is open on the source and may still write: {open}; commit or abort it"
-                    ));
+                if !is_quiet && !assume_stopped {
+                    cutover.waiting_by = Some(by.into());
+                    let text = format!(
+                        "{by} pressed Continue; the step goes on when the source has been without a write for {} and no \
+                         transaction is open",
+                        show_duration(needed)
+                    );
+                    return Ok(vec![Effect::Log(Severity::Info, "waiting", text)]);
                 }
                 let mut effects = Vec::new();
-                if !is_quiet || open.is_some() {
+                if !is_quiet {
                     cutover.assumed_stopped_by = Some(by.into());
                     let text = format!("{by} overrode the quiet check; the drain is still proven");
                     effects.push(Effect::Log(Severity::Warn, "override", text));
                 }
-                cutover.late_write = None;
-                cutover.step = CutoverStep::Drain;
-                effects.push(Effect::FixCutover);
+                effects.extend(self.become_draining());
                 Ok(effects)
             }
             (Phase::Finalizing, CutoverStep::Finalize) if !cutover.finalize_failed.is_empty() => {
@@ -248,6 +250,9 @@ impl Machine {
         if cutover.step != CutoverStep::StopApplication {
             effects.push(Effect::FollowAgain);
         }
+        if cutover.source_blocked || cutover.waiting_by.is_some() && self.settings.blocks_source {
+            effects.push(Effect::UnblockSource);
+        }
         self.cutover = None;
         self.enter(Phase::Following, now);
         effects.push(Effect::Log(Severity::Info, "back", format!("{by} left the cutover; syncing continues")));
@@ -279,7 +284,12 @@ impl Machine {
         self.left_phase = if self.phase == Phase::Paused { self.left_phase } else { Some(self.phase) };
         self.enter(Phase::Stopped, now);
         self.finished = Some(now);
+        let mut effects = Vec::new();
+        if self.cutover.as_ref().is_some_and(|cutover| cutover.source_blocked) {
+            effects.push(Effect::UnblockSource);
+        }
         let text = format!("stopped by {by}; the destination keeps what it has, the source is untouched");
-        Ok(vec![Effect::StopTasks, Effect::Log(Severity::Warn, "stopped", text), Effect::WriteReport])
+        effects.extend([Effect::StopTasks, Effect::Log(Severity::Warn, "stopped", text), Effect::WriteReport]);
+        Ok(effects)
     }
 }

@@ -12,6 +12,39 @@ use crate::model::{
 use jiff::Timestamp;
 
 impl Machine {
+    /// On from "Stop your application": the cutover timestamp is fixed next.
+    pub(super) fn become_draining(&mut self) -> Vec<Effect> {
+        if let Some(cutover) = &mut self.cutover {
+            cutover.late_write = None;
+            cutover.waiting_by = None;
+        }
+        self.step(CutoverStep::Drain);
+        vec![Effect::FixCutover]
+    }
+
+    pub(super) fn source_blocked(&mut self) -> Vec<Effect> {
+        match &mut self.cutover {
+            Some(cutover) if self.phase == Phase::Cutover && cutover.step == CutoverStep::StopApplication => {
+                cutover.source_blocked = true;
+                let mut effects =
+                    vec![Effect::Log(Severity::Warn, "blocked", "no user can write to the source now".into())];
+                effects.extend(self.become_draining());
+                effects
+            }
+            // The operator went back meanwhile.
+            _ => vec![Effect::UnblockSource],
+        }
+    }
+
+    pub(super) fn source_not_blocked(&mut self, why: &str) -> Vec<Effect> {
+        let text = format!("user writes cannot be blocked on the source: {why}");
+        if let Some(cutover) = &mut self.cutover {
+            cutover.waiting_by = None;
+            cutover.late_write = Some(text.clone());
+        }
+        vec![Effect::Log(Severity::Error, "block", text)]
+    }
+
     pub(super) fn cutover_fixed(&mut self, ts: Optime) -> Vec<Effect> {
         match &mut self.cutover {
             Some(cutover) if self.phase == Phase::Cutover && cutover.step == CutoverStep::Drain => {
@@ -82,6 +115,15 @@ impl Machine {
         if self.at(Phase::Cutover, CutoverStep::Drain) || self.at(Phase::Cutover, CutoverStep::CheckData) {
             return self.reopen_on_late_write().unwrap_or_default();
         }
+        if self.at(Phase::Cutover, CutoverStep::StopApplication) && !self.settings.blocks_source {
+            let is_waited_for = self.cutover.as_ref().is_some_and(|cutover| cutover.waiting_by.is_some());
+            let latest = self.gate.latest();
+            let quiet = latest.source_quiet_ms.map(std::time::Duration::from_millis);
+            let is_quiet = quiet.is_some_and(|quiet| quiet >= self.settings.quiet_for);
+            if is_waited_for && is_quiet && latest.open_transactions.is_empty() {
+                return self.become_draining();
+            }
+        }
         // While finalizing runs it is left to finish; `finalized` looks again before anything is opened.
         Vec::new()
     }
@@ -124,6 +166,8 @@ impl Machine {
             step: CutoverStep::StopApplication,
             started: cutover.started,
             cutover_ts: None,
+            waiting_by: None,
+            source_blocked: cutover.source_blocked,
             assumed_stopped_by: None,
             late_write: Some(text.clone()),
             mismatches: None,

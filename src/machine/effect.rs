@@ -34,6 +34,10 @@ pub enum Effect {
     TryAgain,
 
     // Cutover
+    /// Block user writes on the source; answer with `SourceBlocked` or `SourceNotBlocked`.
+    BlockSource,
+    /// Lift that block.
+    UnblockSource,
     /// Read the source's newest majority-committed position; answer with `CutoverFixed`.
     FixCutover,
     /// Apply everything up to and including this position, nothing after it; answer with `Drained`.

@@ -27,6 +27,10 @@ pub enum Event {
     Ticked,
     /// How following goes; arrives a few times a second.
     Measured(Measurement),
+    /// User writes are blocked on the source.
+    SourceBlocked,
+    /// They cannot be blocked, and why.
+    SourceNotBlocked(String),
     /// The newest majority-committed position of the source after it was found quiet.
     CutoverFixed(Optime),
     /// Everything up to and including the cutover position is applied with majority.

@@ -20,6 +20,8 @@ pub struct Settings {
     pub extend_by: Duration,
     /// Documents are compared.
     pub verify: bool,
+    /// Continue blocks user writes on the source.
+    pub blocks_source: bool,
     /// So long before the window ends somebody is told; zero: not.
     pub warn_before: [Duration; 3],
     /// When a cutover has been in progress for so long somebody is told.
@@ -35,6 +37,7 @@ impl From<&Options> for Settings {
             cutover_window: options.cutover_window,
             extend_by: options.extend_by,
             verify: options.verify == Verify::Exact,
+            blocks_source: options.block_source_writes,
             warn_before: options.notify.warn_before,
             long_cutover: options.notify.long_cutover,
         }

@@ -67,6 +67,12 @@ pub struct CutoverState {
     pub started: Timestamp,
     /// Everything up to here must be applied.
     pub cutover_ts: Option<Optime>,
+    /// Who pressed Continue before the source was quiet: the step goes on by itself when it is.
+    #[serde(default)]
+    pub waiting_by: Option<String>,
+    /// User writes are blocked on the source.
+    #[serde(default)]
+    pub source_blocked: bool,
     /// Who overrode the quiet check.
     pub assumed_stopped_by: Option<String>,
     /// A write that arrived after the source had been found quiet.
@@ -131,6 +137,8 @@ impl Machine {
             }
             Event::Indexed { failed } if self.is_in(Phase::Indexing) => self.become_following(failed, now),
             Event::CutoverFixed(ts) => self.cutover_fixed(ts),
+            Event::SourceBlocked => self.source_blocked(),
+            Event::SourceNotBlocked(why) => self.source_not_blocked(&why),
             Event::Drained => self.drained(now),
             Event::Checked { mismatches } => self.checked(mismatches, now),
             Event::Finalized { failed } => self.finalized(failed, now),

@@ -141,6 +141,9 @@ pub struct Options {
     pub throttle: Option<u64>,
     /// Most bytes of local disk that fetched changes may take (20 GB); beyond it fetching waits.
     pub spool_limit: u64,
+    /// Continue in the cutover blocks user writes on the source (`setUserWriteBlockMode`, 6.0).
+    #[serde(default)]
+    pub block_source_writes: bool,
     /// Whom to tell what happens.
     #[serde(default)]
     pub notify: Notify,
@@ -159,6 +162,7 @@ impl Default for Options {
             verify: Verify::Exact,
             throttle: None,
             spool_limit: 20_000_000_000,
+            block_source_writes: false,
             notify: Notify::default(),
         }
     }

@@ -317,6 +317,12 @@ pub struct Cutover {
     pub cutover_ts: Option<Optime>,
     /// Wall time of the last user write on the source before the cutover timestamp.
     pub last_source_write: Option<Timestamp>,
+    /// Who pressed Continue before the source was quiet; the step goes on by itself when it is.
+    #[serde(default)]
+    pub waiting_by: Option<String>,
+    /// User writes are blocked on the source.
+    #[serde(default)]
+    pub source_blocked: bool,
     /// True when the operator overrode the quiet check.
     pub assumed_stopped: bool,
     /// Who overrode it.

@@ -55,6 +55,8 @@ fn a_cutover_says_its_step() {
         started: now(),
         cutover_ts: None,
         last_source_write: None,
+        waiting_by: None,
+        source_blocked: false,
         assumed_stopped: false,
         assumed_by: None,
         late_write: None,

@@ -96,6 +96,8 @@ fn completed() -> Snapshot {
         started: at("12:29:00"),
         cutover_ts: Some(Optime::new(1_795_457_229, 7)),
         last_source_write: Some(at("12:29:36")),
+        waiting_by: None,
+        source_blocked: false,
         assumed_stopped: false,
         assumed_by: None,
         late_write: None,

@@ -155,7 +155,8 @@ async fn check_source<P: Fn(&ValidationReport)>(
     let mut allowed = true;
     if board.is_due(CheckId::SourcePermissions) {
         board.begin(CheckId::SourcePermissions);
-        let permissions = permissions::check_source(cluster, &plan.options.filter).await;
+        let permissions =
+            permissions::check_source(cluster, &plan.options.filter, plan.options.block_source_writes).await;
         allowed = board.settle(CheckId::SourcePermissions, permissions);
     }
     if board.is_due(CheckId::SourceVersion) {

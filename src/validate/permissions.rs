@@ -55,7 +55,14 @@ const WRITE: Roles = ("readWriteAnyDatabase", "readWrite");
 const ADMINISTER: Roles = ("dbAdminAnyDatabase", "dbAdmin");
 
 /// Source: everything may be read, and the oplog and the set's state. The commands themselves are tried.
-pub(super) async fn check_source(cluster: &Cluster, filter: &NamespaceFilter) -> Finding {
+pub(super) async fn check_source(cluster: &Cluster, filter: &NamespaceFilter, blocks_writes: bool) -> Finding {
+    if blocks_writes && cluster.version.major < 6 {
+        return Finding::fail(
+            format!("block_source_writes needs MongoDB 6.0, the source is {}", cluster.version),
+            "setUserWriteBlockMode came with 6.0",
+            "Remove block_source_writes from the plan; the cutover waits for quiet instead.",
+        );
+    }
     let grants = match privileges::read(cluster).await {
         Ok(grants) => grants,
         Err(error) => return unreadable(&error),
@@ -90,6 +97,9 @@ pub(super) async fn check_source(cluster: &Cluster, filter: &NamespaceFilter) ->
     }
     if !status {
         lacks.push(Lack::of_admin("replSetGetStatus", "clusterMonitor"));
+    }
+    if blocks_writes && !grants.is_anonymous() && !grants.allows_on_cluster("setUserWriteBlockMode") {
+        lacks.push(Lack::of_admin("setUserWriteBlockMode", "backup"));
     }
     judge(&grants, lacks, "the source cannot be copied and followed without them", Vec::new())
 }

@@ -84,8 +84,15 @@ impl Bench {
     /// Begins fetching at `from` and returns a follower with this registry.
     pub fn follower(&mut self, from: Optime, registry: Registry) -> Follower {
         let spool = spool::create(&self.folder.path().join("spool"), 1 << 40).unwrap();
-        let (sink, reader) =
-            (fetch::Sink { writer: spool.writer, keeper: spool.keeper, mark: spool.mark }, spool.reader);
+        let (sink, reader) = (
+            fetch::Sink {
+                expiring: tokio::sync::watch::Sender::default().subscribe(),
+                writer: spool.writer,
+                keeper: spool.keeper,
+                mark: spool.mark,
+            },
+            spool.reader,
+        );
         let (context, view) = (self.context.clone(), self.fetched.clone());
         self.fetch_end = Some(tokio::spawn(async move {
             let Err(end) = fetch::fetch(&context, from, sink, view).await;

@@ -254,6 +254,8 @@ fn the_screen_follows_the_phase_unless_the_operator_looks_elsewhere() {
             started: now(),
             cutover_ts: None,
             last_source_write: None,
+            waiting_by: None,
+            source_blocked: false,
             assumed_stopped: false,
             assumed_by: None,
             late_write: None,

@@ -126,10 +126,15 @@ fn an_expired_window_can_be_resumed() {
 #[test]
 fn continue_waits_for_quiet_and_the_override_is_typed() {
     let read = scene("cutover_writers");
-    let Some(Action::Say(why)) = press(&read, &mut States::default(), Shown::StopApplication, KeyCode::Enter) else {
-        panic!("Continue must be refused")
+    // Pressed before the source is quiet, the step goes on when it is.
+    let early = press(&read, &mut States::default(), Shown::StopApplication, KeyCode::Enter);
+    assert!(matches!(early, Some(Action::Send(Command::ContinueCutover { assume_stopped: false }))));
+    let mut pressed = scene("cutover_writers");
+    pressed.snapshot.cutover.as_mut().unwrap().waiting_by = Some("ops@pts/1".into());
+    let Some(Action::Say(why)) = press(&pressed, &mut States::default(), Shown::StopApplication, KeyCode::Enter) else {
+        panic!("Continue was pressed already")
     };
-    assert_eq!(why, "Continue is disabled: 3 namespaces were written in the last 60 s.");
+    assert_eq!(why, "Continue was pressed already: the step goes on by itself.");
     let Some(Action::Confirm(asked)) = once("cutover_writers", Shown::StopApplication, 'O') else {
         panic!("O must ask")
     };

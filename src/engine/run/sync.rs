@@ -13,7 +13,8 @@ use crate::{
     },
     model::{Optime, Problem, Side, snapshot::Verification},
 };
-use std::{path::PathBuf, sync::Arc};
+use bson::Uuid;
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 use tokio::sync::{mpsc, watch};
 
 /// What fetching needs.
@@ -24,6 +25,7 @@ pub(super) struct Tail {
     pub(super) keeper: watch::Sender<Option<SpoolKeeper>>,
     pub(super) apply: watch::Sender<ApplyView>,
     pub(super) outcomes: mpsc::Sender<Outcome>,
+    pub(super) expiring: watch::Receiver<HashSet<Uuid>>,
 }
 
 impl Tail {
@@ -43,9 +45,9 @@ impl Tail {
             let applied = before + fetch::count_until(&entries, position.applied, from, filter);
             self.apply.send_modify(|view| view.ops_applied = applied);
         }
-        let (context, view, outcomes) = (self.context, self.view, self.outcomes);
+        let (context, view, outcomes, expiring) = (self.context, self.view, self.outcomes, self.expiring);
         tokio::spawn(async move {
-            let sink = fetch::Sink { writer, keeper, mark };
+            let sink = fetch::Sink { writer, keeper, mark, expiring };
             let Err(end) = fetch::fetch(&context, from, sink, view).await;
             let _ = outcomes.send(Outcome::FetchEnded(end)).await;
         });

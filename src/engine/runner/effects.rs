@@ -47,6 +47,8 @@ impl Runner {
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
                     Effect::TryAgain => run.context.events.try_again(),
+                    Effect::BlockSource => run.block_source(true),
+                    Effect::UnblockSource => run.block_source(false),
                     Effect::FixCutover => run.fix_cutover(),
                     Effect::DrainTo(ts) => run.drain_to(ts),
                     Effect::FollowAgain => {

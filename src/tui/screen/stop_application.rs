@@ -67,23 +67,30 @@ fn continue_blocked(view: &View<'_>) -> Option<String> {
         });
     }
     match (snapshot.source_quiet_ms, active(view)) {
-        (Some(quiet), _) if quiet >= quiet_for => snapshot
-            .open_transactions
-            .first()
-            .map(|_| "Continue is disabled: a transaction is open and may still write.".into()),
-        (None, _) => Some("Continue is disabled: how long the source is quiet is not known yet.".into()),
+        (Some(quiet), _) if quiet >= quiet_for => {
+            snapshot.open_transactions.first().map(|_| "a transaction is open and may still write.".into())
+        }
+        (None, _) => Some("how long the source is quiet is not known yet.".into()),
         (Some(quiet), count) if count == 0 || quiet >= SILENT_MS => {
-            Some(format!("Continue is disabled: quiet for {} of {needed}.", seconds(quiet)))
+            Some(format!("quiet for {} of {needed}.", seconds(quiet)))
         }
-        (Some(_), 1) => Some(format!("Continue is disabled: 1 namespace was written in the last {needed}.")),
-        (Some(_), count) => {
-            Some(format!("Continue is disabled: {count} namespaces were written in the last {needed}."))
-        }
+        (Some(_), 1) => Some(format!("1 namespace was written in the last {needed}.")),
+        (Some(_), count) => Some(format!("{count} namespaces were written in the last {needed}.")),
     }
 }
 
 fn seconds(ms: u64) -> u64 {
     ms / 1000
+}
+
+/// Why pressing Continue does nothing now. Before the source is quiet it is pressed for later.
+fn press_blocked(view: &View<'_>) -> Option<String> {
+    let waiting = view.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.waiting_by.is_some());
+    match continue_blocked(view) {
+        Some(why) if !is_waiting(view) => Some(why),
+        Some(_) if waiting => Some("Continue was pressed already: the step goes on by itself.".into()),
+        _ => None,
+    }
 }
 
 /// Why the override does nothing now.
@@ -129,7 +136,8 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
     match cutover.step {
         CutoverStep::StopApplication => match (&cutover.late_write, continue_blocked(view)) {
             (Some(_), Some(_)) => format!("A late write reopened this step: {}.", quiet_so_far(view)),
-            (_, Some(why)) => why,
+            (None, Some(why)) if cutover.waiting_by.is_some() => format!("Goes on by itself when quiet: {why}"),
+            (None, Some(why)) => format!("Not quiet yet: {why}"),
             (_, None) => "The source is quiet: Enter continues. Keep the application stopped.".into(),
         },
         CutoverStep::Drain => format!("Applying the last changes: {} to go. Esc still goes back.", operations(view)),
@@ -159,7 +167,7 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
             demo_blocked(view),
         ));
     }
-    let focused = if state.on_go_back { go_back_blocked(view) } else { continue_blocked(view) };
+    let focused = if state.on_go_back { go_back_blocked(view) } else { press_blocked(view) };
     keys.push(key_unless(
         "Enter",
         if state.on_go_back { "Go back" } else { "Continue" },
@@ -210,7 +218,7 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         }
         KeyCode::Enter => {
             let send = Action::Send(Command::ContinueCutover { assume_stopped: false });
-            return Some(continue_blocked(view).map_or(send, Action::Say));
+            return Some(press_blocked(view).map_or(send, Action::Say));
         }
         KeyCode::Char('O') => return Some(override_blocked(view).map_or_else(|| override_quiet(view), Action::Say)),
         KeyCode::Char('a') if view.snapshot.application.is_some() => {
@@ -431,15 +439,15 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
     }
     lines.push(Line::raw("  You can still leave: Esc goes back, syncing continues, nothing has changed."));
     lines.push(Line::raw(""));
-    let blocked = continue_blocked(view);
-    let is_quiet = view.snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= view.snapshot.thresholds.quiet_for_ms);
-    let label = match &blocked {
-        Some(_) if is_quiet => "Continue (waits for open transactions)".into(),
-        Some(_) => format!("Continue (waits for {} of quiet)", text::threshold(view.snapshot.thresholds.quiet_for_ms)),
+    let needed = text::threshold(view.snapshot.thresholds.quiet_for_ms);
+    let is_pressed = view.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.waiting_by.is_some());
+    let label = match continue_blocked(view) {
+        Some(_) if is_pressed => format!("Waiting for {needed} of quiet"),
+        Some(_) => format!("Continue after {needed} of quiet"),
         None => "Continue".into(),
     };
     let row = [
-        Button { label, enabled: blocked.is_none() },
+        Button { label, enabled: press_blocked(view).is_none() },
         Button { label: "Go back".into(), enabled: go_back_blocked(view).is_none() },
     ];
     let indent = columns.saturating_sub(buttons::columns(&row)) / 2;
