@@ -190,6 +190,14 @@ impl Scenario for Documents {
                 ids.delete_one(doc! { "_id": 1_000 }).await.unwrap();
                 ids.insert_one(doc! { "_id": spelling, "n": n }).await.unwrap();
             }
+            for spelling in [Bson::Decimal128("NaN".parse().unwrap()), Bson::Double(f64::NAN)] {
+                ids.delete_one(doc! { "_id": f64::NAN }).await.unwrap();
+                ids.insert_one(doc! { "_id": spelling, "n": n }).await.unwrap();
+                // One of the two stays at the end.
+                if n % 2 == 0 {
+                    break;
+                }
+            }
             ids.delete_one(doc! { "_id": null }).await.unwrap();
             ids.insert_one(doc! { "_id": null, "again": n }).await.unwrap();
             insert(source, "names", vec![odd_names(1_000 + n, n, source.has(5))]).await;

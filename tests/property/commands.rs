@@ -23,14 +23,14 @@ pub fn commands(random: &mut Random, source: Knows) -> Vec<Operation> {
 
 fn command(random: &mut Random, source: Knows) -> Operation {
     let major = source.major;
-    let (db, coll) = (content::database(random), content::collection(random));
+    let (db, coll) = (content::database(random), content::collection(random, major));
     let number = i32::try_from(random.below(20)).unwrap();
     match random.below(60) {
         0..=11 => Operation::new("create", db, &create(random, &coll, source)),
         12..=15 => Operation::new("drop", db, &doc! { "drop": coll }),
         16..=24 => {
             let to_db = if random.below(3) == 0 { content::database(random) } else { db.clone() };
-            let to = format!("{to_db}.{}", content::collection(random));
+            let to = format!("{to_db}.{}", content::collection(random, major));
             let command =
                 doc! { "renameCollection": format!("{db}.{coll}"), "to": to, "dropTarget": random.below(2) == 0 };
             let kind = if to_db == db { "rename" } else { "rename across" };
@@ -39,6 +39,7 @@ fn command(random: &mut Random, source: Knows) -> Operation {
         25 if number < 6 => Operation::new("dropDatabase", db, &doc! { "dropDatabase": 1 }),
         25..=36 => {
             let specs: Vec<Document> = (0..1 + random.below(2)).map(|_| index(random, major)).collect();
+            let coll = if random.below(8) == 0 { content::series(random) } else { coll };
             Operation::new("createIndexes", db, &doc! { "createIndexes": coll, "indexes": specs })
         }
         37..=40 => {
@@ -50,23 +51,24 @@ fn command(random: &mut Random, source: Knows) -> Operation {
             Operation::new("convertToCapped", db, &doc! { "convertToCapped": coll, "size": 4_096 * (1 + number) })
         }
         52 if !source.clustered => {
-            let command = doc! { "cloneCollectionAsCapped": coll, "toCollection": content::collection(random), "size": 4_096 * (1 + number) };
+            let command = doc! { "cloneCollectionAsCapped": coll, "toCollection": content::collection(random, major), "size": 4_096 * (1 + number) };
             Operation::new("cloneCollectionAsCapped", db, &command)
         }
         53 | 54 => {
-            let out = doc! { "db": content::database(random), "coll": content::collection(random) };
+            let out = doc! { "db": content::database(random), "coll": content::collection(random, major) };
             let pipeline = [doc! { "$match": { "n": { "$lt": number } } }, doc! { "$out": out }];
             Operation::new("$out", db, &doc! { "aggregate": coll, "pipeline": pipeline, "cursor": {} })
         }
         55 | 56 => {
-            let into = doc! { "db": content::database(random), "coll": content::collection(random) };
+            let into = doc! { "db": content::database(random), "coll": content::collection(random, major) };
             let matched = random.one(&["replace", "merge", "keepExisting"]);
             let pipeline = [doc! { "$limit": number + 1 }, doc! { "$merge": { "into": into, "whenMatched": matched } }];
             Operation::new("$merge", db, &doc! { "aggregate": coll, "pipeline": pipeline, "cursor": {} })
         }
         _ if major >= 5 => {
             let documents: Vec<Document> = (0..1 + random.below(30)).map(|_| content::measurement(random)).collect();
-            Operation::new("measurements", db, &doc! { "insert": coll, "documents": documents, "ordered": false })
+            let series = content::series(random);
+            Operation::new("measurements", db, &doc! { "insert": series, "documents": documents, "ordered": false })
         }
         _ => Operation::new("drop", db, &doc! { "drop": coll }),
     }
@@ -81,13 +83,13 @@ fn validator(random: &mut Random) -> Document {
     }
 }
 
-fn view(random: &mut Random) -> (String, Vec<Document>) {
+fn view(random: &mut Random, major: u32) -> (String, Vec<Document>) {
     let pipeline = match random.below(3) {
         0 => vec![],
         1 => vec![doc! { "$match": { "n": { "$gt": 3 } } }],
         _ => vec![doc! { "$project": { "n": 1, "x": { "$literal": "$y" } } }],
     };
-    (content::collection(random), pipeline)
+    (content::collection(random, major), pipeline)
 }
 
 fn create(random: &mut Random, coll: &str, source: Knows) -> Document {
@@ -101,11 +103,14 @@ fn create(random: &mut Random, coll: &str, source: Knows) -> Document {
             }
         }
         2 | 3 => {
-            let (on, pipeline) = view(random);
+            let (on, pipeline) = view(random, major);
             create = doc! { "create": content::view(random) };
             create.extend(doc! { "viewOn": on, "pipeline": pipeline });
-            if random.below(3) == 0 {
-                create.insert("collation", doc! { "locale": "de", "strength": 2 });
+            match random.below(4) {
+                0 => drop(create.insert("collation", doc! { "locale": "de", "strength": 2 })),
+                // Without a collation: under one the server would make half a time series, buckets without a view.
+                1 => drop(create.insert("viewOn", content::series(random))),
+                _ => {}
             }
         }
         4 => {
@@ -129,7 +134,7 @@ fn create(random: &mut Random, coll: &str, source: Knows) -> Document {
             if random.below(3) > 0 {
                 series.insert("metaField", "m");
             }
-            create.insert("timeseries", series);
+            create = doc! { "create": content::series(random), "timeseries": series };
             if random.below(2) == 0 {
                 create.insert("expireAfterSeconds", 900_000_000_i64);
             }
@@ -207,7 +212,7 @@ fn modify(random: &mut Random, major: u32) -> Document {
         }
         5 => drop(modify.insert("validationAction", random.one(&["warn", "error"]))),
         6 => {
-            let (on, pipeline) = view(random);
+            let (on, pipeline) = view(random, major);
             modify = doc! { "collMod": content::view(random) };
             modify.extend(doc! { "viewOn": on, "pipeline": pipeline });
         }
@@ -218,6 +223,7 @@ fn modify(random: &mut Random, major: u32) -> Document {
             modify.insert("cappedMax", i64::try_from(1 + random.below(30)).unwrap());
         }
         10 if major >= 5 => {
+            modify = doc! { "collMod": content::series(random) };
             let value = if random.below(3) == 0 { Bson::String("off".into()) } else { Bson::Int64(800_000_000) };
             modify.insert("expireAfterSeconds", value);
         }

@@ -43,29 +43,22 @@ async fn migrate(pair: &Pair, from: Release, seed: u64, operations: u64) {
         let command = doc! { "setParameter": 1, "ttlMonitorEnabled": false };
         client.database("admin").run_command(command).await.unwrap();
     }
-    let t0 = std::time::Instant::now();
     writers::ballast(&source).await;
     let mut writers = Writers::start(&source, from, seed);
     writers.make(operations / 4).await;
-    let began = std::time::Instant::now();
-    eprintln!("T preload {:?}", t0.elapsed());
     let (engine, _home) = drive::engine();
     let mut client = engine.client("ops@test");
     let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
     // So that the copy takes a while and is written into.
     plan.options.throttle = Some(2 << 20);
     // The first operations after the start fall into validation, copy and index builds, however few are asked for.
-    eprintln!("T start {:?}", began.elapsed());
     writers.go_on(operations / 2);
     drive::start(&mut client, plan).await;
     drive::wait(&mut client, "following", |snapshot| snapshot.lag_ms.is_some()).await;
-    eprintln!("T following {:?} {}", began.elapsed(), writers.made());
     writers.make((operations / 4).max(operations.saturating_sub(writers.made()))).await;
-    eprintln!("T made {:?} {}", began.elapsed(), writers.made());
     // Until the application is stopped there is always something to write.
     writers.go_on(1 << 40);
     let done = drive::cut_over(&mut client, async || writers.stop().await).await;
-    eprintln!("T done {:?}", began.elapsed());
     eprintln!("{}", writers.summary());
     let differences = compare::differences(&source, &destination).await;
     let events: Vec<String> =

@@ -213,7 +213,8 @@ impl Writer {
 
     /// A write, made for a document that is there.
     async fn write(&mut self) -> Operation {
-        let (db, coll) = (content::database(&mut self.random), content::collection(&mut self.random));
+        let (db, coll) =
+            (content::database(&mut self.random), content::collection(&mut self.random, self.source.major));
         let id = content::id(&mut self.random);
         let names = self.client.database(&db).collection::<Document>(&coll);
         let next = doc! { "_id": { "$gte": id.clone() } };
@@ -288,12 +289,14 @@ impl Writer {
         for _ in 0..1 + self.random.below(6) {
             let mut operation = match self.random.below(12) {
                 0 => {
-                    let (db, coll) = (content::database(&mut self.random), content::collection(&mut self.random));
+                    let (db, coll) =
+                        (content::database(&mut self.random), content::collection(&mut self.random, self.source.major));
                     Operation::new("create", db, &doc! { "create": coll })
                 }
                 // An error would end it, and most ids are taken.
                 1..=3 => {
-                    let (db, coll) = (content::database(&mut self.random), content::collection(&mut self.random));
+                    let (db, coll) =
+                        (content::database(&mut self.random), content::collection(&mut self.random, self.source.major));
                     let mut document = content::document(&mut self.random, self.source.major >= 5);
                     document.insert("_id", format!("t{}", self.random.below(1_000_000)));
                     Operation::new("insert", db, &doc! { "insert": coll, "documents": [document] })

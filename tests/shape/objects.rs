@@ -13,6 +13,12 @@ pub fn measurements(range: std::ops::Range<i32>) -> Vec<Document> {
     range.map(|n| doc! { "at": at(n.into()), "m": { "sensor": n % 3 }, "v": f64::from(n) }).collect()
 }
 
+/// Several types of one field, which old releases put into one bucket and newer ones take only when they are told to.
+pub fn mixed(first: i64) -> Vec<Document> {
+    let values = [Bson::Int32(1), Bson::String("text".into()), Bson::Document(doc! { "a": 1 }), Bson::Boolean(true)];
+    (first..).zip(values).map(|(n, value)| doc! { "at": at(n), "m": { "sensor": "mixed" }, "v": value }).collect()
+}
+
 /// Collections and views that the script works on, in database `db`.
 pub async fn create(client: &Client, db: &str, from: Version) {
     for coll in [
@@ -84,6 +90,7 @@ pub async fn create(client: &Client, db: &str, from: Version) {
             )
             .await;
             insert(client, db, name, measurements(0..60)).await;
+            insert(client, db, name, mixed(0)).await;
             run(
                 client,
                 db,

@@ -1,7 +1,7 @@
 //! Commands of every kind on the objects of one database: run once in each phase of a migration.
 
 use crate::{
-    objects::{measurements, specs},
+    objects::{measurements, mixed, specs},
     stage::{Version, insert, numbered, run},
 };
 use bson::{Document, doc};
@@ -191,6 +191,7 @@ async fn series(client: &Client, db: &str, from: Version) {
     coll_mod(client, db, "series", doc! { "timeseries": { "granularity": "minutes" } }).await;
     coll_mod(client, db, "series", doc! { "expireAfterSeconds": 700_000_000_i64 }).await;
     insert(client, db, "series", measurements(120..150)).await;
+    insert(client, db, "series", mixed(10)).await;
     run(client, db, doc! { "dropIndexes": "series", "index": "sensor" }).await;
     run(
         client,
@@ -209,6 +210,7 @@ async fn series(client: &Client, db: &str, from: Version) {
         run(client, db, doc! { "update": "series", "updates": [{ "q": { "m.sensor": 1 }, "u": { "$set": { "m.more": "meta" } }, "multi": true }] }).await;
         run(client, db, doc! { "delete": "series", "deletes": [{ "q": { "m.sensor": 2 }, "limit": 0 }] }).await;
     }
+    halves(client, db).await;
     run(client, db, doc! { "drop": "series_gone" }).await;
     run(client, db, doc! { "create": "series_gone", "timeseries": { "timeField": "at" } }).await;
     insert(client, db, "series_gone", measurements(0..5)).await;
@@ -216,7 +218,31 @@ async fn series(client: &Client, db: &str, from: Version) {
     insert(client, db, "series_plain", numbered(0..5)).await;
     run(client, db, doc! { "create": "series_new", "timeseries": { "timeField": "at", "metaField": "m", "granularity": "hours" }, "expireAfterSeconds": 600_000_000_i64 }).await;
     insert(client, db, "series_new", measurements(0..20)).await;
+    insert(client, db, "series_new", mixed(0)).await;
     coll_mod(client, db, "series_new", doc! { "expireAfterSeconds": "off" }).await;
+    // Known to 6.0.27 only.
+    let allow = doc! { "collMod": "series_new", "timeseriesBucketsMayHaveMixedSchemaData": true };
+    let _ = client.database(db).run_command(allow).await;
+}
+
+/// The server makes the buckets, then refuses the view of them; a later creation finds them there. Some stay as they are.
+async fn halves(client: &Client, db: &str) {
+    for name in ["half", "half_and_half"] {
+        let view = format!("{name}_view");
+        let german = doc! { "locale": "de", "strength": 2 };
+        run(client, db, doc! { "create": &view, "viewOn": name, "pipeline": [], "collation": german }).await;
+        let create =
+            doc! { "create": name, "timeseries": { "timeField": "at", "metaField": "m", "granularity": "seconds" } };
+        let refused = client.database(db).run_command(create.clone()).await;
+        assert!(refused.is_err(), "a view of another collation is in the way");
+        if name == "half_and_half" {
+            run(client, db, doc! { "drop": &view }).await;
+            let mut whole = create;
+            whole.get_document_mut("timeseries").unwrap().insert("bucketMaxSpanSeconds", 3_600);
+            run(client, db, whole).await;
+            insert(client, db, name, measurements(0..5)).await;
+        }
+    }
 }
 
 async fn outputs(client: &Client, db: &str) {
