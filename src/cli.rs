@@ -6,7 +6,9 @@ use std::path::PathBuf;
 /// Moves a live MongoDB replica set to another MongoDB cluster.
 #[derive(Debug, Parser)]
 #[command(name = "mongoferry", version, about, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 error, 2 validation failed, 3 refused (gate), 4 expired.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 error, 2 validation failed, 3 refused (gate), 4 expired; verify: 4 something differs."
+)]
 pub struct Cli {
     /// What to do; without one the wizard starts.
     #[command(subcommand)]
@@ -137,6 +139,14 @@ pub enum Verb {
         /// Its name; may be left out when there is only one.
         name: Option<String>,
     },
+    /// Send a test notice by every channel of a migration, or of a plan, and say what became of it.
+    Notify {
+        /// The migration's name; may be left out when there is only one.
+        name: Option<String>,
+        /// Read [notify] of this plan instead; no migration is needed.
+        #[arg(long, value_name = "P.toml", conflicts_with = "name")]
+        plan: Option<PathBuf>,
+    },
     /// Cut over: begin it or go on with it, and follow it to its end. Refused (exit 3) unless the gate is open.
     Cutover(CutoverArgs),
     /// End a migration for good; the destination keeps what it has.
@@ -152,14 +162,9 @@ pub enum Verb {
         #[arg(long)]
         forget: bool,
     },
-    /// Wait for the verification of a migration and print its result. Exit 0: nothing differs, 1: something does.
-    Verify {
-        /// Its name; may be left out when there is only one.
-        name: Option<String>,
-        /// Print one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Wait for the verification of a migration and print its result, or compare the two clusters of a plan. Exit 0:
+    /// nothing differs, 4: something does.
+    Verify(VerifyArgs),
     /// Print the report of a migration; while it is not over, what can be said so far.
     Report {
         /// Its name; may be left out when there is only one.
@@ -211,6 +216,23 @@ pub struct CutoverArgs {
     /// Instead of beginning: what to do in the step where the cutover stands.
     #[command(flatten)]
     pub step: StepArgs,
+}
+
+/// `verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// Its name; may be left out when there is only one.
+    pub name: Option<String>,
+    /// Compare the two clusters of this plan as they are now, without a migration. Only reads; nothing is kept.
+    #[arg(long, value_name = "P.toml", conflicts_with = "name")]
+    pub plan: Option<PathBuf>,
+    /// Print JSON: one object, with --plan one per line: progress, events, and the result last.
+    #[arg(long)]
+    pub json: bool,
+    /// With --plan: how long both sides of a differing document have to stand still before it counts, in seconds. Make it
+    /// longer than the lag of whatever keeps the destination in sync.
+    #[arg(long, value_name = "SECONDS", requires = "plan", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub settle: u64,
 }
 
 /// What to do in the step where a cutover stands; one of them.

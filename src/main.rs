@@ -6,7 +6,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     secret::forbid_core_dumps();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(shown) => {
+            let _ = shown.print();
+            // Help and version are answers; exit code 2 is the validation's.
+            return ExitCode::from(u8::from(shown.use_stderr()));
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

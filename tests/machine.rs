@@ -33,6 +33,9 @@ fn effect_word(effect: &Effect) -> String {
     match effect {
         Effect::DrainTo(ts) => format!("drain-to-{ts}"),
         Effect::Log(_, kind, _) => format!("log-{kind}"),
+        Effect::Notify(kind, _) => {
+            format!("notify-{}", serde_json::to_value(kind).unwrap().as_str().unwrap())
+        }
         other => {
             let text = format!("{other:?}");
             let name = text.split(['(', ' ', '{']).next().unwrap();
@@ -82,6 +85,7 @@ impl Scenario {
                 self.measured.repair_pending = pending.parse().unwrap();
                 event(&mut self.machine, Event::Measured(self.measured.clone()))
             }
+            ["tick"] => event(&mut self.machine, Event::Ticked),
             ["failed-indexes", names @ ..] => {
                 self.measured.failed_indexes = names.iter().map(|name| name.replace('/', " / ")).collect();
                 event(&mut self.machine, Event::Measured(self.measured.clone()))

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
+#[path = "verify/resume.rs"]
+mod resume;
 #[path = "verify/sets.rs"]
 mod sets;
 
@@ -340,6 +342,7 @@ async fn live_writes_never_make_a_false_mismatch_and_fresh_checks_leave_little()
         async {
             // Again and again while changes are in flight.
             while std::time::Instant::now() < until {
+                dirty.touch_everything();
                 verifier.base_pass(targets.clone()).await.expect("base pass");
             }
         },

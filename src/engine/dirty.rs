@@ -1,63 +1,121 @@
-//! Documents that the applier touched since verification last looked at them.
+//! What verification has compared, and what was touched since: the one owner of both.
 //!
-//! Owns the identifiers of documents whose comparison is out of date, by collection UUID of the source. Bounded: at most
-//! [`MAX_IDS`] identifiers in [`MAX_BYTES`] of memory for all collections together; beyond that the largest collection
-//! is remembered as a whole ("everything is dirty") and its identifiers are dropped. Never loses a touch silently.
+//! By collection UUID of the source: the boundaries of the ranges that the base pass has compared, and the documents that
+//! the applier wrote since. Touched documents go to files ([`segments`]); memory holds at most [`MAX_RECENT`] of them, to
+//! spare files repetitions. When the files reach [`MAX_DISK_BYTES`] or cannot be written, a touch marks the range it
+//! falls into; without ranges (collations, identifiers whose order is not exactly the server's) the whole collection.
+//! A touch is never lost: [`DirtySet::take`] only lends, [`DirtySet::settle`] forgets, and what [`DirtySet::persist`]
+//! wrote is found again after `kill -9`.
+//!
+//! For a resume: the applier's checkpoint must not be ahead of the last [`DirtySet::persist`]. Changes after the
+//! checkpoint are applied, and therefore touched, again.
 
+mod segments;
+mod state;
+
+pub use segments::Records;
+
+use super::verify::id::Id;
 use bson::Uuid;
+use segments::{Sealed, Segments};
+use state::Tracked;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
+    fs, io,
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Identifiers kept for all collections together.
-pub const MAX_IDS: usize = 1_000_000;
-/// Memory for them, bytes; each identifier counts `ENTRY_OVERHEAD` more than its length.
-pub const MAX_BYTES: usize = 64 << 20;
-/// What one identifier costs beside its own bytes: pointer and length, hash slot, allocation header.
-const ENTRY_OVERHEAD: usize = 48;
+/// Identifiers in memory, for all collections together.
+pub const MAX_RECENT: usize = 200_000;
+/// Memory for them, bytes; each counts `ENTRY_OVERHEAD` more than its length.
+pub const MAX_RECENT_BYTES: usize = 32 << 20;
+/// What one identifier costs beside its own bytes: collection, pointer and length, hash slot, allocation header.
+const ENTRY_OVERHEAD: usize = 64;
+/// Files of touched documents, bytes.
+pub const MAX_DISK_BYTES: u64 = 2 << 30;
 
-/// What has to be compared again in one collection.
+/// Up to where the base pass of a collection got.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dirty {
-    /// These documents: BSON type byte, then value bytes of each `_id`. May be empty.
-    Ids(Vec<Vec<u8>>),
-    /// Everything: tracking never began, or too much was touched to remember.
-    Whole,
+pub enum Compared {
+    /// Nothing: tracking never began, or everything is in doubt.
+    Nothing,
+    /// Everything before this key, apart from what is dirty; so many documents.
+    Until(Vec<u8>, u64),
+    /// Everything, apart from what is dirty; so many documents.
+    Everything(u64),
 }
 
-/// Shared between the applier (touches) and verification (drains).
+/// A range of a collection: from a key (included) to a key (excluded).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Range {
+    /// `None`: from the first document.
+    pub from: Option<Vec<u8>>,
+    /// `None`: to the last document.
+    pub to: Option<Vec<u8>>,
+}
+
+/// What is lent for comparison.
+#[derive(Debug)]
+pub struct Taken {
+    /// Touched documents; some may come twice.
+    pub ids: Records,
+    /// Ranges in which something was touched.
+    pub ranges: Vec<(Uuid, Range)>,
+    sealed: Sealed,
+}
+
+/// Shared between the applier (touches) and verification (lends and settles).
 #[derive(Debug)]
 pub struct DirtySet {
     state: Mutex<State>,
-    max_ids: usize,
-    max_bytes: usize,
+    max_recent: usize,
+    max_disk_bytes: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    collections: HashMap<Uuid, Touched>,
-    ids: usize,
-    bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct Touched {
-    ids: HashSet<Box<[u8]>>,
-    bytes: usize,
-    whole: bool,
+    collections: HashMap<Uuid, Tracked>,
+    /// Touched since the last [`DirtySet::take`] or the last time this was full.
+    recent: HashSet<(Uuid, Box<[u8]>)>,
+    recent_bytes: usize,
+    segments: Segments,
+    /// Why files cannot be written now; touches mark ranges meanwhile.
+    broken: Option<String>,
+    /// Changes of `collections` that [`DirtySet::persist`] has not written.
+    changed: bool,
 }
 
 impl Default for DirtySet {
     fn default() -> Self {
-        Self::bounded(MAX_IDS, MAX_BYTES)
+        Self::bounded(MAX_RECENT, MAX_DISK_BYTES)
     }
 }
 
 impl DirtySet {
-    /// An empty set with other bounds than the default's.
-    pub fn bounded(max_ids: usize, max_bytes: usize) -> Self {
-        Self { state: Mutex::default(), max_ids, max_bytes }
+    /// For comparisons that nobody resumes: its files are gone with the process. With other bounds than the default's.
+    pub fn bounded(max_recent: usize, max_disk_bytes: u64) -> Self {
+        Self::over(Segments::fleeting(), HashMap::new(), max_recent, max_disk_bytes)
+    }
+
+    /// In a folder of the migration, with what a former process left there. Of damaged files nothing is believed:
+    /// everything is compared again.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let found = Segments::open(folder).and_then(|segments| Ok((segments, state::read(folder)?)));
+        let (segments, collections) = match found {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                delete(folder)?;
+                (Segments::open(folder)?, HashMap::new())
+            }
+            found => found?,
+        };
+        Ok(Self::over(segments, collections, MAX_RECENT, MAX_DISK_BYTES))
+    }
+
+    fn over(segments: Segments, collections: HashMap<Uuid, Tracked>, max_recent: usize, max_disk_bytes: u64) -> Self {
+        let state =
+            State { collections, recent: HashSet::new(), recent_bytes: 0, segments, broken: None, changed: false };
+        Self { state: Mutex::new(state), max_recent, max_disk_bytes }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,147 +124,226 @@ impl DirtySet {
 
     /// Notes that the document with this `_id` (raw BSON element value: type byte, then value bytes) was written.
     /// Call it once the destination has acknowledged the write: a touch that only precedes its write could be compared,
-    /// and forgotten, before the write lands. Does nothing for a collection whose tracking has not begun: it will be compared whole.
+    /// and forgotten, before the write lands. Does nothing for a collection whose tracking has not begun: it will be
+    /// compared whole.
     pub fn touch(&self, collection: Uuid, id: &[u8]) {
         let mut state = self.state();
-        let Some(touched) = state.collections.get_mut(&collection) else { return };
-        if touched.whole || touched.ids.contains(id) {
+        let Some(tracked) = state.collections.get(&collection) else { return };
+        if tracked.whole {
+            return;
+        }
+        if state.broken.is_some() || state.segments.bytes() >= self.max_disk_bytes {
+            state.mark(collection, id);
             return;
         }
         let cost = id.len() + ENTRY_OVERHEAD;
-        touched.ids.insert(id.into());
-        touched.bytes += cost;
-        state.ids += 1;
-        state.bytes += cost;
-        while state.ids > self.max_ids || state.bytes > self.max_bytes {
-            let largest = state.collections.values_mut().max_by_key(|touched| touched.bytes);
-            let Some(largest) = largest.filter(|touched| touched.bytes > 0) else { return };
-            let (ids, bytes) = (largest.ids.len(), largest.bytes);
-            *largest = Touched { whole: true, ..Touched::default() };
-            state.ids -= ids;
-            state.bytes -= bytes;
+        if state.recent.len() >= self.max_recent || state.recent_bytes + cost > MAX_RECENT_BYTES {
+            state.forget_recent();
+        }
+        if !state.recent.insert((collection, id.into())) {
+            return;
+        }
+        state.recent_bytes += cost;
+        if let Err(error) = state.segments.push(collection, id) {
+            state.break_off(&error);
         }
     }
 
-    /// Notes that everything in a collection must be compared again. Does nothing before its tracking began.
+    /// Everything in a collection must be compared again. Does nothing before its tracking began.
     pub fn touch_all(&self, collection: Uuid) {
         let mut state = self.state();
-        if let Some(touched) = state.collections.get_mut(&collection) {
-            let (ids, bytes) = (touched.ids.len(), touched.bytes);
-            *touched = Touched { whole: true, ..Touched::default() };
-            state.ids -= ids;
-            state.bytes -= bytes;
+        if let Some(tracked) = state.collections.get_mut(&collection) {
+            tracked.become_whole();
+            state.changed = true;
         }
     }
 
-    /// Begins tracking a collection, with nothing dirty. Call before its comparison reads the first document.
+    /// The same of every collection.
+    pub fn touch_everything(&self) {
+        let mut state = self.state();
+        state.collections.values_mut().for_each(Tracked::become_whole);
+        state.changed = true;
+    }
+
+    /// Begins tracking a collection, with nothing compared and nothing dirty. Call before its comparison reads the first
+    /// document.
     pub fn start(&self, collection: Uuid) {
         let mut state = self.state();
-        if let Some(old) = state.collections.insert(collection, Touched::default()) {
-            state.ids -= old.ids.len();
-            state.bytes -= old.bytes;
-        }
+        state.collections.insert(collection, Tracked::default());
+        state.changed = true;
     }
 
-    /// Hands out what is dirty in a collection and goes on tracking from nothing (a whole collection stays whole until
-    /// [`DirtySet::start`]).
-    pub fn take(&self, collection: Uuid) -> Dirty {
+    /// The base pass has compared everything before `key`, so many documents; what differed was touched before this call.
+    pub fn reached(&self, collection: Uuid, key: Vec<u8>, documents: u64) {
         let mut state = self.state();
-        let Some(touched) = state.collections.get_mut(&collection) else { return Dirty::Whole };
-        if touched.whole {
-            return Dirty::Whole;
+        let is_ordered = Id::from_key(&key).is_some_and(Id::is_exactly_ordered);
+        if let Some(tracked) = state.collections.get_mut(&collection).filter(|_| is_ordered) {
+            tracked.reached(key);
+            tracked.documents = documents;
+            state.changed = true;
         }
-        let taken = std::mem::take(touched);
-        state.ids -= taken.ids.len();
-        state.bytes -= taken.bytes;
-        Dirty::Ids(taken.ids.into_iter().map(Vec::from).collect())
     }
 
-    /// Identifiers that wait for their comparison (those of whole collections are not counted).
-    pub fn count(&self) -> u64 {
-        self.state().ids as u64
+    /// The base pass has compared everything, so many documents.
+    pub fn finish(&self, collection: Uuid, documents: u64) {
+        let mut state = self.state();
+        if let Some(tracked) = state.collections.get_mut(&collection).filter(|tracked| !tracked.whole) {
+            tracked.complete = true;
+            tracked.documents = documents;
+            state.changed = true;
+        }
     }
+
+    /// Up to where the base pass of a collection got.
+    pub fn compared(&self, collection: Uuid) -> Compared {
+        match self.state().collections.get(&collection) {
+            None => Compared::Nothing,
+            Some(tracked) if tracked.whole => Compared::Nothing,
+            Some(tracked) if tracked.complete => Compared::Everything(tracked.documents),
+            Some(tracked) => match tracked.boundaries.last() {
+                Some(key) => Compared::Until(key.clone(), tracked.documents),
+                None => Compared::Nothing,
+            },
+        }
+    }
+
+    /// Everything in a collection is in doubt, for want of a range that its touches fall into.
+    pub fn is_whole(&self, collection: Uuid) -> bool {
+        self.state().collections.get(&collection).is_some_and(|tracked| tracked.whole)
+    }
+
+    /// Lends everything that is dirty and goes on tracking. It stays dirty until [`DirtySet::settle`]; without that the
+    /// next call lends it again. Files that cannot be written are no error: ranges stand for what they would hold.
+    pub fn take(&self) -> Taken {
+        let mut state = self.state();
+        let sealed = match state.segments.seal() {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                state.break_off(&error);
+                state.segments.close()
+            }
+        };
+        state.forget_recent();
+        let mut ranges = Vec::new();
+        for (uuid, tracked) in &mut state.collections {
+            ranges.extend(tracked.lend().into_iter().map(|range| (*uuid, range)));
+        }
+        Taken { ids: state.segments.read(), ranges, sealed }
+    }
+
+    /// What was lent is compared, and what differed was touched again.
+    pub fn settle(&self, taken: &Taken) -> io::Result<()> {
+        let mut state = self.state();
+        // The touches of what differed first: a crash in between must find them.
+        if let Err(error) = state.segments.sync() {
+            state.break_off(&error);
+            return Err(error);
+        }
+        state.broken = None;
+        let lent = state.collections.values_mut().filter(|tracked| !tracked.lent.is_empty());
+        let settled = lent.map(|tracked| tracked.lent.clear()).count();
+        state.changed |= settled > 0;
+        state.segments.remove(taken.sealed)
+    }
+
+    /// Documents that wait for their comparison, at most; those in ranges are not counted.
+    pub fn count(&self) -> u64 {
+        self.state().segments.records()
+    }
+
+    /// Writes down everything that a resume needs. Take the applier's position before, write the checkpoint after.
+    pub fn persist(&self) -> io::Result<()> {
+        let (file, folder, collections) = {
+            let mut state = self.state();
+            if let Err(error) = state.segments.flush() {
+                state.break_off(&error);
+            }
+            let file = state.segments.to_sync();
+            let Some(folder) = state.segments.folder().map(Path::to_path_buf) else { return Ok(()) };
+            (file, folder, std::mem::take(&mut state.changed).then(|| state.collections.clone()))
+        };
+        // Not under the lock: whoever applies must not wait for the disk.
+        let written = file
+            .map_or(Ok(()), |file| file.sync_data())
+            .and_then(|()| collections.map_or(Ok(()), |collections| state::write(&folder, &collections)));
+        if written.is_err() {
+            let mut state = self.state();
+            state.changed = true;
+            state.segments.is_synced = false;
+        }
+        written
+    }
+
+    /// Forgets everything, on disk too.
+    pub fn clear(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.collections.clear();
+        state.forget_recent();
+        state.changed = true;
+        state.segments.clear()
+    }
+
+    /// Forgets everything and deletes the folder; nothing is written there any more.
+    pub fn end(&self) -> io::Result<()> {
+        let mut state = self.state();
+        let segments = std::mem::replace(&mut state.segments, Segments::fleeting());
+        state.collections.clear();
+        state.forget_recent();
+        match segments.folder() {
+            Some(folder) => delete(folder).and_then(|()| fs::remove_dir(folder)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Deletes the files of a set, and nothing else.
+fn delete(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if segments::is_segment(&path) || state::is_file(&path) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+impl State {
+    fn forget_recent(&mut self) {
+        self.recent = HashSet::new();
+        self.recent_bytes = 0;
+    }
+
+    fn mark(&mut self, collection: Uuid, id: &[u8]) {
+        if let Some(tracked) = self.collections.get_mut(&collection) {
+            self.changed |= tracked.mark(id);
+        }
+    }
+
+    /// Files cannot be written: from now on touches mark ranges, beginning with those that were still in memory.
+    fn break_off(&mut self, error: &io::Error) {
+        self.broken = Some(error.to_string());
+        for (collection, id) in self.segments.unwritten() {
+            self.mark(collection, &id);
+        }
+        self.forget_recent();
+    }
+}
+
+/// Where a key stands among ordered boundaries; `None` when the order of this kind of key is not exactly the server's.
+fn place(boundaries: &[Vec<u8>], key: &[u8]) -> Option<usize> {
+    let id = Id::from_key(key).filter(|id| id.is_exactly_ordered())?;
+    let before = |boundary: &Vec<u8>| Id::from_key(boundary).is_some_and(|b| b.compare(id).is_le());
+    Some(boundaries.partition_point(before))
+}
+
+fn bits(lent: &BTreeSet<usize>, dirty: &BTreeSet<usize>) -> BTreeSet<usize> {
+    lent.union(dirty).copied().collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ids(dirty: Dirty) -> Vec<Vec<u8>> {
-        match dirty {
-            Dirty::Ids(mut ids) => {
-                ids.sort();
-                ids
-            }
-            Dirty::Whole => vec![b"WHOLE".to_vec()],
-        }
-    }
-
-    #[test]
-    fn what_was_never_tracked_is_whole() {
-        let set = DirtySet::default();
-        let collection = Uuid::new();
-        set.touch(collection, b"a");
-        assert_eq!(set.take(collection), Dirty::Whole);
-        assert_eq!(set.count(), 0);
-    }
-
-    #[test]
-    fn touches_are_taken_once_and_tracking_goes_on() {
-        let set = DirtySet::default();
-        let (a, b) = (Uuid::new(), Uuid::new());
-        set.start(a);
-        set.start(b);
-        for id in [b"1", b"2", b"1"] {
-            set.touch(a, id);
-        }
-        set.touch(b, b"9");
-        assert_eq!(set.count(), 3);
-        assert_eq!(ids(set.take(a)), [b"1".to_vec(), b"2".to_vec()]);
-        assert_eq!(ids(set.take(a)), Vec::<Vec<u8>>::new());
-        set.touch(a, b"3");
-        assert_eq!(ids(set.take(a)), [b"3".to_vec()]);
-        assert_eq!(set.count(), 1);
-    }
-
-    #[test]
-    fn the_largest_collection_becomes_whole_when_there_are_too_many() {
-        let set = DirtySet::bounded(10, 1 << 20);
-        let (small, large) = (Uuid::new(), Uuid::new());
-        set.start(small);
-        set.start(large);
-        set.touch(small, b"s");
-        for id in 0..10_u8 {
-            set.touch(large, &[id]);
-        }
-        assert_eq!(set.take(large), Dirty::Whole);
-        assert_eq!(ids(set.take(small)), [b"s".to_vec()]);
-        set.touch(large, b"more");
-        assert_eq!(set.take(large), Dirty::Whole, "stays whole");
-        set.start(large);
-        set.touch(large, b"x");
-        assert_eq!(ids(set.take(large)), [b"x".to_vec()]);
-        assert_eq!(set.count(), 0);
-    }
-
-    #[test]
-    fn memory_is_bounded_by_bytes_too() {
-        let set = DirtySet::bounded(usize::MAX, 10_000);
-        let collection = Uuid::new();
-        set.start(collection);
-        for id in 0..100_u8 {
-            set.touch(collection, &[id; 500]);
-        }
-        assert_eq!(set.take(collection), Dirty::Whole);
-    }
-
-    #[test]
-    fn everything_can_be_marked() {
-        let set = DirtySet::default();
-        let collection = Uuid::new();
-        set.start(collection);
-        set.touch(collection, b"1");
-        set.touch_all(collection);
-        assert_eq!((set.take(collection), set.count()), (Dirty::Whole, 0));
-    }
-}
+mod tests;

@@ -75,6 +75,7 @@ impl Publisher {
         snapshot.validation = desk.report.borrow().clone();
         if let Some(plan) = &desk.plan {
             snapshot.name = plan.name.clone();
+            snapshot.notices = plan.options.notify.channels();
             snapshot.source.label = plan.source.hosts().to_string();
             snapshot.destination.label = plan.destination.hosts().to_string();
         }

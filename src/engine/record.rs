@@ -4,6 +4,7 @@
 
 use super::{
     copy::RangeRow,
+    dirty::DirtySet,
     registry::{Registry, Tracked},
 };
 use crate::{
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Up to where everything is applied.
@@ -76,7 +77,12 @@ pub struct Record {
     position: Mutex<Position>,
     /// Ranges that moved since the last checkpoint.
     ranges: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// Written down before every position.
+    touched: Arc<DirtySet>,
 }
+
+/// Where it is, in the migration's folder.
+const TOUCHED: &str = "verified";
 
 /// Rows of the collections that a command touched.
 #[derive(Debug, Default)]
@@ -107,6 +113,17 @@ fn broken(what: &str, why: impl ToString) -> Problem {
     }
 }
 
+fn untouchable(folder: &Path, error: &std::io::Error) -> Problem {
+    Problem {
+        side: Side::Host,
+        what: "what the verification has compared cannot be written down".into(),
+        why: error.to_string(),
+        fix: format!("Make room on the disk of {}, or make it writable.", folder.display()),
+        retry_helps: true,
+        written: "The source is untouched; the destination keeps what was written so far.".into(),
+    }
+}
+
 fn json(value: &impl Serialize) -> Vec<u8> {
     // Plain data always has a JSON form.
     serde_json::to_vec(value).unwrap_or_default()
@@ -127,7 +144,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Record {
     /// The record in a journal that this process holds.
     pub fn new(journal: Journal) -> Result<Self, Problem> {
-        let record = Self { journal, position: Mutex::default(), ranges: Mutex::default() };
+        let touched = match journal.folder() {
+            none if none.as_os_str().is_empty() => DirtySet::default(),
+            folder => DirtySet::open(&folder.join(TOUCHED)).map_err(|error| untouchable(folder, &error))?,
+        };
+        let touched = Arc::new(touched);
+        let record = Self { journal, position: Mutex::default(), ranges: Mutex::default(), touched };
         let known: Option<Position> = record.fact(fact::POSITION)?;
         *lock(&record.position) = known.unwrap_or_default();
         Ok(record)
@@ -399,8 +421,14 @@ impl Record {
         written.map(|()| self.position())
     }
 
+    /// What verification has compared, and what was touched since; no position is written before it.
+    pub fn touched(&self) -> &Arc<DirtySet> {
+        &self.touched
+    }
+
     /// Commits together with a position, unless a newer one is there already.
     fn advance(&self, mut changes: Changes, position: Position) -> Result<(), Problem> {
+        self.touched.persist().map_err(|error| untouchable(self.folder(), &error))?;
         let mut known = lock(&self.position);
         let is_newer = position.applied > known.applied
             || (position.applied == known.applied && position.open_from != known.open_from);

@@ -182,7 +182,7 @@ impl Run {
             crate::model::Verify::Off => VerificationState::Off,
         };
         let verification = watch::Sender::new(Verification { state, ..Verification::default() });
-        let dirty = Arc::new(DirtySet::default());
+        let dirty = context.record.touched().clone();
         let verifier = Verifier::new(context.clone(), dirty.clone(), verification.clone());
         let (machine, keeper) = (watch::Sender::default(), watch::Sender::default());
         let (fetch, apply) = (watch::Sender::default(), watch::Sender::default());
@@ -291,6 +291,11 @@ impl Run {
     /// Begins fetching the oplog, then reads the catalog and copies; or goes on with all of that.
     pub fn copy(&self) {
         let (context, view, tail) = (self.context.clone(), self.sync.clone(), self.tail());
+        // What is copied now was not compared.
+        if let Err(error) = self.dirty.clear() {
+            let text = format!("the list of what was touched stays on this host for now: {error}");
+            self.context.events.record(Severity::Warn, "verify", text);
+        }
         let comparing = self.verification.clone();
         self.spawn(async move { Outcome::Copied(initial_sync(context, tail, view, comparing).await.map(Box::new)) });
     }
@@ -473,6 +478,10 @@ impl Run {
     pub fn clean_up(&mut self) {
         // Nothing is fetched any more into the folder that is removed now.
         self.syncing.cancel();
+        if let Err(error) = self.dirty.end() {
+            let text = format!("what was compared stays on this host: {error}");
+            self.context.events.record(Severity::Warn, "verify", text);
+        }
         let (context, view, spool) = (self.context.clone(), self.cleanup.clone(), self.spool_folder());
         let user = self.user.clone();
         let mut remaining = self.context.clone();

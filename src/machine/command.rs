@@ -20,7 +20,7 @@ fn not_now<T>(why: impl Into<String>) -> Result<T, Refusal> {
 
 impl Machine {
     /// Carries out a command of `by` (`user@tty`), or refuses it with the reason. Commands that the machine has no say
-    /// in (`TestDestination`, `Revalidate`, `StopApplication`) are the engine's.
+    /// in (`TestDestination`, `Revalidate`, `StopApplication`, `TestNotices`) are the engine's.
     pub fn command(&mut self, command: Command, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
         match command {
             Command::Validate(plan) => {
@@ -63,7 +63,9 @@ impl Machine {
                 _ => not_now("nothing failed that could be tried again"),
             },
             Command::Stop => self.stop(by, now),
-            Command::TestDestination(_) | Command::Revalidate | Command::StopApplication => Ok(Vec::new()),
+            Command::TestDestination(_) | Command::Revalidate | Command::StopApplication | Command::TestNotices => {
+                Ok(Vec::new())
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the engine shall do next, as data. The engine executes effects in order and feeds the outcome back as events.
 
-use crate::model::{Optime, Plan, Severity};
+use crate::model::{Optime, Plan, Severity, notice::NoticeKind};
 
 /// One thing to do.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ pub enum Effect {
     WriteReport,
 
     // Telling people
+    /// Tell those who are not at the terminal.
+    Notify(NoticeKind, String),
     /// Append to the event log.
     Log(Severity, &'static str, String),
 }

@@ -23,7 +23,9 @@ pub enum Event {
         /// How many failed.
         failed: usize,
     },
-    /// How following goes; arrives a few times a second and is the machine's only clock tick.
+    /// Time went by.
+    Ticked,
+    /// How following goes; arrives a few times a second.
     Measured(Measurement),
     /// The newest majority-committed position of the source after it was found quiet.
     CutoverFixed(Optime),

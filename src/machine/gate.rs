@@ -20,6 +20,10 @@ pub struct Settings {
     pub extend_by: Duration,
     /// Documents are compared.
     pub verify: bool,
+    /// So long before the window ends somebody is told; zero: not.
+    pub warn_before: [Duration; 3],
+    /// When a cutover has been in progress for so long somebody is told.
+    pub long_cutover: Duration,
 }
 
 impl From<&Options> for Settings {
@@ -31,6 +35,8 @@ impl From<&Options> for Settings {
             cutover_window: options.cutover_window,
             extend_by: options.extend_by,
             verify: options.verify == Verify::Exact,
+            warn_before: options.notify.warn_before,
+            long_cutover: options.notify.long_cutover,
         }
     }
 }

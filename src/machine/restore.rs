@@ -3,6 +3,7 @@
 use super::{
     effect::Effect,
     gate::Settings,
+    notice::Told,
     state::{CutoverState, Machine},
 };
 use crate::model::{Optime, Phase, Problem, Severity, snapshot::CutoverStep, snapshot::Extension};
@@ -39,6 +40,9 @@ pub struct Saved {
     pub paused_by: Option<String>,
     /// The source's oplog lost what is needed next.
     pub is_lost: bool,
+    /// What somebody who is not at the terminal was told.
+    #[serde(default)]
+    pub told: Told,
 }
 
 impl Saved {
@@ -65,6 +69,7 @@ impl Machine {
             error: self.error.clone(),
             paused_by: self.paused_by.clone(),
             is_lost: self.is_lost,
+            told: self.told.clone(),
         }
     }
 
@@ -83,6 +88,7 @@ impl Machine {
             accepted_indexes: saved.accepted_indexes,
             paused_by: saved.paused_by,
             is_lost: saved.is_lost,
+            told: saved.told,
             ..Self::new(settings, now)
         };
         let left = saved.left_phase.unwrap_or(Phase::Copying);

@@ -4,6 +4,7 @@ use super::{
     effect::Effect,
     event::{Event, Measurement},
     gate::{Gate, Settings, after, between},
+    notice::Told,
 };
 use crate::model::{
     Optime, Phase, Problem, Severity,
@@ -51,6 +52,8 @@ pub struct Machine {
     pub paused_by: Option<String>,
     /// The source's oplog lost what is needed next: going on means comparing everything again.
     pub is_lost: bool,
+    /// What somebody who is not at the terminal was told.
+    pub(super) told: Told,
     /// Effects that wait for Resume.
     pub(super) held: Vec<Effect>,
 }
@@ -97,13 +100,21 @@ impl Machine {
             error: None,
             paused_by: None,
             is_lost: false,
+            told: Told::default(),
             held: Vec::new(),
         }
     }
 
     /// Takes note of what happened and says what to do next.
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
+        let mut effects = self.take(event, now);
+        effects.extend(self.notices(now));
+        effects
+    }
+
+    fn take(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         match event {
+            Event::Ticked => Vec::new(),
             Event::Failed(problem) => self.become_failed(*problem, now),
             Event::Measured(measurement) => self.measured(measurement, now),
             Event::Hindered(problem) => self.become_hindered(*problem, now),

@@ -40,6 +40,8 @@ pub enum Command {
     RepairMismatches,
     /// Try again what failed: index builds while following, steps of finalizing.
     Retry,
+    /// Send a test notice by every channel of the plan.
+    TestNotices,
     /// End the migration for good (typed confirmation). The destination keeps what it has.
     Stop,
     /// The demo only: stop "the application" that writes to the source.

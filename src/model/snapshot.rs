@@ -3,7 +3,7 @@
 //! Plain data, complete (no screen asks anything else), coalesced by the engine. Times are UTC, sizes bytes, durations
 //! ms. Unknown is `None`, never a guess.
 
-use super::{check::ValidationReport, phase::Phase, problem::Problem, units::Optime};
+use super::{check::ValidationReport, notice::Channel, phase::Phase, problem::Problem, units::Optime};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +109,9 @@ pub struct Snapshot {
     pub left_behind: Vec<String>,
     /// What went wrong and was survived, for the report.
     pub incidents: Vec<String>,
+    /// The channels by which notices are sent.
+    #[serde(default)]
+    pub notices: Vec<Channel>,
     /// Where the report is (Markdown), once written.
     pub report: Option<String>,
     /// Samples for charts.
@@ -531,6 +534,7 @@ impl Snapshot {
             error: None,
             left_behind: Vec::new(),
             incidents: Vec::new(),
+            notices: Vec::new(),
             report: None,
             history: History::default(),
             application: None,

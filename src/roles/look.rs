@@ -5,7 +5,10 @@ use super::{
     find::{self, Found},
 };
 use crate::{
-    model::{Snapshot, snapshot::VerificationState},
+    model::{
+        Snapshot,
+        snapshot::{Verification, VerificationState},
+    },
     paths,
     plain::{self, status},
     report::Report,
@@ -141,7 +144,8 @@ pub async fn verify(name: Option<&str>, as_json: bool) -> anyhow::Result<u8> {
         VerificationState::Done if verification.mismatches == 0 && verification.metadata_differences.is_empty() => {
             exit::DONE
         }
-        VerificationState::Done | VerificationState::Running => exit::ERROR,
+        VerificationState::Done => exit::DIFFERS,
+        VerificationState::Running => exit::ERROR,
         VerificationState::Waiting | VerificationState::Skipped | VerificationState::Off => exit::REFUSED,
     })
 }
@@ -159,10 +163,17 @@ fn verified_lines(snapshot: &Snapshot) -> String {
         VerificationState::Skipped => "verification was given up by the operator".into(),
         VerificationState::Off => "verification is switched off in the plan".into(),
     };
-    let mut text = format!("{}: {state}\n", snapshot.name);
+    format!("{}: {state}\n{}", snapshot.name, difference_lines(verification))
+}
+
+/// One line per difference that is known by name.
+pub fn difference_lines(verification: &Verification) -> String {
+    let mut text = String::new();
     for mismatch in &verification.examples {
-        text +=
-            &format!("{:?} {} _id {} {}\n", mismatch.kind, mismatch.namespace, mismatch.id, mismatch.paths.join(" "));
+        let kind = format!("{:?}", mismatch.kind).to_lowercase();
+        let line = format!("{kind} {} _id {} {}", mismatch.namespace, mismatch.id, mismatch.paths.join(" "));
+        text += line.trim_end();
+        text.push('\n');
     }
     for difference in &verification.metadata_differences {
         text += &format!("metadata {difference}\n");

@@ -1,9 +1,10 @@
 //! The roles of the binary, one file for each or for a few that belong together. Glue between clients and the engine, and
-//! the place where errors become exit codes (0 done, 1 error, 2 validation failed, 3 refused, 4 expired).
+//! the place where errors become exit codes (0 done, 1 error, 2 validation failed, 3 refused, 4 expired or different).
 
 mod ask;
 mod attach;
 mod autopilot;
+mod compare;
 mod control;
 mod cutover;
 mod demo;
@@ -12,6 +13,7 @@ mod engine;
 mod find;
 mod host;
 mod look;
+mod notify;
 mod plain_wizard;
 mod redact;
 mod run;
@@ -20,11 +22,11 @@ mod validate;
 mod wizard;
 
 use crate::{
-    cli::{Cli, Verb},
+    cli::{Cli, Verb, VerifyArgs},
     model::Command,
 };
 use clap::CommandFactory;
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 /// Exit codes, stable (DESIGN.md section 3).
 pub mod exit {
@@ -38,6 +40,8 @@ pub mod exit {
     pub const REFUSED: u8 = 3;
     /// The cutover window passed.
     pub const EXPIRED: u8 = 4;
+    /// `verify`: the clusters differ.
+    pub const DIFFERS: u8 = 4;
 }
 
 /// Plays the role that the arguments ask for and returns the exit code.
@@ -56,10 +60,14 @@ pub async fn play(cli: Cli) -> u8 {
         Some(Verb::Pause { name }) => control::send(name.as_deref(), Command::Pause).await,
         Some(Verb::Resume { name, plan }) => control::resume(name.as_deref(), plan.as_deref()).await,
         Some(Verb::Extend { name }) => control::send(name.as_deref(), Command::Extend).await,
+        Some(Verb::Notify { name, plan }) => notify::play(name.as_deref(), plan.as_deref()).await,
         Some(Verb::Cutover(arguments)) => cutover::play(arguments).await,
         Some(Verb::Stop { name }) => control::send(Some(&name), Command::Stop).await,
         Some(Verb::Cleanup { name, forget }) => control::cleanup(name.as_deref(), forget).await,
-        Some(Verb::Verify { name, json }) => look::verify(name.as_deref(), json).await,
+        Some(Verb::Verify(VerifyArgs { plan: Some(plan), json, settle, .. })) => {
+            compare::play(&plan, Duration::from_secs(settle), json).await
+        }
+        Some(Verb::Verify(VerifyArgs { name, json, .. })) => look::verify(name.as_deref(), json).await,
         Some(Verb::Report { name, json }) => look::report(name.as_deref(), json).await,
         Some(Verb::Doctor { name, output }) => doctor::play(name.as_deref(), output).await,
         Some(Verb::Engine) => engine::play().await,

@@ -122,7 +122,8 @@ async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::S
 }
 
 /// What can be typed while a migration runs.
-pub const TYPED: &str = "pause resume extend cutover accept-failed continue back repair retry skip-verification stop";
+pub const TYPED: &str =
+    "pause resume extend cutover accept-failed continue back repair retry skip-verification test-notices stop";
 
 /// The command that a word stands for.
 pub fn typed_command(line: &str) -> Option<Command> {
@@ -138,6 +139,7 @@ pub fn typed_command(line: &str) -> Option<Command> {
         "repair" => Command::RepairMismatches,
         "retry" => Command::Retry,
         "skip-verification" => Command::SkipVerification,
+        "test-notices" => Command::TestNotices,
         "stop" => Command::Stop,
         _ => return None,
     })

@@ -125,6 +125,7 @@ enum CommandDef {
     SkipVerification,
     RepairMismatches,
     Retry,
+    TestNotices,
     Stop,
     StopApplication,
 }

@@ -165,6 +165,14 @@ impl Journal {
         }
     }
 
+    /// In memory, gone with this value: for work that leaves nothing behind. It has no folder.
+    pub fn fleeting() -> Result<Self, Problem> {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        let database = database.map_err(|error| problem(Path::new("a journal in memory"), "opened", error))?;
+        Ok(Self { folder: PathBuf::new(), database: Mutex::new(Some(database)), summary: Mutex::default() })
+    }
+
     /// The folder that it lies in.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -231,7 +239,7 @@ impl Journal {
     fn with<T>(&self, what: &str, run: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Problem> {
         let path = self.folder.join(FILE);
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if database.is_none() {
+        if database.is_none() && !self.folder.as_os_str().is_empty() {
             *database = Some(open_database(&path).map_err(|error| problem(&path, "opened", error))?);
         }
         let Some(open) = database.as_ref() else {

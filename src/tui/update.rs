@@ -424,6 +424,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::SkipVerification => "skip the comparison",
         Command::RepairMismatches => "fix the documents",
         Command::Retry => "retry",
+        Command::TestNotices => "test the notices",
         Command::Stop => "stop",
         Command::StopApplication => "stop the application",
     }

@@ -44,7 +44,9 @@ impl Home {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mongoferry"));
+        // Figures are taken with a release build.
+        let binary = std::env::var("MONGOFERRY_BINARY");
+        let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_mongoferry")));
         command.args(arguments).env("MONGOFERRY_HOME", self.path()).stdin(Stdio::null());
         command
     }

@@ -4,6 +4,7 @@
 mod commands;
 #[path = "../common/mod.rs"]
 mod common;
+mod compare;
 mod hangup;
 mod home;
 mod idle;

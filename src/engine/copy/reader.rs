@@ -7,7 +7,7 @@ use crate::{
         registry::{Tracked, is_set},
         retry::{Halt, Wait, retry},
         throttle::Throttle,
-        write::judge,
+        write::{Sent, allow_mixed_buckets, is_mixed, judge},
     },
     model::{Optime, Severity, Side},
     mongo::{
@@ -509,7 +509,13 @@ async fn finish(context: &Context, entry: &CatalogEntry, mut command: RawDocumen
     let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
         let reply = destination.run(db, command.clone()).await?;
         // A statement that may pass later is tried again with all of them; what is there already stays.
-        judge(&reply).map(|_| reply)
+        match judge(&reply)? {
+            Sent::Executed(failed) if is_mixed(&failed) => {
+                let again = allow_mixed_buckets(context, &entry.namespace, &command).await?;
+                judge(&again).map(|_| again)
+            }
+            _ => Ok(reply),
+        }
     })
     .await?;
     let errors = reply.get_array("writeErrors").ok().into_iter().flatten();

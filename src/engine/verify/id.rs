@@ -59,6 +59,11 @@ impl<'a> Id<'a> {
         canonical(self.kind).cmp(&canonical(other.kind)).then_with(|| self.compare_within_type(other))
     }
 
+    /// True when [`Id::compare`] is the server's order to the last bit for this kind of value.
+    pub fn is_exactly_ordered(self) -> bool {
+        matches!(self.kind, 0x01 | 0x02 | 0x05 | 0x07 | 0x08 | 0x09 | 0x0A | 0x10 | 0x11 | 0x12 | 0x7F | 0xFF)
+    }
+
     fn compare_within_type(self, other: Self) -> Ordering {
         let (a, b) = (self.value, other.value);
         match self.kind {

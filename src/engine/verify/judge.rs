@@ -54,14 +54,28 @@ impl Verdict {
     }
 }
 
+/// A document that was not the same on both sides when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// How it differs.
+    pub verdict: Verdict,
+    /// SHA-256 of what each side had: source, destination.
+    pub seen: (Option<[u8; 32]>, Option<[u8; 32]>),
+}
+
 impl Verifier {
     /// Reads these documents on both sides and returns those that are not the same.
     pub(super) async fn judge(&self, target: &Target, keys: &[Vec<u8>]) -> Result<Vec<Verdict>, Halt> {
+        Ok(self.look(target, keys).await?.into_iter().map(|judged| judged.verdict).collect())
+    }
+
+    /// The same, with what was seen.
+    pub(super) async fn look(&self, target: &Target, keys: &[Vec<u8>]) -> Result<Vec<Judged>, Halt> {
         let mut ids: Vec<Id<'_>> = keys.iter().filter_map(|key| Id::from_key(key)).collect();
         // Identifiers that are one key for the server stand beside each other, so that one chunk sees them all.
         ids.sort_by(|a, b| a.compare(*b));
         ids.dedup();
-        let mut verdicts = Vec::new();
+        let mut judged = Vec::new();
         for chunk in chunks(&ids, target.shape.collated) {
             self.context.gate.pass(&self.context.cancel).await?;
             let context = &self.context;
@@ -69,10 +83,10 @@ impl Verifier {
                 find(context, &context.source, &target.namespace, chunk),
                 find(context, &context.destination, &target.namespace, chunk),
             );
-            verdicts.extend(compare(source?, destination?, target.shape.collated));
+            judged.extend(compare(source?, destination?, target.shape.collated));
             self.progress.rechecked(chunk.len() as u64);
         }
-        Ok(verdicts)
+        Ok(judged)
     }
 
     /// Records verdicts; the first ones become examples with the paths that differ. The documents stay dirty, so that a
@@ -128,29 +142,33 @@ fn chunks<'a, 'b>(ids: &'b [Id<'a>], collated: bool) -> impl Iterator<Item = &'b
     })
 }
 
-fn compare(source: Vec<Found>, destination: Vec<Found>, collated: bool) -> Vec<Verdict> {
+fn compare(source: Vec<Found>, destination: Vec<Found>, collated: bool) -> Vec<Judged> {
     let mut there: HashMap<Vec<u8>, [u8; 32]> =
         destination.into_iter().map(|found| (found.key, found.digest)).collect();
-    let mut verdicts = Vec::new();
+    let mut judged = Vec::new();
     let mut alone = Vec::new();
     for found in source {
         match there.remove(&found.key) {
             Some(digest) if digest == found.digest => {}
-            Some(_) => verdicts.push(Verdict::Different(found.key.clone(), found.key)),
-            None => alone.push(found.key),
+            Some(digest) => judged.push(Judged {
+                verdict: Verdict::Different(found.key.clone(), found.key),
+                seen: (Some(found.digest), Some(digest)),
+            }),
+            None => alone.push(found),
         }
     }
-    let mut extra: Vec<Vec<u8>> = there.into_keys().collect();
+    let mut extra: Vec<(Vec<u8>, [u8; 32])> = there.into_iter().collect();
     extra.sort();
-    for key in alone {
-        let twin = extra.iter().position(|other| collated || is_one_key(&key, other));
-        verdicts.push(match twin {
-            Some(at) => Verdict::Different(key, extra.swap_remove(at)),
-            None => Verdict::Missing(key),
+    for Found { key, digest } in alone {
+        let twin = extra.iter().position(|(other, _)| collated || is_one_key(&key, other));
+        judged.push(match twin.map(|at| extra.swap_remove(at)) {
+            Some((other, here)) => Judged { verdict: Verdict::Different(key, other), seen: (Some(digest), Some(here)) },
+            None => Judged { verdict: Verdict::Missing(key), seen: (Some(digest), None) },
         });
     }
-    verdicts.extend(extra.into_iter().map(Verdict::Extra));
-    verdicts
+    let extra = extra.into_iter();
+    judged.extend(extra.map(|(key, digest)| Judged { verdict: Verdict::Extra(key), seen: (None, Some(digest)) }));
+    judged
 }
 
 fn is_one_key(a: &[u8], b: &[u8]) -> bool {
@@ -171,6 +189,10 @@ mod tests {
 
     fn found(document: &bson::RawDocumentBuf, digest: u8) -> Found {
         Found { key: key(document), digest: [digest; 32] }
+    }
+
+    fn compare(source: Vec<Found>, destination: Vec<Found>, collated: bool) -> Vec<Verdict> {
+        super::compare(source, destination, collated).into_iter().map(|judged| judged.verdict).collect()
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //! everything up to the cutover timestamp is applied. A document that was equal in the base pass and was not touched by
 //! the applier since is equal. Order plays no part in a verdict, so collations and numeric types cannot falsify one.
 //!
-//! Memory: two collections at a time, per side one reply (at most 16 MiB and one document); identifiers waiting for their
-//! recheck and identifiers that differ, at most 1,000,000 / 64 MiB each; beyond that a collection is compared (repaired)
-//! whole. No document is kept; repair holds eight at a time, twice each.
+//! What was compared and what was touched since is on disk ([`DirtySet`]), so a restart goes on where this one stood.
+//!
+//! Memory: two collections at a time, per side one reply (at most 16 MiB and one document); 100,000 / 16 MiB identifiers
+//! that are rechecked; identifiers that differ, at most 1,000,000 / 64 MiB; beyond that a collection is repaired whole.
+//! No document is kept; repair holds eight at a time, twice each.
 
 pub mod diff;
 pub mod id;
@@ -17,10 +19,11 @@ mod progress;
 pub mod read;
 mod repair;
 mod scan;
+pub mod standalone;
 
 use super::{
     context::Context,
-    dirty::{Dirty, DirtySet},
+    dirty::{Compared, DirtySet, Range, Taken},
     metadata,
     registry::{Registry, Tracked},
     retry::Halt,
@@ -36,13 +39,13 @@ use crate::{
     },
 };
 use bson::Uuid;
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use progress::Progress;
 use read::{Access, Interrupted};
 use scan::Sink;
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::watch;
@@ -54,6 +57,14 @@ const CONCURRENT: usize = 2;
 const ATTEMPTS: u32 = 20;
 /// [`Verifier::keep_fresh`] looks at the touched documents this often.
 const FRESHEN_EVERY: Duration = Duration::from_secs(5);
+/// Touched documents in memory, and their bytes.
+const TOUCHED_AT_ONCE: usize = 100_000;
+const TOUCHED_BYTES: usize = 16 << 20;
+
+/// Runs comparisons, a few beside each other.
+async fn at_once(comparisons: Vec<BoxFuture<'_, Result<(), Halt>>>) -> Result<(), Halt> {
+    stream::iter(comparisons).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await
+}
 
 /// How a collection is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +125,6 @@ pub struct Verifier {
     dirty: Arc<DirtySet>,
     throttle: Throttle,
     progress: Progress,
-    /// Collections whose base pass finished.
-    compared: Mutex<HashSet<Uuid>>,
     stop: CancellationToken,
 }
 
@@ -124,11 +133,7 @@ impl Verifier {
     pub fn new(context: Context, dirty: Arc<DirtySet>, view: watch::Sender<Verification>) -> Self {
         let throttle = Throttle::new(context.options.throttle);
         let stop = context.cancel.child_token();
-        Self { context, dirty, throttle, progress: Progress::new(view), compared: Mutex::default(), stop }
-    }
-
-    fn compared(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.compared.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { context, dirty, throttle, progress: Progress::new(view), stop }
     }
 
     /// Fire it to end [`Verifier::base_pass`] and [`Verifier::keep_fresh`] early (both then return `Ok`); what was not
@@ -141,9 +146,7 @@ impl Verifier {
     pub async fn base_pass(&mut self, targets: Vec<Target>) -> Result<(), Halt> {
         let this = &*self;
         this.progress.begin(&targets);
-        let passes: Vec<_> = targets.iter().map(|target| this.base_collection(target).boxed()).collect();
-        let ended =
-            stream::iter(passes).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await;
+        let ended = at_once(targets.iter().map(|target| this.base_collection(target).boxed()).collect()).await;
         this.progress.publish(self.dirty.count());
         match ended {
             Err(Halt::Cancelled) if self.stop.is_cancelled() && !self.context.cancel.is_cancelled() => Ok(()),
@@ -157,12 +160,24 @@ impl Verifier {
             return Ok(());
         }
         for attempt in 1..=ATTEMPTS {
-            self.dirty.start(target.uuid);
-            self.progress.restart(target.uuid);
-            match self.scan(target, &mut Sink::Remember(&self.dirty), &self.stop).await {
+            let (from, documents) = match self.dirty.compared(target.uuid) {
+                Compared::Everything(documents) => {
+                    self.progress.restart(target.uuid, documents);
+                    self.progress.finish(target.uuid);
+                    return Ok(());
+                }
+                Compared::Until(key, documents) => (Some(key), documents),
+                Compared::Nothing => {
+                    self.dirty.start(target.uuid);
+                    (None, 0)
+                }
+            };
+            self.progress.restart(target.uuid, documents);
+            let rest = Range { from, to: None };
+            match self.scan(target, &rest, &mut Sink::Base(&self.dirty), &self.stop).await {
                 Ok(()) => {
                     if self.is_there(target).await? {
-                        self.compared().insert(target.uuid);
+                        self.dirty.finish(target.uuid, self.progress.documents(target.uuid));
                         self.progress.finish(target.uuid);
                     } else {
                         self.dirty.touch_all(target.uuid);
@@ -212,56 +227,132 @@ impl Verifier {
                 () = self.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(FRESHEN_EVERY) => {}
             }
-            for target in targets.iter().filter(|target| self.compared().contains(&target.uuid)) {
-                if self.stop.is_cancelled() {
-                    break;
-                }
-                if let Dirty::Ids(ids) = self.dirty.take(target.uuid) {
-                    self.freshen(target, &ids).await?;
-                }
+            match self.freshen(&targets).await {
+                Err(Halt::Cancelled) if !self.context.cancel.is_cancelled() => return Ok(()),
+                ended => ended?,
             }
             self.progress.publish(self.dirty.count());
         }
     }
 
-    async fn freshen(&self, target: &Target, ids: &[Vec<u8>]) -> Result<(), Halt> {
-        let judged = self.judge(target, ids).await;
-        let again: Vec<&[u8]> = match &judged {
-            Ok(verdicts) => verdicts.iter().flat_map(|verdict| verdict.keys()).collect(),
-            Err(_) => ids.iter().map(Vec::as_slice).collect(),
-        };
-        for key in again {
-            self.dirty.touch(target.uuid, key);
+    /// What is not looked at because of an early end stays lent, and is lent again.
+    async fn freshen(&self, targets: &[Target]) -> Result<(), Halt> {
+        let mut taken = self.dirty.take();
+        while let Some(mut touched) = self.next_touched(&mut taken) {
+            for target in targets {
+                if self.stop.is_cancelled() {
+                    return Err(Halt::Cancelled);
+                }
+                if let Some(keys) = touched.remove(&target.uuid) {
+                    self.freshen_documents(target, &keys).await?;
+                }
+            }
         }
-        judged.map(|_| ())
+        for (uuid, range) in &taken.ranges {
+            let Some(target) = targets.iter().find(|target| target.uuid == *uuid) else { continue };
+            match self.scan(target, range, &mut Sink::Remember(&self.dirty), &self.stop).await {
+                Ok(()) if self.is_there(target).await? => {}
+                Ok(()) | Err(Interrupted::StartOver(..)) => self.dirty.touch_all(target.uuid),
+                Err(Interrupted::Halt(halt)) => return Err(halt),
+            }
+        }
+        self.settle(&taken);
+        Ok(())
+    }
+
+    async fn freshen_documents(&self, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {
+        let verdicts = self.judge(target, keys).await?;
+        // Under another name by now: nothing was learnt.
+        let again: Vec<&[u8]> = match self.is_there(target).await? {
+            true => verdicts.iter().flat_map(|verdict| verdict.keys()).collect(),
+            false => keys.iter().map(Vec::as_slice).collect(),
+        };
+        again.into_iter().for_each(|key| self.dirty.touch(target.uuid, key));
+        Ok(())
+    }
+
+    /// The next touched documents, by collection, each once; `None` at the end.
+    fn next_touched(&self, taken: &mut Taken) -> Option<HashMap<Uuid, Vec<Vec<u8>>>> {
+        let chunk = match taken.ids.next_chunk(TOUCHED_AT_ONCE, TOUCHED_BYTES) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                let text = format!("what was touched cannot be read ({error}); everything is compared again");
+                self.context.events.record(Severity::Warn, "verify", text);
+                self.dirty.touch_everything();
+                return None;
+            }
+        };
+        let mut touched: HashMap<Uuid, HashSet<Vec<u8>>> = HashMap::new();
+        for (uuid, key) in chunk {
+            touched.entry(uuid).or_default().insert(key);
+        }
+        let touched = touched.into_iter().map(|(uuid, keys)| (uuid, keys.into_iter().collect()));
+        Some(touched.collect()).filter(|touched: &HashMap<_, _>| !touched.is_empty())
+    }
+
+    /// Files that cannot be deleted are compared once more, which is no harm.
+    fn settle(&self, taken: &Taken) {
+        if let Err(error) = self.dirty.settle(taken) {
+            let text = format!("the list of what was touched stays on this host for now: {error}");
+            self.context.events.record(Severity::Warn, "verify", text);
+        }
     }
 
     /// Gives the verdict: call when the source is quiet and everything up to the cutover timestamp is applied. Rechecks
-    /// what was touched, compares whole what has no finished base pass, compares the set of namespaces.
+    /// what was touched, compares what the base pass has not reached, compares the set of namespaces.
     pub async fn final_pass(&mut self, registry: &Registry) -> Result<Verification, Halt> {
         let targets = Target::all(registry, |_| 0);
         self.progress.begin_final(&targets);
         let this = &*self;
-        let passes: Vec<_> = targets.iter().map(|target| this.final_collection(target).boxed()).collect();
-        stream::iter(passes).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await?;
+        let mut taken = this.dirty.take();
+        while let Some(touched) = this.next_touched(&mut taken) {
+            let looks = targets.iter().filter_map(|target| Some((target, touched.get(&target.uuid)?)));
+            let looks: Vec<_> = looks.map(|(target, keys)| this.final_documents(target, keys).boxed()).collect();
+            at_once(looks).await?;
+        }
+        let ranges: Vec<_> =
+            taken.ranges.iter().map(|(uuid, range)| this.final_range(&targets, *uuid, range)).collect();
+        at_once(ranges.into_iter().map(FutureExt::boxed).collect()).await?;
+        at_once(targets.iter().map(|target| this.final_collection(target).boxed()).collect()).await?;
+        this.settle(&taken);
         let known: HashSet<Uuid> = targets.iter().map(|target| target.uuid).collect();
         let differences = metadata::namespace_differences(&self.context, &known).await?;
         Ok(self.progress.complete(differences, self.dirty.count()))
     }
 
-    async fn final_collection(&self, target: &Target) -> Result<(), Halt> {
-        self.progress.clear_verdicts(target.uuid);
-        let tracked = !target.shape.capped && self.compared().contains(&target.uuid);
-        match self.dirty.take(target.uuid) {
-            Dirty::Ids(ids) if tracked => {
-                let judged = self.judge(target, &ids).await;
-                if judged.is_err() {
-                    // Not looked at: they wait for the next final pass.
-                    ids.iter().for_each(|id| self.dirty.touch(target.uuid, id));
-                }
-                self.accept(target, judged?).await?;
+    async fn final_documents(&self, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {
+        let verdicts = self.judge(target, keys).await?;
+        self.progress.publish_soon(self.dirty.count());
+        self.accept(target, verdicts).await
+    }
+
+    async fn final_range(&self, targets: &[Target], uuid: Uuid, range: &Range) -> Result<(), Halt> {
+        let Some(target) = targets.iter().find(|target| target.uuid == uuid) else { return Ok(()) };
+        match self.scan(target, range, &mut Sink::Judge(Vec::new()), &self.context.cancel).await {
+            Ok(()) => Ok(()),
+            Err(Interrupted::Halt(halt)) => Err(halt),
+            Err(Interrupted::StartOver(..)) => {
+                self.dirty.touch_all(uuid);
+                Ok(())
             }
-            _ => self.final_whole(target).await?,
+        }
+    }
+
+    /// What nobody has compared of a collection yet, if anything.
+    async fn final_collection(&self, target: &Target) -> Result<(), Halt> {
+        match self.dirty.compared(target.uuid) {
+            _ if target.shape.capped => self.final_whole(target).await?,
+            Compared::Everything(documents) => self.progress.restart(target.uuid, documents),
+            Compared::Until(key, documents) => {
+                self.progress.restart(target.uuid, documents);
+                let rest = Range { from: Some(key), to: None };
+                match self.scan(target, &rest, &mut Sink::Judge(Vec::new()), &self.context.cancel).await {
+                    Ok(()) => self.dirty.finish(target.uuid, self.progress.documents(target.uuid)),
+                    Err(Interrupted::StartOver(..)) => self.final_whole(target).await?,
+                    Err(Interrupted::Halt(halt)) => return Err(halt),
+                }
+            }
+            Compared::Nothing => self.final_whole(target).await?,
         }
         self.progress.finish(target.uuid);
         self.progress.publish_soon(self.dirty.count());
@@ -269,14 +360,15 @@ impl Verifier {
     }
 
     async fn final_whole(&self, target: &Target) -> Result<(), Halt> {
-        self.compared().remove(&target.uuid);
         for attempt in 1..=ATTEMPTS {
-            self.dirty.start(target.uuid);
-            self.progress.restart(target.uuid);
+            if !target.shape.capped {
+                self.dirty.start(target.uuid);
+            }
+            self.progress.restart(target.uuid, 0);
             let mut sink = Sink::Judge(Vec::new());
-            match self.scan(target, &mut sink, &self.context.cancel).await {
+            match self.scan(target, &Range::default(), &mut sink, &self.context.cancel).await {
                 Ok(()) => {
-                    self.compared().insert(target.uuid);
+                    self.dirty.finish(target.uuid, self.progress.documents(target.uuid));
                     return Ok(());
                 }
                 Err(Interrupted::StartOver(side, error)) if attempt == ATTEMPTS => {

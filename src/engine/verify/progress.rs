@@ -1,10 +1,7 @@
 //! What verification has seen so far, and its view for the snapshot (published at most ten times a second).
 
 use super::{Target, judge::Verdict};
-use crate::{
-    engine::dirty::{MAX_BYTES, MAX_IDS},
-    model::snapshot::{Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
-};
+use crate::model::snapshot::{Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection};
 use bson::Uuid;
 use std::{
     collections::{HashMap, HashSet},
@@ -15,6 +12,9 @@ use tokio::sync::watch;
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 const MAX_EXAMPLES: usize = 100;
+/// Identifiers of mismatches that are kept for repair, and their memory in bytes.
+const MAX_IDS: usize = 1_000_000;
+const MAX_BYTES: usize = 64 << 20;
 
 /// Shared by the comparisons that run beside each other.
 #[derive(Debug)]
@@ -98,14 +98,22 @@ impl Progress {
             row.row.namespace = target.namespace.to_string();
             row.row.done = false;
         }
+        let known: Vec<Uuid> = state.rows.keys().copied().collect();
+        known.into_iter().for_each(|uuid| state.forget_verdicts(uuid));
     }
 
-    /// A collection is read from its start.
-    pub fn restart(&self, uuid: Uuid) {
+    /// A collection is read from its start, or from behind so many documents.
+    pub fn restart(&self, uuid: Uuid, documents: u64) {
         if let Some(row) = self.state().rows.get_mut(&uuid) {
-            row.row.documents = 0;
+            row.row.documents = documents;
+            row.row.documents_total = row.row.documents_total.max(documents);
             row.row.done = false;
         }
+    }
+
+    /// Documents of a collection that were compared.
+    pub fn documents(&self, uuid: Uuid) -> u64 {
+        self.state().rows.get(&uuid).map_or(0, |row| row.row.documents)
     }
 
     /// Documents were compared.

@@ -6,6 +6,7 @@ use super::id::{Id, in_filter};
 use crate::{
     engine::{
         context::Context,
+        dirty::Range,
         retry::{Halt, retry},
         throttle::Throttle,
     },
@@ -55,6 +56,7 @@ pub struct Reader<'a> {
     throttle: Option<&'a Throttle>,
     namespace: Namespace,
     access: Access,
+    range: Range,
     cursor: RawBatchCursor,
     batch: Batch,
     ended: bool,
@@ -95,21 +97,23 @@ impl Batch {
 }
 
 impl<'a> Reader<'a> {
-    /// Opens a collection. A collection that does not exist reads as empty.
+    /// Opens a range of a collection; another than everything only with [`Access::Index`]. A collection that does not
+    /// exist reads as empty.
     pub async fn open(
         context: &'a Context,
-        cluster: &'a Cluster,
-        throttle: Option<&'a Throttle>,
+        (cluster, throttle): (&'a Cluster, Option<&'a Throttle>),
         namespace: &Namespace,
         access: Access,
+        range: &Range,
     ) -> Result<Self, Halt> {
-        let cursor = open(context, cluster, namespace, access, None).await?;
+        let cursor = open(context, cluster, namespace, access, range).await?;
         Ok(Self {
             context,
             cluster,
             throttle,
             namespace: namespace.clone(),
             access,
+            range: range.clone(),
             cursor,
             batch: Batch::default(),
             ended: false,
@@ -194,7 +198,9 @@ impl<'a> Reader<'a> {
         );
         self.context.events.record(Severity::Warn, "retry", text);
         self.batch = Batch::default();
-        self.cursor = open(self.context, self.cluster, &self.namespace, self.access, self.last.as_deref()).await?;
+        let from = self.last.clone().or_else(|| self.range.from.clone());
+        let rest = Range { from, to: self.range.to.clone() };
+        self.cursor = open(self.context, self.cluster, &self.namespace, self.access, &rest).await?;
         Ok(())
     }
 }
@@ -204,15 +210,18 @@ async fn open(
     cluster: &Cluster,
     namespace: &Namespace,
     access: Access,
-    from: Option<&[u8]>,
+    range: &Range,
 ) -> Result<RawBatchCursor, Halt> {
     let what = format!("reading {namespace} for verification");
     retry(cluster.side, &what, &context.events, &context.cancel, || async {
         let mut command = rawdoc! { "find": namespace.coll.as_str() };
         if access == Access::Index {
             command.append(cstr!("hint"), rawdoc! { "_id": 1 });
-            if let Some(id) = from.and_then(Id::from_key) {
+            if let Some(id) = range.from.as_deref().and_then(Id::from_key) {
                 command.append(cstr!("min"), id.document());
+            }
+            if let Some(id) = range.to.as_deref().and_then(Id::from_key) {
+                command.append(cstr!("max"), id.document());
             }
         } else {
             command.append(cstr!("hint"), rawdoc! { "$natural": 1 });

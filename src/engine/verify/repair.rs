@@ -3,6 +3,7 @@
 use super::{Target, Verifier, id::Id, progress::Mismatched, read::find_one, scan::Sink};
 use crate::{
     engine::{
+        dirty::Range,
         metadata,
         registry::Registry,
         retry::{Halt, retry},
@@ -45,8 +46,8 @@ impl Verifier {
             if !self.is_there(target).await? {
                 return Ok(false);
             }
-            self.progress.restart(target.uuid);
-            match self.scan(target, &mut Sink::Repair(Vec::new()), &self.context.cancel).await {
+            self.progress.restart(target.uuid, 0);
+            match self.scan(target, &Range::default(), &mut Sink::Repair(Vec::new()), &self.context.cancel).await {
                 Ok(()) => {
                     self.progress.finish(target.uuid);
                     return self.is_there(target).await;
@@ -66,7 +67,7 @@ impl Verifier {
     }
 
     async fn repair_whole(&self, target: &Target) -> Result<(), Halt> {
-        match self.scan(target, &mut Sink::Repair(Vec::new()), &self.context.cancel).await {
+        match self.scan(target, &Range::default(), &mut Sink::Repair(Vec::new()), &self.context.cancel).await {
             Ok(()) | Err(super::read::Interrupted::StartOver(..)) => {}
             Err(super::read::Interrupted::Halt(halt)) => return Err(halt),
         }

@@ -3,21 +3,31 @@
 use super::{
     Target, Verifier,
     id::Id,
-    read::{Interrupted, Reader},
+    read::{Access, Interrupted, Reader},
 };
-use crate::engine::{dirty::DirtySet, retry::Halt};
+use crate::engine::{
+    dirty::{DirtySet, Range},
+    retry::Halt,
+};
 use std::cmp::Ordering;
 use tokio_util::sync::CancellationToken;
 
 /// Candidates are judged when this many have come together.
 const JUDGE_AT: usize = 500;
+/// A range that is remembered holds at least so many documents, and a collection has about so many ranges at most.
+const RANGE_DOCUMENTS: u64 = 20_000;
+const MAX_RANGES: u64 = 1_000;
+/// Documents between two looks for a place where a range can end.
+const SHORT_STEP: u64 = 100;
 /// How far a document of a collated collection is looked for on the other side.
 const LOOK_AHEAD: usize = 256;
 
 /// Where candidates go.
 #[derive(Debug)]
 pub enum Sink<'a> {
-    /// The base pass: only remembered.
+    /// The base pass: only remembered, and how far it got.
+    Base(&'a DirtySet),
+    /// A range of it once more: only remembered.
     Remember(&'a DirtySet),
     /// The final pass: looked up by `_id` on both sides at once, and the verdict is recorded.
     Judge(Vec<Vec<u8>>),
@@ -29,50 +39,63 @@ impl Sink<'_> {
     fn push(&mut self, target: &Target, document: &[u8]) {
         // A stored document always has an _id; without one it could not be named, so everything is in doubt.
         let Some(key) = Id::of(document).map(Id::key) else {
-            if let Sink::Remember(dirty) = self {
+            if let Sink::Base(dirty) | Sink::Remember(dirty) = self {
                 dirty.touch_all(target.uuid);
             }
             return;
         };
         match self {
-            Sink::Remember(dirty) => dirty.touch(target.uuid, &key),
+            Sink::Base(dirty) | Sink::Remember(dirty) => dirty.touch(target.uuid, &key),
             Sink::Judge(pending) | Sink::Repair(pending) => pending.push(key),
         }
     }
 
     fn pending(&self) -> usize {
         match self {
-            Sink::Remember(_) => 0,
+            Sink::Base(_) | Sink::Remember(_) => 0,
             Sink::Judge(pending) | Sink::Repair(pending) => pending.len(),
         }
     }
 }
 
 impl Verifier {
-    /// Streams the whole collection. Candidates go to `sink`; everything else was byte-equal.
+    /// Streams a range of a collection. Candidates go to `sink`; everything else was byte-equal.
     pub(super) async fn scan(
         &self,
         target: &Target,
+        range: &Range,
         sink: &mut Sink<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Interrupted> {
         let context = &self.context;
         let (namespace, access) = (&target.namespace, target.shape.access);
         let (source, destination) = tokio::join!(
-            Reader::open(context, &context.source, Some(&self.throttle), namespace, access),
-            Reader::open(context, &context.destination, None, namespace, access),
+            Reader::open(context, (&context.source, Some(&self.throttle)), namespace, access, range),
+            Reader::open(context, (&context.destination, None), namespace, access, range),
         );
         let (mut source, mut destination) = (source?, destination?);
+        let step = (target.documents / MAX_RANGES).max(RANGE_DOCUMENTS);
+        let mut in_range = 0;
         loop {
             context.gate.pass(stop).await?;
-            if stop.is_cancelled() {
-                return Err(Halt::Cancelled.into());
-            }
-            let (left, right) = tokio::join!(source.fill(), destination.fill());
+            let (left, right) = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Halt::Cancelled.into()),
+                filled = async { tokio::join!(source.fill(), destination.fill()) } => filled,
+            };
             left?;
             right?;
-            let compared = step_until_empty(target, &mut source, &mut destination, sink);
+            if in_range >= step
+                && let Sink::Base(dirty) = sink
+                && let Some(key) = meeting_point(target, &source, &destination)
+            {
+                dirty.reached(target.uuid, key, self.progress.documents(target.uuid));
+                in_range = 0;
+            }
+            let most = step.saturating_sub(in_range).max(SHORT_STEP);
+            let compared = step_until_empty(target, &mut source, &mut destination, sink, most);
             self.progress.add(target.uuid, compared);
+            in_range += compared;
             let ended = source.head().is_none()
                 && destination.head().is_none()
                 && !source.wants_more()
@@ -89,7 +112,7 @@ impl Verifier {
 
     async fn flush(&self, target: &Target, sink: &mut Sink<'_>) -> Result<(), Halt> {
         match sink {
-            Sink::Remember(_) => Ok(()),
+            Sink::Base(_) | Sink::Remember(_) => Ok(()),
             Sink::Judge(pending) => {
                 let keys = std::mem::take(pending);
                 let verdicts = self.judge(target, &keys).await?;
@@ -103,16 +126,26 @@ impl Verifier {
     }
 }
 
-/// Compares until one side needs another batch or enough candidates came together. Returns the documents of the longer
+/// The key before which everything is compared on both sides; `None` where reading cannot begin there.
+fn meeting_point(target: &Target, source: &Reader<'_>, destination: &Reader<'_>) -> Option<Vec<u8>> {
+    if target.shape.access != Access::Index || target.shape.collated {
+        return None;
+    }
+    let (a, b) = (Id::of(source.head()?)?, Id::of(destination.head()?)?);
+    (a == b).then(|| a.key())
+}
+
+/// Compares until one side needs another batch, enough candidates came together, or enough was compared. Returns the documents of the longer
 /// side that were looked at.
 fn step_until_empty(
     target: &Target,
     source: &mut Reader<'_>,
     destination: &mut Reader<'_>,
     sink: &mut Sink<'_>,
+    most: u64,
 ) -> u64 {
     let mut compared = 0;
-    while !source.wants_more() && !destination.wants_more() && sink.pending() < JUDGE_AT {
+    while compared < most && !source.wants_more() && !destination.wants_more() && sink.pending() < JUDGE_AT {
         let order = match (source.head(), destination.head()) {
             (None, None) => break,
             (Some(document), None) => {

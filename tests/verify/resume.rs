@@ -1,0 +1,129 @@
+//! What was compared survives the process, and a list of touched documents that is full becomes ranges.
+
+use super::{check, named, sets::Pair};
+use crate::sets::{key, literal};
+use bson::{Document, RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use mongoferry::{
+    engine::{
+        dirty::{Compared, DirtySet},
+        verify::{Target, Verifier},
+    },
+    model::{
+        Options,
+        snapshot::{MismatchKind, Verification},
+    },
+    mongo::Cluster,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+const COUNT: i32 = 65_000;
+
+async fn fill(pair: &Pair) {
+    for from in (0..COUNT).step_by(13_000) {
+        let documents: Vec<Document> = (from..from + 13_000).map(|n| doc! { "_id": n, "x": "y".repeat(400) }).collect();
+        let command = doc! { "insert": "c", "documents": documents };
+        pair.both("shop", RawDocumentBuf::try_from(&command).expect("command")).await;
+    }
+}
+
+/// Documents that the server has handed out since it was started.
+async fn returned(cluster: &Cluster) -> i64 {
+    let reply = cluster.run("admin", rawdoc! { "serverStatus": 1 }).await.expect("status");
+    let metrics = reply.get_document("metrics").and_then(|metrics| metrics.get_document("document")).expect("metrics");
+    match metrics.get("returned").expect("returned") {
+        Some(RawBsonRef::Int64(count)) => count,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_middle_goes_on_where_it_stood() {
+    let mut pair = Pair::start().await;
+    fill(&pair).await;
+    // Late in the order, so that the first process does not get there.
+    literal(&pair.context.destination, "shop", "c", &rawdoc! { "_id": 64_000, "x": "late" }).await;
+    literal(&pair.context.destination, "shop", "c", &rawdoc! { "_id": 7, "x": "early" }).await;
+    let registry = pair.registry().await;
+    let uuid = pair.uuid(&registry, "shop.c");
+    let folder = tempfile::tempdir().expect("folder");
+    let folder = folder.path().join("verified");
+
+    // A process that dies in the middle.
+    pair.context.options = Arc::new(Options { throttle: Some(1_000_000), ..Options::default() });
+    let dirty = Arc::new(DirtySet::open(&folder).expect("opened"));
+    let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), watch::Sender::new(Verification::default()));
+    let stop = verifier.stopper();
+    let targets = Target::all(&registry, |_| u64::try_from(COUNT).expect("count"));
+    let comparing = tokio::spawn(async move { verifier.base_pass(targets).await });
+    let reached = tokio::time::timeout(Duration::from_secs(120), async {
+        loop {
+            if let Compared::Until(_, documents) = dirty.compared(uuid) {
+                return documents;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let reached = reached.await.expect("a range was compared");
+    dirty.touch(uuid, &key(9));
+    dirty.persist().expect("persisted");
+    dirty.touch(uuid, &key(10));
+    stop.cancel();
+    comparing.await.expect("ended").expect("stopped");
+    drop(dirty);
+
+    // The next one.
+    pair.context.options = Arc::new(Options::default());
+    let dirty = Arc::new(DirtySet::open(&folder).expect("opened"));
+    assert!(matches!(dirty.compared(uuid), Compared::Until(_, documents) if documents == reached));
+    assert_eq!(dirty.count(), 2, "what differed and what was touched; the rest is applied again");
+    let before = returned(&pair.context.destination).await;
+    let (_, verdict) = check(&pair, &dirty, true).await;
+    let read = returned(&pair.context.destination).await - before;
+    let rest = i64::from(COUNT) - i64::try_from(reached).expect("count");
+    assert!((rest..rest + 1_000).contains(&read), "{read} documents were read, {rest} were left");
+    let wanted = |id: &str| (id.to_string(), MismatchKind::Different, vec!["x".to_string()]);
+    assert_eq!(named(&verdict), [wanted("64000"), wanted("7")]);
+    assert_eq!(verdict.documents, u64::try_from(COUNT).expect("count"));
+
+    // And a third one has nothing left to compare but what differs.
+    dirty.persist().expect("persisted");
+    drop(dirty);
+    let dirty = Arc::new(DirtySet::open(&folder).expect("opened"));
+    let before = returned(&pair.context.destination).await;
+    let (_, again) = check(&pair, &dirty, true).await;
+    assert_eq!((named(&again), again.documents), (named(&verdict), verdict.documents));
+    let read = returned(&pair.context.destination).await - before;
+    assert!(read < 1_000, "{read} documents were read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_for_touched_documents_their_ranges_are_compared() {
+    let pair = Pair::start().await;
+    fill(&pair).await;
+    let registry = pair.registry().await;
+    let uuid = pair.uuid(&registry, "shop.c");
+    let dirty = Arc::new(DirtySet::bounded(10, 0));
+    let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), watch::Sender::new(Verification::default()));
+    verifier.base_pass(Target::all(&registry, |_| 0)).await.expect("base pass");
+    assert!(matches!(dirty.compared(uuid), Compared::Everything(_)));
+
+    literal(&pair.context.destination, "shop", "c", &rawdoc! { "_id": 30_000, "x": "wrong" }).await;
+    literal(&pair.context.source, "shop", "c", &rawdoc! { "_id": 90_000 }).await;
+    for touched in [30_000, 30_001, 90_000] {
+        dirty.touch(uuid, &key(touched));
+    }
+    assert_eq!(dirty.count(), 0, "no room");
+    let before = returned(&pair.context.source).await;
+    let verdict = verifier.final_pass(&registry).await.expect("final pass");
+    let read = returned(&pair.context.source).await - before;
+    let wanted = [
+        ("30000".to_string(), MismatchKind::Different, vec!["x".to_string()]),
+        ("90000".to_string(), MismatchKind::Missing, Vec::new()),
+    ];
+    assert_eq!(named(&verdict), wanted);
+    assert!((20_000..i64::from(COUNT) - 10_000).contains(&read), "{read} documents were read");
+    // What differs stays in doubt: its ranges are looked at again.
+    let again = verifier.final_pass(&registry).await.expect("final pass");
+    assert_eq!(named(&again), wanted);
+}
