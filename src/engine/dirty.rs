@@ -258,7 +258,7 @@ impl DirtySet {
             if let Err(error) = state.segments.flush() {
                 state.break_off(&error);
             }
-            let file = state.segments.to_sync();
+            let file = state.segments.take_for_sync();
             let Some(folder) = state.segments.folder().map(Path::to_path_buf) else { return Ok(()) };
             (file, folder, std::mem::take(&mut state.changed).then(|| state.collections.clone()))
         };

@@ -1,3 +1,5 @@
+//! What the dirty set remembers, bounds and finds again.
+
 use super::*;
 use bson::rawdoc;
 
