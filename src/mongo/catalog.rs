@@ -119,12 +119,12 @@ pub async fn read(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog
 pub async fn read_committed(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog, DriverError> {
     let before = cluster.last_write().await?;
     let catalog = read(cluster, filter).await?;
-    confirmed(cluster, before.term).await?;
+    not_deposed(cluster, before.term).await?;
     Ok(catalog)
 }
 
 /// Waits until the majority has all that the primary of `term` showed so far; fails when it was deposed instead.
-async fn confirmed(cluster: &Cluster, term: i64) -> Result<(), DriverError> {
+async fn not_deposed(cluster: &Cluster, term: i64) -> Result<(), DriverError> {
     let shown = cluster.last_write().await?.optime;
     loop {
         let now = cluster.last_write().await?;
@@ -175,7 +175,7 @@ async fn confirmed(cluster: &Cluster, position: Optime) -> Result<(), DriverErro
     let began = Instant::now();
     while cluster.last_write().await?.majority_optime < position {
         if began.elapsed() > CONFIRMING {
-            return Err(DriverError::custom(format!("the majority has not confirmed {position}")));
+            return Err(from_code(PRIMARY_STEPPED_DOWN, &format!("the majority has not confirmed {position}")));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -329,7 +329,7 @@ pub async fn name_of(cluster: &Cluster, db: &str, uuid: Uuid) -> Result<Option<S
     let before = cluster.last_write().await?;
     let name = listed_name_of(cluster, db, uuid).await?;
     if name.is_none() {
-        confirmed(cluster, before.term).await?;
+        not_deposed(cluster, before.term).await?;
     }
     Ok(name)
 }
