@@ -14,7 +14,7 @@ use crate::{
         Namespace,
         catalog::name_of,
         cluster::DriverError,
-        errors::{code, explain},
+        errors::{PRIMARY_STEPPED_DOWN, code, explain, from_code},
     },
     oplog::{
         DocumentId,
@@ -139,7 +139,11 @@ async fn fetch(
     };
     match outcome {
         Ok(document) => Ok(document.map_or(Found::NoDocument, Found::Document)),
-        Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => Ok(Found::NoCollection),
+        // A drop that the majority has not got may be rolled back.
+        Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => match name_of(source, &namespace.db, uuid).await? {
+            None => Ok(Found::NoCollection),
+            Some(_) => Err(from_code(PRIMARY_STEPPED_DOWN, "the drop of the collection was rolled back")),
+        },
         Err(error) => Err(error),
     }
 }

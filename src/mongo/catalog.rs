@@ -119,15 +119,20 @@ pub async fn read(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog
 pub async fn read_committed(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog, DriverError> {
     let before = cluster.last_write().await?;
     let catalog = read(cluster, filter).await?;
+    not_deposed(cluster, before.term).await?;
+    Ok(catalog)
+}
+
+/// Waits until the majority has all that the primary of `term` showed so far; fails when it was deposed instead.
+async fn not_deposed(cluster: &Cluster, term: i64) -> Result<(), DriverError> {
     let shown = cluster.last_write().await?.optime;
     loop {
         let now = cluster.last_write().await?;
-        if now.term != before.term {
-            let why = "another primary was elected while the catalog was read";
-            return Err(from_code(PRIMARY_STEPPED_DOWN, why));
+        if now.term != term {
+            return Err(from_code(PRIMARY_STEPPED_DOWN, "another primary was elected while the catalog was read"));
         }
         if now.majority_optime >= shown {
-            return Ok(catalog);
+            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -170,7 +175,7 @@ async fn confirmed(cluster: &Cluster, position: Optime) -> Result<(), DriverErro
     let began = Instant::now();
     while cluster.last_write().await?.majority_optime < position {
         if began.elapsed() > CONFIRMING {
-            return Err(DriverError::custom(format!("the majority has not confirmed {position}")));
+            return Err(from_code(PRIMARY_STEPPED_DOWN, &format!("the majority has not confirmed {position}")));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -314,8 +319,22 @@ async fn list_all(
     Ok((objects, at))
 }
 
-/// The present name of the collection with this UUID in `db`; `None` when it was dropped or moved away.
+/// The present name of the collection with this UUID in `db`; `None` when it was dropped or moved away,
+/// and the majority has that.
 pub async fn name_of(cluster: &Cluster, db: &str, uuid: Uuid) -> Result<Option<String>, DriverError> {
+    let name = listed_name_of(cluster, db, uuid).await?;
+    if name.is_some() {
+        return Ok(name);
+    }
+    let before = cluster.last_write().await?;
+    let name = listed_name_of(cluster, db, uuid).await?;
+    if name.is_none() {
+        not_deposed(cluster, before.term).await?;
+    }
+    Ok(name)
+}
+
+async fn listed_name_of(cluster: &Cluster, db: &str, uuid: Uuid) -> Result<Option<String>, DriverError> {
     let uuid = Bson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() });
     let command = doc! { "listCollections": 1, "filter": { "info.uuid": uuid }, "nameOnly": false };
     let (objects, _) = list_all(cluster, db, RawDocumentBuf::try_from(&command)?).await?;

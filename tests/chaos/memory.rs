@@ -88,7 +88,7 @@ async fn memory_is_bounded_with_thousands_of_collections() {
     let _turn = crate::turn().await;
     let pair = common::pair().await;
     let source = pair.source.client().await.unwrap();
-    let count = 3_000;
+    let count = 2_000;
     for n in 0..count {
         let one = source.database(&format!("tenant{}", n % 30)).collection::<Document>(&format!("c{n}"));
         one.insert_many((0..20).map(|k| doc! { "_id": k, "k": k })).await.unwrap();
@@ -104,6 +104,6 @@ async fn memory_is_bounded_with_thousands_of_collections() {
         }
     }
     ferry.wait("following", |snapshot| following(snapshot) && snapshot["ops_waiting"] == 0);
-    measured("3,000 collections with an index each", &ferry);
+    measured("2,000 collections with an index each", &ferry);
     assert!(ferry.kill());
 }

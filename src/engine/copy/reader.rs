@@ -13,7 +13,7 @@ use crate::{
     mongo::{
         catalog::{CatalogEntry, Kind, name_of, number},
         cluster::DriverError,
-        errors::{code, command_problem, from_code},
+        errors::{PRIMARY_STEPPED_DOWN, code, command_problem, from_code},
     },
     oplog::{
         DocumentId,
@@ -114,6 +114,14 @@ pub async fn copy_range(
         }
         match code(&error) {
             Some(NAMESPACE_NOT_FOUND) => {
+                let confirmed = tokio::select! {
+                    () = context.cancel.cancelled() => return Err(Halt::Cancelled),
+                    confirmed = confirm_dropped(context, entry) => confirmed,
+                };
+                if let Err(error) = confirmed {
+                    wait.after(&error, &context.cancel).await?;
+                    continue;
+                }
                 let text = format!("{} was dropped on the source while it was copied", entry.namespace);
                 context.events.record(Severity::Info, "dropped", text);
                 return copier.end();
@@ -350,7 +358,10 @@ pub async fn largest(
     command.append(cstr!("limit"), 1);
     command.append(cstr!("singleBatch"), true);
     let mut cursor = match find(context, entry, command, (after, None)).await {
-        Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => return Ok(None),
+        Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => {
+            confirm_dropped(context, entry).await?;
+            return Ok(None);
+        }
         outcome => outcome?,
     };
     while let Some(batch) = cursor.next().await {
@@ -361,6 +372,16 @@ pub async fn largest(
         }
     }
     Ok(None)
+}
+
+/// Succeeds when the majority has the drop of the collection. One that a cut-off primary shows alone is rolled back, and
+/// nothing would bring its documents.
+async fn confirm_dropped(context: &Context, entry: &CatalogEntry) -> Result<(), DriverError> {
+    let Some(uuid) = entry.uuid else { return Ok(()) };
+    match name_of(&context.source, &entry.namespace.db, uuid).await? {
+        None => Ok(()),
+        Some(_) => Err(from_code(PRIMARY_STEPPED_DOWN, "the drop of the collection was rolled back")),
+    }
 }
 
 /// A `find` with these parameters on the collection that has the entry's UUID, whatever it is called by now.
