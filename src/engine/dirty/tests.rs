@@ -1,3 +1,5 @@
+//! What is remembered, lent and found again.
+
 use super::*;
 use bson::rawdoc;
 
