@@ -139,6 +139,14 @@ pub enum Verb {
         /// Its name; may be left out when there is only one.
         name: Option<String>,
     },
+    /// Send a test notice by every channel of a migration, or of a plan, and say what became of it.
+    Notify {
+        /// The migration's name; may be left out when there is only one.
+        name: Option<String>,
+        /// Read [notify] of this plan instead; no migration is needed.
+        #[arg(long, value_name = "P.toml", conflicts_with = "name")]
+        plan: Option<PathBuf>,
+    },
     /// Cut over: begin it or go on with it, and follow it to its end. Refused (exit 3) unless the gate is open.
     Cutover(CutoverArgs),
     /// End a migration for good; the destination keeps what it has.
@@ -240,7 +248,8 @@ pub struct StepArgs {
     /// Try the failed steps of finalizing again.
     #[arg(long)]
     pub retry: bool,
-    /// Open the destination although steps of finalizing failed; the report names them.
+    /// Do without the indexes that could not be built, or open the destination although steps of finalizing failed; the
+    /// report names them.
     #[arg(long)]
     pub accept_failed: bool,
     /// Give up the rest of the verification; the report says so.

@@ -3,11 +3,12 @@
 //! Owns the keys, their defaults and the sentences for everything that can be wrong with them. An error names the file,
 //! the line and what is accepted, and never repeats a value that may hold a password.
 
+mod notify;
 mod section;
 
 use crate::{
-    model::{Endpoint, NamespaceFilter, Options, PasswordFrom, Plan, Tls, Verify, filter::Pattern, units},
-    pem,
+    model::{Endpoint, NamespaceFilter, Notify, Options, PasswordFrom, Plan, Tls, Verify, filter::Pattern, units},
+    paths, pem,
     secret::Secret,
     uri,
 };
@@ -17,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use toml::de::DeTable;
+use toml::{Spanned, de::DeTable};
 use zeroize::Zeroizing;
 
 /// Largest plan, password or CA file that is read.
@@ -64,23 +65,42 @@ pub fn read_plan(path: &Path) -> Result<Plan, ConfigError> {
 
 /// Reads a plan from text; `path` is for messages and for relative files.
 pub fn parse_plan(path: &Path, text: &str) -> Result<Plan, ConfigError> {
-    let line_of = |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
-    let table = DeTable::parse(text).map_err(|error| ConfigError::Line {
-        file: path.to_path_buf(),
-        line: error.span().map_or(1, |span| line_of(span.start)),
-        message: error.message().to_string(),
-    })?;
+    let table = parse_table(path, text)?;
     let root = Section::new(path, text, "the plan", table.get_ref());
-    root.allow(&["name", "source", "destination", "options"])?;
+    root.allow(&["name", "source", "destination", "options", "notify"])?;
     let endpoint = |name: &'static str| match root.table(name)? {
         Some(section) => read_endpoint(&section),
         None => Err(root.missing(format!("there is no [{name}] section"))),
     };
-    let options = match root.table("options")? {
+    let mut options = match root.table("options")? {
         Some(section) => read_options(&section)?,
         None => Options::default(),
     };
+    options.notify = match root.table("notify")? {
+        Some(section) => notify::read(&section)?,
+        None => read_notify()?,
+    };
     Ok(Plan { name: read_name(&root)?, source: endpoint("source")?, destination: endpoint("destination")?, options })
+}
+
+/// The notices of every plan that has no `[notify]`: `notify.toml` in the config folder, with the same keys. None without
+/// that file.
+pub fn read_notify() -> Result<Notify, ConfigError> {
+    let Some(path) = paths::config_root().ok().map(|root| root.join("notify.toml")).filter(|path| path.exists()) else {
+        return Ok(Notify::default());
+    };
+    let text = read_text(&path)?;
+    let table = parse_table(&path, &text)?;
+    notify::read(&Section::new(&path, &text, "notify.toml", table.get_ref()))
+}
+
+fn parse_table<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigError> {
+    let line_of = |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+    DeTable::parse(text).map_err(|error| ConfigError::Line {
+        file: path.to_path_buf(),
+        line: error.span().map_or(1, |span| line_of(span.start)),
+        message: error.message().to_string(),
+    })
 }
 
 /// True for a migration's name: letters, digits, `-`, `_`; 1 to 40 characters.
@@ -130,7 +150,7 @@ fn read_endpoint(section: &Section<'_>) -> Result<Endpoint, ConfigError> {
         return Err(section.at("username", "the uri names a user too; keep one of them"));
     }
     let username = username.or(parts.username);
-    let password_from = password_origin(section)?;
+    let password_from = secret_origin(section, ["password_file", "password_env", "password_credential"])?;
     let given = password_from.as_ref().map(|from| password(section, from)).transpose()?;
     if given.is_some() && parts.password.is_some() {
         return Err(section.at("uri", "the uri holds a password and the section names another; keep one of them"));
@@ -235,19 +255,20 @@ fn read_tls(section: &Section<'_>, of_uri: Option<bool>) -> Result<Tls, ConfigEr
     }
 }
 
-fn password_origin(section: &Section<'_>) -> Result<Option<PasswordFrom>, ConfigError> {
-    const KEYS: [&str; 3] = ["password_file", "password_env", "password_credential"];
-    let mut given = KEYS.into_iter().filter(|key| section.has(key));
+/// Where a secret is read: `keys` name a file, an environment variable and a systemd credential.
+fn secret_origin(section: &Section<'_>, keys: [&'static str; 3]) -> Result<Option<PasswordFrom>, ConfigError> {
+    let mut given = keys.into_iter().filter(|key| section.has(key));
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
         return Err(section.at(second, format!("{first} and {second} are both given; keep one of them")));
     }
-    if let Some(file) = section.text("password_file")? {
+    let [file, env, credential] = keys;
+    if let Some(file) = section.text(file)? {
         return Ok(Some(PasswordFrom::File(section.beside(file))));
     }
-    if let Some(name) = section.text("password_credential")? {
+    if let Some(name) = section.text(credential)? {
         return Ok(Some(PasswordFrom::Credential(name.to_string())));
     }
-    Ok(section.text("password_env")?.map(|variable| PasswordFrom::Env(variable.to_string())))
+    Ok(section.text(env)?.map(|variable| PasswordFrom::Env(variable.to_string())))
 }
 
 fn password(section: &Section<'_>, from: &PasswordFrom) -> Result<Secret, ConfigError> {
@@ -352,7 +373,15 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
                 Err(why) => return Err(section.at("spool_limit", format!("spool_limit: {why}"))),
             },
         },
+        notify: Notify::default(),
     })
+}
+
+/// Reads certificates of a private authority; the sentence says what is wrong.
+pub fn read_ca(path: &Path) -> Result<String, String> {
+    let text = read_text(path).map_err(|error| error.to_string())?;
+    pem::inspect(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(pem::with_lf(&text))
 }
 
 fn read_text(path: &Path) -> Result<Zeroizing<String>, ConfigError> {

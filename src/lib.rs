@@ -25,6 +25,7 @@ pub mod engine;
 pub mod machine;
 pub mod model;
 pub mod mongo;
+pub mod notify;
 pub mod oplog;
 pub mod paths;
 pub mod pem;

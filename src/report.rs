@@ -78,6 +78,7 @@ impl Report {
             "accepted_warnings": self.checks(CheckState::Warn).collect::<Vec<_>>(),
             "checks": snapshot.validation.as_ref().map(|report| &report.checks),
             "incidents": snapshot.incidents,
+            "foreign_writes": snapshot.foreign_writes,
             "cleanup": snapshot.cleanup,
             "left_behind": snapshot.left_behind,
             "left_to_do": self.left_to_do(),

@@ -33,6 +33,9 @@ fn effect_word(effect: &Effect) -> String {
     match effect {
         Effect::DrainTo(ts) => format!("drain-to-{ts}"),
         Effect::Log(_, kind, _) => format!("log-{kind}"),
+        Effect::Notify(kind, _) => {
+            format!("notify-{}", serde_json::to_value(kind).unwrap().as_str().unwrap())
+        }
         other => {
             let text = format!("{other:?}");
             let name = text.split(['(', ' ', '{']).next().unwrap();
@@ -67,20 +70,29 @@ impl Scenario {
         match words.as_slice() {
             ["lag", lag] => {
                 self.measured.lag_ms = Some(ms(lag));
-                event(&mut self.machine, Event::Measured(self.measured))
+                event(&mut self.machine, Event::Measured(self.measured.clone()))
             }
             ["quiet", quiet] => {
                 self.measured.source_quiet_ms = Some(ms(quiet));
-                event(&mut self.machine, Event::Measured(self.measured))
+                event(&mut self.machine, Event::Measured(self.measured.clone()))
             }
             ["write", ts] => {
                 self.measured.last_user_write = Some(optime(ts));
                 self.measured.source_quiet_ms = Some(0);
-                event(&mut self.machine, Event::Measured(self.measured))
+                event(&mut self.machine, Event::Measured(self.measured.clone()))
             }
             ["repair", pending] => {
                 self.measured.repair_pending = pending.parse().unwrap();
-                event(&mut self.machine, Event::Measured(self.measured))
+                event(&mut self.machine, Event::Measured(self.measured.clone()))
+            }
+            ["tick"] => event(&mut self.machine, Event::Ticked),
+            ["failed-indexes", names @ ..] => {
+                self.measured.failed_indexes = names.iter().map(|name| name.replace('/', " / ")).collect();
+                event(&mut self.machine, Event::Measured(self.measured.clone()))
+            }
+            ["open-transactions", names @ ..] => {
+                self.measured.open_transactions = names.iter().map(ToString::to_string).collect();
+                event(&mut self.machine, Event::Measured(self.measured.clone()))
             }
             ["validated", flags @ ..] => event(
                 &mut self.machine,
@@ -123,6 +135,7 @@ fn command_of(words: &[&str]) -> Command {
         ["prepare-cutover"] => Command::PrepareCutover,
         ["continue"] => Command::ContinueCutover { assume_stopped: false },
         ["override"] => Command::ContinueCutover { assume_stopped: true },
+        ["accept-failed"] => Command::AcceptFailedIndexes,
         ["go-back"] => Command::GoBack,
         ["skip-verification"] => Command::SkipVerification,
         ["repair-mismatches"] => Command::RepairMismatches,

@@ -168,3 +168,92 @@ async fn clearing_drops_what_the_filter_selects_and_nothing_else() {
     assert_eq!(differences, ["crm.left_out: only on the source", "mine.kept: only on the destination"]);
     engine.shut_down().await;
 }
+
+/// A text index of the operator's own stands in the way of one of the source: the gate names what is missing, until it
+/// is built or somebody agrees to do without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_cannot_be_built_keeps_the_cutover_closed() {
+    let (pair, source, destination) = loaded(100).await;
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let text = async |client: &mongodb::Client, coll: &str, name: &str, field: &str| {
+        let index = doc! { "key": { field: "text" }, "name": name };
+        client.database("shop").run_command(doc! { "createIndexes": coll, "indexes": [index] }).await.unwrap();
+    };
+    for coll in ["orders", "notes"] {
+        source.database("shop").collection::<Document>(coll).insert_one(doc! { "_id": "n" }).await.unwrap();
+    }
+    drive::wait(&mut client, "the documents", |snapshot| snapshot.can_cutover).await;
+    while destination.database("shop").collection::<Document>("notes").count_documents(doc! {}).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for coll in ["orders", "notes"] {
+        text(&destination, coll, "mine", "other").await;
+        text(&source, coll, "words", "pad").await;
+    }
+    let failed = drive::wait(&mut client, "two failed indexes", |snapshot| snapshot.indexes.failed.len() == 2).await;
+    let why = failed.cutover_blocked_by.join("; ");
+    let first = &failed.indexes.failed[0];
+    assert_eq!(first.index, "words");
+    drive::wait(&mut client, "a closed gate", |snapshot| !snapshot.can_cutover).await;
+    let refusal = refused(client.send(Command::PrepareCutover).await);
+    assert!(refusal.contains("/ words and 1 more could not be built"), "{refusal}; {why}");
+
+    // Out of the way on one of them.
+    destination.database("shop").run_command(doc! { "dropIndexes": "orders", "index": "mine" }).await.unwrap();
+    client.send(Command::Retry).await.unwrap();
+    let failed = drive::wait(&mut client, "one failed index", |snapshot| snapshot.indexes.failed.len() == 1).await;
+    assert_eq!(failed.indexes.failed[0].namespace, "shop.notes");
+    client.send(Command::AcceptFailedIndexes).await.unwrap();
+    let done = drive::cut_over(&mut client, async || {}).await;
+    assert_eq!(done.indexes.failed.len(), 1);
+    let indexes = destination.database("shop").collection::<Document>("orders").list_index_names().await.unwrap();
+    assert!(indexes.contains(&"words".to_string()), "{indexes:?}");
+    let report = std::fs::read_to_string(done.report.as_ref().unwrap()).unwrap();
+    assert!(report.contains("accepted that the destination lacks: shop.notes / words"), "{report}");
+    engine.shut_down().await;
+}
+
+/// What an open transaction writes is nowhere yet: the cutover waits for its end, and what it committed arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cutover_waits_for_an_open_transaction() {
+    let (pair, source, destination) = loaded(100).await;
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let orders = source.database("shop").collection::<Document>("orders");
+    let mut session = source.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    orders.insert_one(doc! { "_id": "late" }).session(&mut session).await.unwrap();
+    client.send(Command::PrepareCutover).await.unwrap();
+    let quiet = drive::wait(&mut client, "quiet with an open transaction", |snapshot| {
+        snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms)
+            && !snapshot.open_transactions.is_empty()
+    })
+    .await;
+    assert!(quiet.open_transactions[0].contains("(127.0.0.1), open for"), "{:?}", quiet.open_transactions);
+    let refusal = refused(client.send(Command::ContinueCutover { assume_stopped: false }).await);
+    assert!(refusal.contains("a transaction is open on the source and may still write"), "{refusal}");
+    session.commit_transaction().await.unwrap();
+    drive::wait(&mut client, "the end of the transaction", |snapshot| {
+        snapshot.open_transactions.is_empty()
+            && snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms)
+    })
+    .await;
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
+    assert_eq!(
+        destination
+            .database("shop")
+            .collection::<Document>("orders")
+            .count_documents(doc! { "_id": "late" })
+            .await
+            .unwrap(),
+        1
+    );
+    compare::assert_identical(&source, &destination).await;
+    engine.shut_down().await;
+}

@@ -7,7 +7,7 @@
 use super::{
     context::Context,
     copy::{copy_documents, write_batch},
-    registry::{Registry, Tracked},
+    registry::{Registry, Tracked, is_set},
     retry::{Halt, retry},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         namespace::TEMPORARY_PREFIX,
     },
 };
-use bson::{RawArrayBuf, RawDocumentBuf, Uuid, doc, oid::ObjectId, raw::cstr, rawdoc};
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, doc, oid::ObjectId, raw::cstr, rawdoc};
 use futures_util::{Stream, TryStreamExt};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -167,14 +167,15 @@ impl From<DriverError> for Refused {
 async fn build(context: &Context, tracked: &Tracked) -> Result<(), Refused> {
     let (destination, namespace) = (&context.destination, &tracked.namespace);
     let db = namespace.db.as_str();
-    if is_capped(destination, namespace).await? {
+    let stand_in = options_of(destination, namespace).await?;
+    if is_set(&stand_in, "capped") {
         return Ok(());
     }
     let name = temporary_name(&namespace.coll);
     let temporary = Namespace::new(db, &name);
     // Left by an attempt that was killed.
     destination.run(db, rawdoc! { "drop": name.as_str() }).await.map(drop).or_else(not_there)?;
-    let built = fill(context, tracked, &temporary).await;
+    let built = fill(context, tracked, &stand_in, &temporary).await;
     if built.is_err() {
         // Nothing is lost with it.
         let _ = destination.run(db, rawdoc! { "drop": name.as_str() }).await;
@@ -196,22 +197,27 @@ fn not_there(error: DriverError) -> Result<(), DriverError> {
     if code(&error) == Some(NAMESPACE_NOT_FOUND) { Ok(()) } else { Err(error) }
 }
 
-async fn is_capped(cluster: &Cluster, namespace: &Namespace) -> Result<bool, DriverError> {
+async fn options_of(cluster: &Cluster, namespace: &Namespace) -> Result<RawDocumentBuf, DriverError> {
     let command = rawdoc! { "listCollections": 1, "filter": { "name": namespace.coll.as_str() } };
     let reply = cluster.run(&namespace.db, command).await?;
     let found = reply.get_document("cursor")?.get_array("firstBatch")?.into_iter().next().transpose()?;
     let options = found.and_then(|found| found.as_document()).map(|found| found.get_document("options")).transpose()?;
-    Ok(options.is_some_and(|options| options.get_bool("capped").unwrap_or(false)))
+    Ok(options.map(ToOwned::to_owned).unwrap_or_default())
 }
 
-async fn fill(context: &Context, tracked: &Tracked, temporary: &Namespace) -> Result<(), Refused> {
+async fn fill(
+    context: &Context,
+    tracked: &Tracked,
+    stand_in: &RawDocument,
+    temporary: &Namespace,
+) -> Result<(), Refused> {
     let destination = &context.destination;
     let mut create = rawdoc! { "create": temporary.coll.as_str() };
-    for (option, value) in tracked.options.iter().filter_map(Result::ok) {
-        if !matches!(option.as_str(), "uuid" | "temp" | "autoIndexId" | "idIndex") {
-            create.append(option, value);
-        }
-    }
+    // The collection that stood in took every collMod, with what the server adds to it.
+    let of_source = tracked.options.iter().filter_map(Result::ok);
+    let sizes = of_source.filter(|(option, _)| matches!(option.as_str(), "capped" | "size" | "max"));
+    let others = stand_in.iter().filter_map(Result::ok).filter(|(option, _)| option.as_str() != "uuid");
+    sizes.chain(others).for_each(|(option, value)| create.append(option, value));
     destination.run(&temporary.db, create).await?;
     let mut indexes = RawArrayBuf::new();
     for index in tracked.indexes.values().filter(|index| index.failed.is_none()) {

@@ -3,27 +3,25 @@
 //! Strings never hold a credential, only placeholders. Who is connected comes from `$currentOp`; a user who may not see
 //! other users' operations simply sees nobody.
 
-use super::context::Context;
+use super::{
+    context::Context,
+    operations::{address, client_name, operations, pause},
+};
 use crate::{
     model::{
         Endpoint, Tls,
         snapshot::{ConnectInfo, ConnectedApplication},
     },
-    mongo::{Cluster, cluster::DriverError},
+    mongo::Cluster,
 };
-use bson::{Document, rawdoc};
-use futures_util::StreamExt;
+use bson::Document;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-/// The application name of mongoferry's own connections (`mongo::connect`).
-const OWN_NAME: &str = "mongoferry";
 const POLL_EVERY: Duration = Duration::from_secs(5);
-const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 
 /// Keeps the connect page current until the migration's token fires.
 pub async fn poll(context: Context, endpoint: Endpoint, view: watch::Sender<Option<ConnectInfo>>) {
@@ -42,29 +40,6 @@ pub async fn poll(context: Context, endpoint: Endpoint, view: watch::Sender<Opti
     }
 }
 
-/// Samples who writes on the source until the token fires. A namespace keeps the last client
-/// seen writing to it.
-pub async fn poll_likely_clients(context: Context, view: watch::Sender<HashMap<String, String>>) {
-    loop {
-        let seen = likely_clients(&context.source).await;
-        view.send_if_modified(|shown| {
-            let changed = seen.iter().any(|(namespace, client)| shown.get(namespace) != Some(client));
-            shown.extend(seen);
-            changed
-        });
-        if pause(SAMPLE_EVERY, &context.cancel).await {
-            return;
-        }
-    }
-}
-
-async fn pause(time: Duration, cancel: &CancellationToken) -> bool {
-    tokio::select! {
-        () = cancel.cancelled() => true,
-        () = tokio::time::sleep(time) => false,
-    }
-}
-
 /// The connect page at this moment.
 pub async fn connect_info(context: &Context, endpoint: &Endpoint) -> ConnectInfo {
     let (destination, source) = tokio::join!(operations(&context.destination), operations(&context.source));
@@ -76,51 +51,6 @@ pub async fn connect_info(context: &Context, endpoint: &Endpoint) -> ConnectInfo
         applications: applications(&destination.unwrap_or_default()),
         stragglers: stragglers(&source.unwrap_or_default()),
     }
-}
-
-/// Who writes to which namespace of the source right now, `name (address)`: one sample, best effort, possibly empty.
-pub async fn likely_clients(source: &Cluster) -> HashMap<String, String> {
-    writing(&operations(source).await.unwrap_or_default())
-}
-
-async fn operations(cluster: &Cluster) -> Result<Vec<Document>, DriverError> {
-    let command = rawdoc! {
-        "aggregate": 1,
-        "pipeline": [{ "$currentOp": { "allUsers": true, "idleConnections": true } }],
-        "cursor": {},
-    };
-    let mut cursor = cluster.client.database("admin").run_raw_cursor_command(command).await?;
-    let mut operations = Vec::new();
-    while let Some(operation) = cursor.next().await {
-        operations.push(operation?);
-    }
-    Ok(operations)
-}
-
-/// The name of the client behind an operation: its application name, else its driver; `None` for servers, for our own
-/// connections and for operations without a client.
-fn client_name(operation: &Document) -> Option<String> {
-    operation.get_str("client").or_else(|_| operation.get_str("client_s")).ok()?;
-    let metadata = operation.get_document("clientMetadata").ok();
-    let driver = metadata.and_then(|metadata| metadata.get_document("driver").ok()?.get_str("name").ok());
-    let application = operation.get_str("appName").ok().filter(|name| !name.is_empty());
-    let internal = ["NetworkInterfaceTL", "MongoDB Internal Client"];
-    if driver.is_some_and(|driver| internal.iter().any(|name| driver.starts_with(name))) {
-        return None;
-    }
-    let name = application.or(driver).unwrap_or("unknown");
-    (name != OWN_NAME && name != "OplogFetcher").then(|| shorten(name))
-}
-
-/// A name is what a client says about itself: no control characters, bounded.
-fn shorten(name: &str) -> String {
-    name.chars().filter(|character| !character.is_control()).take(60).collect()
-}
-
-fn address(operation: &Document) -> String {
-    let address = operation.get_str("client").or_else(|_| operation.get_str("client_s")).unwrap_or("unknown");
-    // Without the port, which changes with every connection.
-    address.rsplit_once(':').map_or(address, |(host, _)| host).to_string()
 }
 
 fn applications(operations: &[Document]) -> Vec<ConnectedApplication> {
@@ -138,25 +68,6 @@ fn stragglers(operations: &[Document]) -> Vec<String> {
     let named = operations.iter().filter_map(|operation| Some((client_name(operation)?, address(operation))));
     let seen: BTreeSet<_> = named.collect();
     seen.into_iter().map(|(name, address)| format!("{name} ({address})")).collect()
-}
-
-fn writing(operations: &[Document]) -> HashMap<String, String> {
-    let mut writing = HashMap::new();
-    for operation in operations {
-        let command = operation.get_document("command").ok();
-        let writes = match operation.get_str("op").unwrap_or_default() {
-            "insert" | "update" | "remove" => true,
-            "command" => command.is_some_and(|command| {
-                let first = command.keys().next().map_or("", String::as_str);
-                matches!(first, "insert" | "update" | "delete" | "findAndModify" | "findandmodify" | "bulkWrite")
-            }),
-            _ => false,
-        };
-        if let (true, Some(name), Ok(namespace)) = (writes, client_name(operation), operation.get_str("ns")) {
-            writing.insert(namespace.to_string(), format!("{name} ({})", address(operation)));
-        }
-    }
-    writing
 }
 
 /// The parts of a connection string.
@@ -245,6 +156,7 @@ mod tests {
             hosts,
             primary: None,
             tls_files: Default::default(),
+            tally: Default::default(),
         };
         Strings::new(&cluster, endpoint)
     }
@@ -311,24 +223,5 @@ mod tests {
         let seen: Vec<_> = seen.iter().map(|one| (one.name.as_str(), one.connections)).collect();
         assert_eq!(seen, [("checkout", 2), ("PyMongo", 1)]);
         assert_eq!(stragglers(&operations), ["PyMongo (10.1.4.30)", "checkout (10.1.4.30)"]);
-    }
-
-    #[test]
-    fn writers_are_told_from_readers() {
-        let with = |op: &str, ns: &str, command: Document| {
-            let mut operation = operation("sink", "go", 7);
-            operation.extend(doc! { "op": op, "ns": ns, "command": command });
-            operation
-        };
-        let operations = vec![
-            with("insert", "shop.orders", doc! {}),
-            with("command", "shop.carts", doc! { "findAndModify": "carts" }),
-            with("query", "shop.events", doc! { "find": "events" }),
-            with("command", "shop.stats", doc! { "count": "stats" }),
-        ];
-        let writing = writing(&operations);
-        assert_eq!(writing.get("shop.orders").map(String::as_str), Some("sink (10.1.4.30)"));
-        assert!(writing.contains_key("shop.carts"));
-        assert_eq!(writing.len(), 2);
     }
 }

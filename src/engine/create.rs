@@ -41,6 +41,15 @@ pub fn create_command(
     Some(command)
 }
 
+/// The buckets of a time-series collection alone: what the server leaves of a creation whose view it refused.
+pub fn bare_buckets_command(namespace: &Namespace, options: &RawDocument) -> RawDocumentBuf {
+    let mut command = RawDocumentBuf::new();
+    command.append(cstr!("create"), namespace.coll.as_str());
+    let fields = options.iter().filter_map(Result::ok).filter(|(name, _)| name.as_str() != "expireAfterSeconds");
+    fields.for_each(|(name, value)| command.append(name, value));
+    command
+}
+
 /// 6.0 forgets `recordPreImages` at every collMod that does not repeat it.
 pub fn keep_pre_images(command: &mut RawDocumentBuf, options: &RawDocument, version: ServerVersion) {
     let set = options.get_bool("recordPreImages").unwrap_or(false);

@@ -13,16 +13,16 @@ use crate::{
         units::{show_bytes, show_duration},
     },
     mongo::{
-        Cluster,
+        Cluster, OplogWindow,
         cluster::DriverError,
         errors::{code, explain},
     },
     oplog::{Body, Entry, Inner, entry::operations},
 };
-use bson::{RawDocument, Timestamp, doc, rawdoc};
+use bson::{RawDocument, Timestamp, doc};
 use futures_util::StreamExt;
 use mongodb::options::{CursorType, ReadConcern};
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -35,6 +35,8 @@ const PACE: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Distance between two measurements of the oplog window.
 const WINDOW_PACE: Duration = Duration::from_secs(10);
+/// Measurements of which the busiest counts: five minutes.
+const RATES: usize = 30;
 /// Entries that are compressed together.
 const PIECE_BYTES: usize = 4 << 20;
 /// The growth of the spool is measured over about this time …
@@ -203,6 +205,7 @@ impl Fetcher<'_> {
                     }
                 }
                 self.note(entry);
+                self.state.bytes_fetched += entry.as_bytes().len() as u64;
                 self.add(&mut pieces, entry);
             }
             self.append(pieces).await?;
@@ -262,12 +265,12 @@ impl Fetcher<'_> {
         let left = self
             .view
             .borrow()
-            .oplog_window_ms
+            .oplog_left_ms
             .map_or("an unknown time".into(), |ms| show_duration(Duration::from_millis(ms)));
         let limit = show_bytes(self.keeper.limit());
         let text = format!(
             "the spool holds {limit}, which is its limit; fetching waits until changes are applied. The source's oplog \
-             keeps about {left} of changes meanwhile"
+             keeps at least {left} of changes meanwhile"
         );
         self.context.events.record(Severity::Warn, "spool-full", text);
         self.view.send_modify(|view| view.is_waiting_for_room = true);
@@ -420,17 +423,18 @@ pub fn is_selected(filter: &NamespaceFilter, ns: &str) -> bool {
     ns.split_once('.').is_some_and(|(db, coll)| filter.selects(db, coll))
 }
 
-/// Keeps the oplog window in the view: newest minus oldest entry, and how far the fetch position is from the oldest.
+/// Keeps the oplog window in the view, and for how long at least the fetch position stays in it.
 async fn measure_window(context: Context, view: watch::Sender<FetchView>) {
+    let mut rates = Rates::default();
     loop {
-        let read = || first_and_last(&context.source);
+        let read = || OplogWindow::read(&context.source);
         let what = "measuring the oplog window";
-        if let Ok((first_ms, last_ms)) = retry(Side::Source, what, &context.events, &context.cancel, read).await {
-            let span = |from: i64, until: i64| u64::try_from(until - from).ok();
+        if let Ok(oplog) = retry(Side::Source, what, &context.events, &context.cancel, read).await {
+            let millis = |time: Duration| u64::try_from(time.as_millis()).ok();
+            let highest = rates.observe(Instant::now(), oplog.size, view.borrow().bytes_fetched);
             view.send_modify(|view| {
-                view.oplog_window_ms = span(first_ms, last_ms);
-                let position_ms = i64::from(view.fetched_ts.t) * 1_000;
-                view.oplog_left_ms = span(first_ms, position_ms.max(first_ms));
+                view.oplog_window_ms = millis(oplog.span());
+                view.oplog_left_ms = millis(oplog.left(view.fetched_ts.t, highest));
             });
         }
         tokio::select! {
@@ -440,17 +444,44 @@ async fn measure_window(context: Context, view: watch::Sender<FetchView>) {
     }
 }
 
-/// Times of the oldest and the newest entry, ms since the epoch.
-async fn first_and_last(source: &Cluster) -> Result<(i64, i64), DriverError> {
-    let mut times = [0_i64; 2];
-    for (time, direction) in times.iter_mut().zip([1, -1]) {
-        let command = rawdoc! {
-            "find": "oplog.rs", "sort": { "$natural": direction }, "limit": 1, "projection": { "ts": 1 },
-            "singleBatch": true
-        };
-        let reply = source.run("local", command).await?;
-        let batch = reply.get_document("cursor")?.get_array("firstBatch")?;
-        *time = i64::from(batch.get_document(0)?.get_timestamp("ts")?.time) * 1_000;
+/// How fast the oplog was written lately: the highest of the last measurements, so that a burst is not forgotten at once.
+#[derive(Debug, Default)]
+struct Rates {
+    last: Option<(Instant, u64, u64)>,
+    lately: VecDeque<f64>,
+}
+
+impl Rates {
+    /// `size` is the oplog's, which stands still once it is full; `fetched` what was read of it, which stands still while
+    /// fetching waits.
+    fn observe(&mut self, now: Instant, size: u64, fetched: u64) -> f64 {
+        if let Some((at, size_before, fetched_before)) = self.last.replace((now, size, fetched)) {
+            let grown = size.saturating_sub(size_before).max(fetched.saturating_sub(fetched_before));
+            self.lately.push_back(grown as f64 / now.duration_since(at).as_secs_f64().max(1.0));
+            if self.lately.len() > RATES {
+                self.lately.pop_front();
+            }
+        }
+        self.lately.iter().copied().fold(0.0, f64::max)
     }
-    Ok((times[0], times[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_the_highest_lately() {
+        let (mut rates, start) = (Rates::default(), Instant::now());
+        let mut observe = |second, size, fetched| rates.observe(start + Duration::from_secs(second), size, fetched);
+        assert_eq!(observe(0, 1_000, 0), 0.0);
+        assert_eq!(observe(10, 6_000, 100), 500.0);
+        // Full: only what is fetched tells.
+        assert_eq!(observe(20, 6_000, 20_100), 2_000.0);
+        assert_eq!(observe(30, 6_000, 20_100), 2_000.0);
+        for tens in 4..40 {
+            observe(tens * 10, 6_000, 20_100);
+        }
+        assert_eq!(observe(400, 6_000, 20_100), 0.0);
+    }
 }

@@ -1,5 +1,7 @@
 //! Follows the spool: distributes changes to lanes, replays commands between them, and knows up to where all is applied.
 
+mod caught_up;
+
 use super::{
     context::Context,
     ddl,
@@ -22,6 +24,7 @@ use crate::{
     },
 };
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc};
+use caught_up::Mending;
 use std::{collections::HashSet, sync::Arc};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -57,6 +60,8 @@ pub struct Follower {
     gone: HashSet<Uuid>,
     /// Changes were taken from the spool and not applied.
     is_broken: bool,
+    /// What is mended once every document is as it is on the source.
+    mending: Mending,
     /// A command that an earlier engine began.
     intent: Option<Optime>,
     view: watch::Sender<ApplyView>,
@@ -84,6 +89,7 @@ impl Follower {
             replay_until: None,
             gone: HashSet::new(),
             is_broken: false,
+            mending: Mending::default(),
             intent: None,
             view,
             dirty,
@@ -93,6 +99,7 @@ impl Follower {
     /// Goes on where an earlier engine was; `intent` is the command that it began last.
     pub fn taking_up(mut self, position: Position, intent: Option<Optime>) -> Self {
         self.intent = intent;
+        self.mending.taken_up();
         self.dispatched_wall_ms = position.wall_ms;
         self.view.send_modify(|view| {
             view.applied_ts = position.applied;
@@ -119,15 +126,22 @@ impl Follower {
 
     /// Applies without end. Once `until` is set, returns when everything up to and including it is applied with majority
     /// and nothing after it was touched. May be called again, but not after a failure: what the lanes held is lost.
-    pub async fn run(&mut self, mut until: watch::Receiver<Option<Optime>>) -> Result<(), Halt> {
+    /// At every change of `again` the indexes that could not be built are tried once more.
+    pub async fn run(
+        &mut self,
+        mut until: watch::Receiver<Option<Optime>>,
+        mut again: watch::Receiver<u64>,
+    ) -> Result<(), Halt> {
         if self.is_broken {
             return Err(broken("applying ended with an error before and cannot go on from there"));
         }
         let replay_until = self.replay_until().await?;
+        let failed = failed_indexes(&self.registry);
+        self.view.send_modify(|view| view.failed_indexes = Some(failed));
         let mut lanes = Lanes::start(self, replay_until);
         self.is_broken = true;
         let outcome = tokio::select! {
-            outcome = self.dispatch(&lanes.senders, &lanes.room, &lanes.board, &mut until) => outcome,
+            outcome = self.dispatch(&lanes.senders, &lanes.room, &lanes.board, (&mut until, &mut again)) => outcome,
             halt = first_failure(&mut lanes.tasks) => Err(halt),
         };
         // On success the lanes are idle.
@@ -152,10 +166,12 @@ impl Follower {
         senders: &[mpsc::Sender<Item>],
         room: &Arc<Semaphore>,
         board: &Arc<Board>,
-        until: &mut watch::Receiver<Option<Optime>>,
+        (until, again): (&mut watch::Receiver<Option<Optime>>, &mut watch::Receiver<u64>),
     ) -> Result<(), Halt> {
+        again.mark_unchanged();
         loop {
             self.context.gate.pass(&self.context.cancel).await?;
+            self.mend_when_caught_up(board).await?;
             let target = *until.borrow_and_update();
             if target.is_some_and(|target| self.dispatched >= target) {
                 return drained(board, &self.context).await;
@@ -163,6 +179,10 @@ impl Follower {
             let entry = tokio::select! {
                 () = self.context.cancel.cancelled() => return Err(Halt::Cancelled),
                 Ok(()) = until.changed() => continue,
+                Ok(()) = again.changed() => {
+                    self.build_failed_indexes(board).await?;
+                    continue;
+                }
                 entry = self.reader.peek() => match entry? {
                     Some(entry) => entry.to_owned(),
                     // The fetcher is gone; it said why.
@@ -327,7 +347,7 @@ impl Dispatcher<'_> {
         self.follower.context.journal("writing the journal", move |record| record.put_intent(ts)).await?;
         ddl::apply(&self.follower.context, &mut self.follower.registry, self.ts, command).await?;
         let failed = failed_indexes(&self.follower.registry);
-        self.board.view.send_modify(|view| view.failed_indexes = failed);
+        self.board.view.send_modify(|view| view.failed_indexes = Some(failed));
         Ok(())
     }
 
@@ -392,6 +412,9 @@ impl Dispatcher<'_> {
             self.board.update(u64::from(selected), |_| {});
             return Ok(());
         };
+        if follower.mending.is_watching {
+            follower.mending.note(uuid, change);
+        }
         let lane = if tracked.is_serial() {
             DocumentId::new(RawBsonRef::Null).lane(uuid, self.senders.len())
         } else {

@@ -38,6 +38,8 @@ pub struct Proven {
     applied_at: Option<i64>,
     /// Everything written before this moment is fetched.
     fetched_at: Option<i64>,
+    /// The source had no write before this moment that is not fetched, confirmed by its majority or not.
+    complete_at: Option<i64>,
     /// When watching began.
     began_at: Option<i64>,
 }
@@ -55,6 +57,10 @@ impl Proven {
         if is_fetched {
             self.fetched_at = Some(now);
         }
+        // A majority that is slow to confirm does not make a source quiet.
+        if fetch.fetched_ts >= source.optime {
+            self.complete_at = Some(now);
+        }
         let since = |at: i64| u64::try_from(now - at).unwrap_or(0).max(1);
         let started = apply.applied_ts > Optime::default();
         let lag_ms = match (is_applied, apply.oldest_waiting_wall_ms) {
@@ -69,7 +75,7 @@ impl Proven {
             (false, 0) => None,
             (false, known) => Some(since(known)),
         };
-        let known_until = if is_fetched { now } else { fetch.fetched_wall_ms.max(self.fetched_at.unwrap_or(0)) };
+        let known_until = fetch.fetched_wall_ms.max(self.complete_at.unwrap_or(0));
         let last_write = fetch.last_user_write.map_or(began, |(_, wall_ms)| wall_ms);
         let source_quiet_ms = Some(u64::try_from(known_until - last_write).unwrap_or(0));
         LagReading { lag_ms, fetch_lag_ms, source_quiet_ms }
@@ -130,6 +136,7 @@ mod tests {
         let optime = Optime::new(newest, 1);
         LastWrite {
             optime,
+            term: 1,
             wall_ms: i64::from(newest) * 1_000,
             majority_optime: optime,
             majority_wall_ms: i64::from(newest) * 1_000,
@@ -172,5 +179,10 @@ mod tests {
         let reading = proven.measure(&source(200, 300), &fetch(150, 140), &apply(150, None));
         assert_eq!(reading.source_quiet_ms, Some(10_000));
         assert_eq!(reading.fetch_lag_ms, Some(150_000));
+        // Everything that the majority has is fetched, but that is not everything.
+        let mut unconfirmed = source(150, 300);
+        unconfirmed.optime = Optime::new(299, 1);
+        let reading = proven.measure(&unconfirmed, &fetch(150, 140), &apply(150, None));
+        assert_eq!(reading.source_quiet_ms, Some(10_000));
     }
 }

@@ -156,6 +156,13 @@ fn name_differences(source: &BTreeMap<Namespace, Listed>, destination: &BTreeMap
     differences
 }
 
+/// Only newer servers have it: that buckets may hold several types of one field.
+fn is_mixed_flag(option: &str, destination: &Listed) -> bool {
+    option == "storageEngine"
+        && destination.options.contains_key("timeseries")
+        && destination.options.get(option).is_some_and(|value| value.to_string().contains("MayHaveMixedSchemaData"))
+}
+
 /// `newer_buckets`: the validator of time-series buckets belongs to the server version (OPLOG.md A.9).
 fn option_differences(
     namespace: &Namespace,
@@ -173,7 +180,8 @@ fn option_differences(
     let names: BTreeSet<&String> = source.options.keys().chain(destination.options.keys()).collect();
     let mut differences = Vec::new();
     for name in names {
-        let ignored = matches!(name.as_str(), "uuid" | "temp") || (name == "validator" && buckets && newer_buckets);
+        let of_release = newer_buckets && ((name == "validator" && buckets) || is_mixed_flag(name, destination));
+        let ignored = matches!(name.as_str(), "uuid" | "temp") || of_release;
         let (left, right) = (source.options.get(name), destination.options.get(name));
         if !ignored && !same_option(name, left, right) {
             let what = if source.kind == "view" { "view" } else { "option" };

@@ -75,6 +75,7 @@ impl Publisher {
         snapshot.validation = desk.report.borrow().clone();
         if let Some(plan) = &desk.plan {
             snapshot.name = plan.name.clone();
+            snapshot.notices = plan.options.notify.channels();
             snapshot.source.label = plan.source.hosts().to_string();
             snapshot.destination.label = plan.destination.hosts().to_string();
         }
@@ -99,7 +100,8 @@ impl Publisher {
             self.add_run(&mut snapshot, machine, run);
         }
         let worrying = |event: &crate::model::Event| {
-            event.severity >= Severity::Warn && matches!(event.kind.as_str(), "retry" | "repair" | "reconnect")
+            event.severity >= Severity::Warn
+                && matches!(event.kind.as_str(), "retry" | "repair" | "reconnect" | "foreign-write" | "foreign-unseen")
         };
         snapshot.incidents =
             events.since(0).iter().filter(|event| worrying(event)).map(|event| event.text.clone()).collect();
@@ -115,10 +117,8 @@ impl Publisher {
         snapshot.collections = sync.rows;
         snapshot.indexes = sync.indexes;
         let (fetch, apply) = (run.fetch.borrow().clone(), run.apply.borrow().clone());
-        for failed in apply.failed_indexes {
-            if !snapshot.indexes.failed.contains(&failed) {
-                snapshot.indexes.failed.push(failed);
-            }
+        if let Some(failed) = apply.failed_indexes {
+            snapshot.indexes.failed = failed;
         }
         if let Some(reading) = run.lag.borrow().as_ref() {
             snapshot.lag_ms = reading.lag_ms;
@@ -137,7 +137,8 @@ impl Publisher {
         snapshot.spool_full_in_ms = fetch.spool_full_in_ms;
         snapshot.oplog_window_ms = fetch.oplog_window_ms;
         snapshot.oplog_left_ms = fetch.oplog_left_ms;
-        let clients = run.likely_clients.borrow();
+        let source_use = run.source_use.borrow();
+        snapshot.open_transactions = source_use.open_transactions.clone();
         snapshot.writers = fetch
             .writers
             .iter()
@@ -146,11 +147,12 @@ impl Publisher {
                     namespace: writer.namespace.clone(),
                     ops_per_s: writer.ops_per_s,
                     last_write: timestamp(writer.last_write_ms)?,
-                    likely_client: clients.get(&writer.namespace).cloned(),
+                    likely_client: source_use.writers.get(&writer.namespace).cloned(),
                 })
             })
             .collect();
-        drop(clients);
+        drop(source_use);
+        snapshot.foreign_writes = run.foreign.borrow().clone();
         snapshot.verification = run.verification.borrow().clone();
         if machine.verification_skipped_by.is_some() && snapshot.verification.state != VerificationState::Done {
             snapshot.verification.state = VerificationState::Skipped;

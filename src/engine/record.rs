@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     machine::Saved,
-    model::{Event, Optime, Plan, Problem, Side},
+    model::{Event, Optime, Plan, Problem, Side, ValidationReport},
     mongo::catalog::{Catalog, DatabaseCatalog},
     oplog::Dialect,
     store::{Changes, Journal, StoredPlan, Summary, Table},
@@ -58,7 +58,7 @@ struct Reflected {
 mod fact {
     pub const PLAN: &str = "plan";
     pub const DIALECT: &str = "dialect";
-    pub const SEEN_AS: &str = "seen-as";
+    pub const VALIDATION: &str = "validation";
     pub const MACHINE: &str = "machine";
     pub const START: &str = "start";
     pub const CATALOG: &str = "catalog";
@@ -172,11 +172,17 @@ impl Record {
     }
 
     /// Writes the plan without its passwords, what validation found out, and who this runner is.
-    pub fn put_plan(&self, plan: &Plan, dialect: Dialect, owner: &Uuid, seen_as: &[String]) -> Result<(), Problem> {
+    pub fn put_plan(
+        &self,
+        plan: &Plan,
+        dialect: Dialect,
+        owner: &Uuid,
+        validation: &ValidationReport,
+    ) -> Result<(), Problem> {
         let mut changes = Changes::default();
         changes.put(Table::Facts, fact::PLAN, json(&StoredPlan::from(plan)));
         changes.put(Table::Facts, fact::OWNER, json(&owner.to_string()));
-        changes.put(Table::Facts, fact::SEEN_AS, json(&seen_as));
+        changes.put(Table::Facts, fact::VALIDATION, json(validation));
         changes.put(Table::Facts, fact::DIALECT, json(&(dialect.major, dialect.internal_stage)));
         self.journal.commit(&changes)
     }
@@ -192,9 +198,9 @@ impl Record {
         self.fact(fact::OWNER)
     }
 
-    /// The addresses that the destination sees this host under, as validation found them.
-    pub fn seen_as(&self) -> Result<Vec<String>, Problem> {
-        Ok(self.fact(fact::SEEN_AS)?.unwrap_or_default())
+    /// The validation that the start relied on.
+    pub fn validation(&self) -> Result<Option<ValidationReport>, Problem> {
+        self.fact(fact::VALIDATION)
     }
 
     /// Writes where the state machine is.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     machine::Saved,
-    model::{Plan, Problem, Side},
+    model::{Plan, Problem, Side, ValidationReport},
     oplog::Dialect,
     session::EventLog,
     store::Journal,
@@ -29,6 +29,8 @@ pub struct Restored {
     pub dialect: Dialect,
     /// The plan, with its passwords.
     pub plan: Plan,
+    /// The validation that the start relied on.
+    pub validation: Option<ValidationReport>,
     /// Number of the newest event in it.
     pub events: u64,
 }
@@ -54,9 +56,10 @@ pub fn open(folder: &Path, plan: Plan) -> Result<(Restored, EventLog), Problem> 
         return Err(nothing(format!("it is {}", saved.phase)));
     }
     let dialect = record.dialect()?.ok_or_else(|| nothing("its journal is not complete".into()))?;
+    let validation = record.validation()?;
     let events = EventLog::going_on(record.events()?);
     let newest = *events.watch().borrow();
-    Ok((Restored { record: Arc::new(record), saved, dialect, plan, events: newest }, events))
+    Ok((Restored { record: Arc::new(record), saved, dialect, plan, validation, events: newest }, events))
 }
 
 /// Connects to both clusters, as often as it takes, and makes the temporary user anew. `seen_as` are the addresses that

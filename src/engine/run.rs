@@ -13,8 +13,9 @@ use super::{
     fetch::FetchEnd,
     finalize,
     follow::Follower,
-    index, lag, lease, metadata,
+    foreign, index, lag, lease, metadata,
     migration_user::{Account, MigrationUser},
+    operations::{self, SourceUse},
     record::Position,
     registry::Registry,
     retry::{Halt, retry},
@@ -26,12 +27,12 @@ use crate::{
     machine::Saved,
     model::{
         Optime, Plan, Problem, Severity, Side,
-        snapshot::{ConnectInfo, FailedIndex, Verification, VerificationState},
+        snapshot::{ConnectInfo, FailedIndex, ForeignWrites, Verification, VerificationState},
     },
     mongo::{Cluster, Namespace},
     oplog::Dialect,
 };
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use sync::{Tail, initial_sync, taken_up};
 use tokio::{
     sync::{mpsc, watch},
@@ -140,8 +141,14 @@ pub struct Run {
     pub cleanup: watch::Sender<StepsView>,
     /// The connect page, once open.
     pub connect: watch::Sender<Option<ConnectInfo>>,
-    /// Who probably writes which namespace of the source, while the cutover waits for quiet.
-    pub likely_clients: watch::Sender<HashMap<String, String>>,
+    /// Writes of others to the destination.
+    pub foreign: watch::Sender<Vec<ForeignWrites>>,
+    /// No engine worked on this migration before.
+    is_first: bool,
+    /// Who uses the source.
+    pub source_use: watch::Sender<SourceUse>,
+    /// Counts the requests to build failed indexes again.
+    build_again: watch::Sender<u64>,
     /// Drain target of following.
     until: watch::Sender<Option<Optime>>,
     dirty: Arc<DirtySet>,
@@ -202,7 +209,10 @@ impl Run {
             finalizing: watch::Sender::default(),
             cleanup: watch::Sender::default(),
             connect: watch::Sender::default(),
-            likely_clients: watch::Sender::default(),
+            foreign: watch::Sender::default(),
+            is_first: events == 0,
+            source_use: watch::Sender::default(),
+            build_again: watch::Sender::default(),
             until: watch::Sender::default(),
             dirty,
             copied: None,
@@ -235,6 +245,15 @@ impl Run {
             let _ = outcomes.send(Outcome::LeaseLost(halt)).await;
         });
         self.lease = Some((renewing, keeper));
+        self.watch_for_others();
+    }
+
+    /// Until the destination is opened; from then on it is the application that writes.
+    fn watch_for_others(&self) {
+        let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
+        let desk = foreign::Desk { reader, is_first: self.is_first, view: self.foreign.clone() };
+        let context = Context { cancel: self.syncing.clone(), ..self.context.clone() };
+        tokio::spawn(foreign::watch(context, desk));
     }
 
     /// After a restart: takes the lease, however long the destination does not answer.
@@ -333,7 +352,7 @@ impl Run {
         let context = Context { cancel: self.syncing.clone(), ..self.context.clone() };
         let (apply, fetch, view) = (self.apply.subscribe(), self.fetch.subscribe(), self.lag.clone());
         tokio::spawn(lag::poll(context.clone(), apply, fetch, view));
-        tokio::spawn(connect_info::poll_likely_clients(context, self.likely_clients.clone()));
+        tokio::spawn(operations::poll_source(context, self.source_use.clone()));
     }
 
     /// The spool and the collections for the next phase.
@@ -345,12 +364,17 @@ impl Run {
     pub fn follow_again(&mut self) {
         self.until.send_replace(None);
         if let Some(mut follower) = self.follower.take() {
-            let until = self.until.subscribe();
+            let (until, again) = (self.until.subscribe(), self.build_again.subscribe());
             self.spawn(async move {
-                let ended = follower.run(until).await;
+                let ended = follower.run(until, again).await;
                 Outcome::FollowEnded(follower, ended)
             });
         }
+    }
+
+    /// Builds the indexes that could not be built once more, between two changes.
+    pub fn build_failed_indexes(&self) {
+        self.build_again.send_modify(|asked| *asked += 1);
     }
 
     /// Applies up to and including `ts`, nothing after it.

@@ -1,5 +1,6 @@
 //! The engine's loop: orders and outcomes in, effects out. The only owner of the state machine.
 
+mod effects;
 mod take_up;
 
 use super::{
@@ -8,6 +9,7 @@ use super::{
     context::Context,
     fetch::FetchEnd,
     gate::Gate,
+    herald::Herald,
     migration_user,
     notices::Notices,
     publish::Publisher,
@@ -21,9 +23,8 @@ use crate::{
     model::{
         Command, Optime, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
         check::CheckState,
-        snapshot::{CutoverStep, DestinationTest},
+        snapshot::{CutoverStep, DestinationTest, FailedIndex},
     },
-    report::Report,
     session::{EventLog, Order},
     store::{Journal, create_folder},
     validate::{self, Validated},
@@ -62,6 +63,8 @@ pub struct Runner {
     known_events: u64,
     /// How updates are written on the destination, after a restart.
     dialect: Option<Dialect>,
+    /// Tells those who are not at the terminal.
+    herald: Herald,
 }
 
 /// What follows once the lease is held.
@@ -97,12 +100,13 @@ impl Runner {
         events: EventLog,
         cancel: CancellationToken,
     ) -> Self {
-        let now = Timestamp::now();
+        let (now, events) = (Timestamp::now(), Notices::new(events));
         Self {
             publisher: Publisher::new(publish, settings.application.clone(), now),
             machine: Machine::new(Settings::from(&Options::default()), now),
             settings,
-            events: Notices::new(events),
+            herald: Herald::new(events.clone()),
+            events,
             run_cancel: cancel.child_token(),
             desk: Desk {
                 destination_test: watch::Sender::default(),
@@ -129,7 +133,8 @@ impl Runner {
 
     /// Takes up a migration from its journal. Nothing works on the clusters before [`Runner::run`].
     pub fn restored(mut self, restored: Restored) -> Self {
-        let Restored { record, saved, dialect, mut plan, events } = restored;
+        let Restored { record, saved, dialect, mut plan, validation, events } = restored;
+        self.desk.report.send_replace(validation);
         plan.name = name_of(record.folder());
         let (machine, effects) = Machine::restore(Settings::from(&plan.options), saved, Timestamp::now());
         self.known_events = events;
@@ -160,6 +165,7 @@ impl Runner {
             self.keep();
             self.publish();
         }
+        self.herald.end().await;
         self.run_cancel.cancel();
         self.desk.cancel.cancel();
         self.keep();
@@ -243,6 +249,7 @@ impl Runner {
                 }
                 None => Err(Refusal::NotNow("only the demo has an application that mongoferry can stop".into())),
             },
+            Command::TestNotices => self.test_notices(&by),
             command => self.command(command, &by).await,
         };
         // The client may have gone without waiting for the answer.
@@ -276,7 +283,7 @@ impl Runner {
         self.desk.plan = Some(plan.clone());
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
         let owner = bson::Uuid::new();
-        record.put_plan(&plan, dialect, &owner, &seen_as)?;
+        record.put_plan(&plan, dialect, &owner, &validated.report)?;
         self.record = Some(record.clone());
         self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
@@ -329,6 +336,9 @@ impl Runner {
             None if self.machine.error.is_some() => self.happened(Event::Relieved),
             None => {}
         }
+        if self.machine.started.is_some() {
+            self.happened(Event::Ticked);
+        }
         let Some(run) = &self.run else { return };
         if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
             let reading = *run.lag.borrow();
@@ -337,6 +347,8 @@ impl Runner {
                 source_quiet_ms: reading.as_ref().and_then(|reading| reading.source_quiet_ms),
                 last_user_write: run.fetch.borrow().last_user_write.map(|(ts, _)| ts),
                 repair_pending: run.apply.borrow().repair_pending,
+                failed_indexes: failed_indexes(run),
+                open_transactions: run.source_use.borrow().open_transactions.clone(),
             };
             self.happened(Event::Measured(measurement));
         }
@@ -400,7 +412,7 @@ impl Runner {
                 }
                 match ended {
                     Ok(failed) => {
-                        let named = |failed: &crate::model::snapshot::FailedIndex| {
+                        let named = |failed: &FailedIndex| {
                             format!("{} / {} / {}", failed.namespace, failed.index, failed.reason)
                         };
                         let failed = failed.iter().map(named).collect();
@@ -445,85 +457,6 @@ impl Runner {
         }
     }
 
-    fn metadata_compared(&mut self, differences: Result<Vec<String>, Halt>) {
-        let Some(run) = &self.run else { return };
-        match differences {
-            Ok(differences) => {
-                for difference in &differences {
-                    self.events.record(Severity::Error, "metadata", difference.clone());
-                }
-                run.verification.send_modify(|verification| verification.metadata_differences = differences);
-            }
-            Err(halt) => {
-                let text = format!("options, indexes and views could not be compared: {halt}");
-                self.events.record(Severity::Error, "metadata", text.clone());
-                run.verification.send_modify(|verification| verification.metadata_differences.push(text));
-            }
-        }
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            self.execute(effect);
-        }
-    }
-
-    fn execute(&mut self, effect: Effect) {
-        match effect {
-            Effect::Log(severity, kind, text) => self.events.record(severity, kind, text),
-            Effect::Validate(plan) => self.validate(*plan),
-            Effect::StopTasks => {
-                self.desk.cancel.cancel();
-                if self.machine.phase == Phase::Completed {
-                    // The connect page goes on showing who has arrived.
-                    return;
-                }
-                self.run_cancel.cancel();
-            }
-            Effect::WriteReport => self.write_report(),
-            Effect::CompareAgain => self.compare_again(),
-            effect => {
-                let Some(run) = &mut self.run else { return };
-                match effect {
-                    Effect::Clear => run.clear(),
-                    Effect::Copy => run.copy(),
-                    Effect::BuildIndexes => run.build_indexes(),
-                    Effect::Follow => {
-                        if let Some(registry) = self.indexed.take() {
-                            run.follow(registry);
-                        }
-                    }
-                    Effect::BeginVerification => run.begin_verification(),
-                    Effect::CloseGate => run.context.gate.close(),
-                    Effect::OpenGate => run.context.gate.open(),
-                    Effect::TryAgain => run.context.events.try_again(),
-                    Effect::FixCutover => run.fix_cutover(),
-                    Effect::DrainTo(ts) => run.drain_to(ts),
-                    Effect::FollowAgain => {
-                        run.forget_check();
-                        run.follow_again();
-                    }
-                    Effect::CheckData => run.check_data(),
-                    Effect::RepairMismatches => run.repair_mismatches(),
-                    Effect::Finalize => {
-                        // After a restart nothing follows yet.
-                        if let Some(registry) = self.indexed.take() {
-                            run.prepare_following(registry);
-                        }
-                        run.forget_check();
-                        run.finalize();
-                    }
-                    Effect::CleanUp => run.clean_up(),
-                    Effect::Log(..)
-                    | Effect::Validate(_)
-                    | Effect::StopTasks
-                    | Effect::WriteReport
-                    | Effect::CompareAgain => {}
-                }
-            }
-        }
-    }
-
     fn validate(&mut self, plan: Plan) {
         self.desk.cancel.cancel();
         self.desk.cancel = self.cancel.child_token();
@@ -548,32 +481,16 @@ impl Runner {
             }
         });
     }
-
-    fn write_report(&mut self) {
-        if self.ended {
-            return;
-        }
-        self.ended = true;
-        // Not published yet: whoever sees the end shall see the report with it.
-        let snapshot = self.publisher.compose(&self.machine, &self.desk, self.run.as_ref(), &self.events);
-        let Some(run) = &self.run else { return };
-        let report = Report::new(&snapshot, &self.events.since(0));
-        let written = report.write_into(run.context.record.folder());
-        match written {
-            Ok(path) => {
-                self.publisher.report_written(&path);
-                self.events.record(Severity::Info, "report", format!("written to {}", path.display()));
-            }
-            Err(error) => {
-                let text =
-                    format!("the report could not be written into {}: {error}", run.context.record.folder().display());
-                self.events.record(Severity::Error, "report", text);
-            }
-        }
-    }
 }
 
 /// A migration is called like its folder, so that two of the same plan differ.
 fn name_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// `namespace / index` of what could not be built, as the applier knows it.
+fn failed_indexes(run: &Run) -> Vec<String> {
+    let apply = run.apply.borrow();
+    let named = |failed: &FailedIndex| format!("{} / {}", failed.namespace, failed.index);
+    apply.failed_indexes.iter().flatten().map(named).collect()
 }

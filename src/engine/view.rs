@@ -26,6 +26,8 @@ pub struct FetchView {
     pub fetched_wall_ms: i64,
     /// Changes of selected user namespaces fetched since the start.
     pub ops_fetched: u64,
+    /// Bytes of the oplog read since this process began.
+    pub bytes_fetched: u64,
     /// Bytes in the spool not yet applied.
     pub spool_bytes: u64,
     /// Bytes that the spool takes on disk, compressed.
@@ -40,7 +42,7 @@ pub struct FetchView {
     pub writers: Vec<WriterView>,
     /// Wall time span of the source's oplog, ms (newest minus oldest entry), measured every 10 s or so.
     pub oplog_window_ms: Option<u64>,
-    /// How long until the source's oplog would roll over the fetch position, ms; the whole window while keeping up.
+    /// How long at least until the source's oplog rolls over the fetch position, ms.
     pub oplog_left_ms: Option<u64>,
 }
 
@@ -71,7 +73,7 @@ pub struct ApplyView {
     /// The first part of the oldest transaction whose commit is not applied.
     pub open_from: Option<Optime>,
     /// Indexes that replayed DDL could not build.
-    pub failed_indexes: Vec<crate::model::snapshot::FailedIndex>,
+    pub failed_indexes: Option<Vec<crate::model::snapshot::FailedIndex>>,
 }
 
 /// Written by finalizing and by cleanup.

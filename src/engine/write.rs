@@ -7,20 +7,23 @@ use super::{
     retry::{Halt, retry},
 };
 use crate::{
-    model::Side,
+    model::{Severity, Side},
     mongo::{
         Namespace,
         cluster::DriverError,
         errors::{code, from_code, may_pass_code},
     },
 };
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
 
 /// Write concerns that this replica set can never satisfy: UnknownReplWriteConcern, UnsatisfiableWriteConcern.
 const HOPELESS_CONCERNS: [i32; 2] = [79, 100];
 /// Refusals of a whole command that one of its documents causes: BadValue, FailedToParse, TypeMismatch, Overflow (nested
 /// too deeply, OPLOG.md B.3), PathNotViable, names with dollars and dots, the `_id`, sizes.
 const CAUSED_BY_CONTENT: [i32; 15] = [2, 9, 14, 15, 28, 40, 52, 54, 55, 56, 57, 66, 10334, 17419, 17420];
+
+/// CannotInsertTimeseriesBucketsWithMixedSchema.
+const MIXED_BUCKETS: i32 = 408;
 
 /// What the destination made of a write command.
 #[derive(Debug)]
@@ -42,7 +45,12 @@ pub async fn send(
     let destination = &context.destination;
     retry(Side::Destination, what, &context.events, &context.cancel, || async {
         match destination.run(&namespace.db, command.clone()).await {
-            Ok(reply) => judge(&reply),
+            Ok(reply) => match judge(&reply)? {
+                Sent::Executed(failed) if is_mixed(&failed) => {
+                    judge(&allow_mixed_buckets(context, namespace, command).await?)
+                }
+                sent => Ok(sent),
+            },
             Err(error) if code(&error).is_some_and(|code| CAUSED_BY_CONTENT.contains(&code)) => {
                 Ok(Sent::Refused(error))
             }
@@ -50,6 +58,25 @@ pub async fn send(
         }
     })
     .await
+}
+
+/// A statement failed because its bucket holds several types of one field.
+pub fn is_mixed(failed: &[(usize, i32)]) -> bool {
+    failed.iter().any(|(_, code)| *code == MIXED_BUCKETS)
+}
+
+/// Newer servers take buckets with several types of one field, which old ones wrote, only where they are told to. Tells
+/// them, and sends the command again.
+pub async fn allow_mixed_buckets(
+    context: &Context,
+    namespace: &Namespace,
+    command: &RawDocumentBuf,
+) -> Result<RawDocumentBuf, DriverError> {
+    let allow = rawdoc! { "collMod": namespace.coll.as_str(), "timeseriesBucketsMayHaveMixedSchemaData": true };
+    context.destination.run_with_majority(&namespace.db, allow).await?;
+    let text = format!("{namespace}: buckets hold several types of one field; the destination is told to take them");
+    context.events.record(Severity::Info, "buckets", text);
+    context.destination.run(&namespace.db, command.clone()).await
 }
 
 /// Reads the reply of a write command: `ok` is 1 even when every statement failed (OPLOG.md section 0, rule 9).
@@ -90,7 +117,6 @@ fn for_now(code: i32, text: &str) -> DriverError {
 mod tests {
     use super::*;
     use crate::mongo::errors::is_transient;
-    use bson::rawdoc;
 
     #[test]
     fn statements_that_failed_for_good_are_named() {

@@ -20,7 +20,7 @@ fn not_now<T>(why: impl Into<String>) -> Result<T, Refusal> {
 
 impl Machine {
     /// Carries out a command of `by` (`user@tty`), or refuses it with the reason. Commands that the machine has no say
-    /// in (`TestDestination`, `Revalidate`, `StopApplication`) are the engine's.
+    /// in (`TestDestination`, `Revalidate`, `StopApplication`, `TestNotices`) are the engine's.
     pub fn command(&mut self, command: Command, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
         match command {
             Command::Validate(plan) => {
@@ -48,15 +48,24 @@ impl Machine {
                 }
                 _ => not_now("there is nothing to repair: no finished check found a difference"),
             },
+            Command::AcceptFailedIndexes => self.accept_failed_indexes(by),
             Command::Retry => match &mut self.cutover {
                 Some(cutover) if self.phase == Phase::Finalizing && !cutover.finalize_failed.is_empty() => {
                     cutover.finalize_failed.clear();
                     Ok(vec![Effect::Finalize])
                 }
+                _ if matches!(self.phase, Phase::Following | Phase::Ready)
+                    && !self.gate.latest().failed_indexes.is_empty() =>
+                {
+                    let text = format!("{by} asked to build the failed indexes again");
+                    Ok(vec![Effect::BuildFailedIndexes, Effect::Log(Severity::Info, "retry", text)])
+                }
                 _ => not_now("nothing failed that could be tried again"),
             },
             Command::Stop => self.stop(by, now),
-            Command::TestDestination(_) | Command::Revalidate | Command::StopApplication => Ok(Vec::new()),
+            Command::TestDestination(_) | Command::Revalidate | Command::StopApplication | Command::TestNotices => {
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -189,8 +198,14 @@ impl Machine {
                         show_duration(needed)
                     ));
                 }
+                let open = self.gate.latest().open_transactions.first().cloned();
+                if let (Some(open), false) = (&open, assume_stopped) {
+                    return not_now(format!(
+                        "a transaction is open on the source and may still write: {open}; commit or abort it"
+                    ));
+                }
                 let mut effects = Vec::new();
-                if !is_quiet {
+                if !is_quiet || open.is_some() {
                     cutover.assumed_stopped_by = Some(by.into());
                     let text = format!("{by} overrode the quiet check; the drain is still proven");
                     effects.push(Effect::Log(Severity::Warn, "override", text));
@@ -209,6 +224,16 @@ impl Machine {
             }
             _ => not_now("this step completes by itself"),
         }
+    }
+
+    fn accept_failed_indexes(&mut self, by: &str) -> Result<Vec<Effect>, Refusal> {
+        let missing = self.gate.missing_indexes(&self.accepted_indexes);
+        if missing.is_empty() {
+            return not_now("no index is missing that has not been accepted");
+        }
+        let text = format!("{by} accepted that the destination lacks: {}", missing.join(", "));
+        self.accepted_indexes.extend(missing);
+        Ok(vec![Effect::Log(Severity::Warn, "accepted", text)])
     }
 
     fn go_back(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {

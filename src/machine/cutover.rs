@@ -103,16 +103,23 @@ impl Machine {
         vec![Effect::Log(Severity::Info, "open", "the destination accepts writes now".into()), Effect::CleanUp]
     }
 
-    /// A user write after the cutover timestamp would be lost: back to "Stop your application", in red. With the
+    /// A user write after the cutover timestamp would be lost, and so would a transaction that commits then: back to "Stop your application", in red. With the
     /// operator's override such writes are what was agreed to lose, but they are still applied up to the timestamp.
     fn reopen_on_late_write(&mut self) -> Option<Vec<Effect>> {
-        let newest = self.gate.latest().last_user_write?;
         let cutover = self.cutover.as_mut()?;
         let fixed = cutover.cutover_ts?;
-        if newest <= fixed || cutover.assumed_stopped_by.is_some() {
+        if cutover.assumed_stopped_by.is_some() {
             return None;
         }
-        let text = format!("a write arrived on the source at {newest}, after it had been found quiet");
+        let latest = self.gate.latest();
+        let late = latest.last_user_write.filter(|newest| *newest > fixed);
+        let text = match (late, latest.open_transactions.first()) {
+            (Some(newest), _) => format!("a write arrived on the source at {newest}, after it had been found quiet"),
+            (None, Some(open)) => {
+                format!("a transaction was opened on the source after it had been found quiet: {open}")
+            }
+            (None, None) => return None,
+        };
         *cutover = CutoverState {
             step: CutoverStep::StopApplication,
             started: cutover.started,

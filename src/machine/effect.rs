@@ -1,6 +1,6 @@
 //! What the engine shall do next, as data. The engine executes effects in order and feeds the outcome back as events.
 
-use crate::model::{Optime, Plan, Severity};
+use crate::model::{Optime, Plan, Severity, notice::NoticeKind};
 
 /// One thing to do.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub enum Effect {
     Follow,
     /// Begin the base pass of verification beside following.
     BeginVerification,
+    /// Build the indexes that could not be built once more; `Measured` shows which still fail.
+    BuildFailedIndexes,
     /// Stop syncing between two batches, keep the position.
     CloseGate,
     /// Go on.
@@ -54,6 +56,8 @@ pub enum Effect {
     WriteReport,
 
     // Telling people
+    /// Tell those who are not at the terminal.
+    Notify(NoticeKind, String),
     /// Append to the event log.
     Log(Severity, &'static str, String),
 }

@@ -23,7 +23,9 @@ pub enum Event {
         /// How many failed.
         failed: usize,
     },
-    /// How following goes; arrives a few times a second and is the machine's only clock tick.
+    /// Time went by.
+    Ticked,
+    /// How following goes; arrives a few times a second.
     Measured(Measurement),
     /// The newest majority-committed position of the source after it was found quiet.
     CutoverFixed(Optime),
@@ -52,7 +54,7 @@ pub enum Event {
 }
 
 /// One look at how following goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Measurement {
     /// Lag in ms as DESIGN.md section 5 defines it; `None` while unknown.
     pub lag_ms: Option<u64>,
@@ -62,4 +64,8 @@ pub struct Measurement {
     pub last_user_write: Option<Optime>,
     /// Documents that must be fetched again before the copy is consistent.
     pub repair_pending: u64,
+    /// Indexes that could not be built, `namespace / index`.
+    pub failed_indexes: Vec<String>,
+    /// Transactions that are open on the source, one sentence each.
+    pub open_transactions: Vec<String>,
 }

@@ -20,6 +20,10 @@ pub struct Settings {
     pub extend_by: Duration,
     /// Documents are compared.
     pub verify: bool,
+    /// So long before the window ends somebody is told; zero: not.
+    pub warn_before: [Duration; 3],
+    /// When a cutover has been in progress for so long somebody is told.
+    pub long_cutover: Duration,
 }
 
 impl From<&Options> for Settings {
@@ -31,6 +35,8 @@ impl From<&Options> for Settings {
             cutover_window: options.cutover_window,
             extend_by: options.extend_by,
             verify: options.verify == Verify::Exact,
+            warn_before: options.notify.warn_before,
+            long_cutover: options.notify.long_cutover,
         }
     }
 }
@@ -60,7 +66,7 @@ pub fn between(from: Timestamp, until: Timestamp) -> Duration {
 }
 
 /// Watches the lag: opens when it stayed under the threshold long enough with nothing left to repair.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gate {
     under_since: Option<Timestamp>,
     latest: Measurement,
@@ -75,8 +81,8 @@ impl Gate {
     }
 
     /// The newest measurement.
-    pub fn latest(&self) -> Measurement {
-        self.latest
+    pub fn latest(&self) -> &Measurement {
+        &self.latest
     }
 
     /// For how long the lag has been under the threshold.
@@ -84,8 +90,13 @@ impl Gate {
         self.under_since.map_or(Duration::ZERO, |since| between(since, now))
     }
 
-    /// Why the gate is closed, one sentence each; empty when it is open.
-    pub fn blocked_by(&self, settings: &Settings, now: Timestamp) -> Vec<String> {
+    /// Indexes that could not be built and that nobody accepted to be missing.
+    pub fn missing_indexes(&self, accepted: &[String]) -> Vec<String> {
+        self.latest.failed_indexes.iter().filter(|index| !accepted.contains(index)).cloned().collect()
+    }
+
+    /// Why the gate is closed, one sentence each; empty when it is open. `accepted` indexes may be missing.
+    pub fn blocked_by(&self, settings: &Settings, accepted: &[String], now: Timestamp) -> Vec<String> {
         let mut reasons = Vec::new();
         let (limit, long) = (show_duration(settings.ready_lag), show_duration(settings.ready_for));
         match self.latest.lag_ms {
@@ -104,6 +115,20 @@ impl Gate {
             let count = self.latest.repair_pending;
             reasons.push(format!("{count} documents are still to be fetched again from the source"));
         }
+        let missing = self.missing_indexes(accepted);
+        if !missing.is_empty() {
+            let names = shortened(&missing);
+            reasons.push(format!("{names} could not be built; build again, or accept to do without"));
+        }
         reasons
+    }
+}
+
+/// `index shop.a / i1`, `index shop.a / i1 and 4 more`.
+fn shortened(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!("index {one}"),
+        [first, rest @ ..] => format!("index {first} and {} more", rest.len()),
     }
 }

@@ -8,6 +8,7 @@ pub mod cutover;
 pub mod effect;
 pub mod event;
 pub mod gate;
+mod notice;
 pub mod pause;
 pub mod restore;
 pub mod state;

@@ -3,6 +3,7 @@
 use super::{
     effect::Effect,
     gate::Settings,
+    notice::Told,
     state::{CutoverState, Machine},
 };
 use crate::model::{Optime, Phase, Problem, Severity, snapshot::CutoverStep, snapshot::Extension};
@@ -30,12 +31,18 @@ pub struct Saved {
     pub cutover: Option<CutoverState>,
     /// Who gave up the verification.
     pub verification_skipped_by: Option<String>,
+    /// Indexes that an operator accepted to be missing.
+    #[serde(default)]
+    pub accepted_indexes: Vec<String>,
     /// The error that ended it, or what it waits for.
     pub error: Option<Problem>,
     /// Who paused it.
     pub paused_by: Option<String>,
     /// The source's oplog lost what is needed next.
     pub is_lost: bool,
+    /// What somebody who is not at the terminal was told.
+    #[serde(default)]
+    pub told: Told,
 }
 
 impl Saved {
@@ -58,9 +65,11 @@ impl Machine {
             extensions: self.extensions.clone(),
             cutover: self.cutover.clone(),
             verification_skipped_by: self.verification_skipped_by.clone(),
+            accepted_indexes: self.accepted_indexes.clone(),
             error: self.error.clone(),
             paused_by: self.paused_by.clone(),
             is_lost: self.is_lost,
+            told: self.told.clone(),
         }
     }
 
@@ -76,8 +85,10 @@ impl Machine {
             extensions: saved.extensions,
             cutover: saved.cutover,
             verification_skipped_by: saved.verification_skipped_by,
+            accepted_indexes: saved.accepted_indexes,
             paused_by: saved.paused_by,
             is_lost: saved.is_lost,
+            told: saved.told,
             ..Self::new(settings, now)
         };
         let left = saved.left_phase.unwrap_or(Phase::Copying);

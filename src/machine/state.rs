@@ -4,6 +4,7 @@ use super::{
     effect::Effect,
     event::{Event, Measurement},
     gate::{Gate, Settings, after, between},
+    notice::Told,
 };
 use crate::model::{
     Optime, Phase, Problem, Severity,
@@ -43,12 +44,16 @@ pub struct Machine {
     pub verification_begun: bool,
     /// Who gave up the verification.
     pub verification_skipped_by: Option<String>,
+    /// Indexes that an operator accepted to be missing, `namespace / index`.
+    pub accepted_indexes: Vec<String>,
     /// The error that ended it, or what it waits for.
     pub error: Option<Problem>,
     /// Who paused it; `None` when a cause that can go away did.
     pub paused_by: Option<String>,
     /// The source's oplog lost what is needed next: going on means comparing everything again.
     pub is_lost: bool,
+    /// What somebody who is not at the terminal was told.
+    pub(super) told: Told,
     /// Effects that wait for Resume.
     pub(super) held: Vec<Effect>,
 }
@@ -91,16 +96,25 @@ impl Machine {
             cutover: None,
             verification_begun: false,
             verification_skipped_by: None,
+            accepted_indexes: Vec::new(),
             error: None,
             paused_by: None,
             is_lost: false,
+            told: Told::default(),
             held: Vec::new(),
         }
     }
 
     /// Takes note of what happened and says what to do next.
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
+        let mut effects = self.take(event, now);
+        effects.extend(self.notices(now));
+        effects
+    }
+
+    fn take(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         match event {
+            Event::Ticked => Vec::new(),
             Event::Failed(problem) => self.become_failed(*problem, now),
             Event::Measured(measurement) => self.measured(measurement, now),
             Event::Hindered(problem) => self.become_hindered(*problem, now),
@@ -128,15 +142,15 @@ impl Machine {
 
     /// True when "Prepare to Cutover" is possible now.
     pub fn can_cutover(&self, now: Timestamp) -> bool {
-        self.phase == Phase::Ready && self.gate.blocked_by(&self.settings, now).is_empty()
+        self.phase == Phase::Ready && self.gate.blocked_by(&self.settings, &self.accepted_indexes, now).is_empty()
     }
 
     /// Why "Prepare to Cutover" is not possible, one sentence each; empty when it is.
     pub fn cutover_blocked_by(&self, now: Timestamp) -> Vec<String> {
         match self.phase {
-            Phase::Ready => self.gate.blocked_by(&self.settings, now),
+            Phase::Ready => self.gate.blocked_by(&self.settings, &self.accepted_indexes, now),
             Phase::Following => {
-                let mut reasons = self.gate.blocked_by(&self.settings, now);
+                let mut reasons = self.gate.blocked_by(&self.settings, &self.accepted_indexes, now);
                 if reasons.is_empty() {
                     reasons.push("the next measurement of the lag decides".into());
                 }
@@ -177,8 +191,7 @@ impl Machine {
     fn become_following(&mut self, failed: usize, now: Timestamp) -> Vec<Effect> {
         let mut effects = vec![Effect::Follow];
         if failed > 0 {
-            let text =
-                format!("{} indexes could not be built; they are named in the report", show_count(failed as u64));
+            let text = format!("{} indexes could not be built; the cutover waits for them", show_count(failed as u64));
             effects.push(Effect::Log(Severity::Warn, "indexes", text));
         }
         self.advance(Phase::Following, effects, now)
@@ -203,12 +216,12 @@ impl Machine {
             self.verification_begun = true;
             effects.push(Effect::BeginVerification);
         }
-        let open = self.gate.blocked_by(&self.settings, now).is_empty();
+        let open = self.gate.blocked_by(&self.settings, &self.accepted_indexes, now).is_empty();
         match (self.phase, open) {
             (Phase::Following, true) => effects.extend(self.become_ready(now)),
             (Phase::Ready, false) => {
                 self.enter(Phase::Following, now);
-                let why = self.gate.blocked_by(&self.settings, now).join("; ");
+                let why = self.gate.blocked_by(&self.settings, &self.accepted_indexes, now).join("; ");
                 effects.push(Effect::Log(Severity::Warn, "wait", format!("no longer nearly in sync: {why}")));
             }
             _ => {}

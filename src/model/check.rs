@@ -210,6 +210,11 @@ impl ValidationReport {
         self.seen_as.iter().filter(move |seen| seen.side == side).map(|seen| seen.address.as_str())
     }
 
+    /// The check with that id.
+    pub fn check(&self, id: CheckId) -> Option<&Check> {
+        self.checks.iter().find(|check| check.id == id)
+    }
+
     /// How many checks are in `state`.
     pub fn count(&self, state: CheckState) -> usize {
         self.checks.iter().filter(|check| check.state == state).count()

@@ -30,14 +30,18 @@ pub enum Command {
         /// The typed override of the quiet check. Never of the drain.
         assume_stopped: bool,
     },
+    /// Do without the indexes that could not be built; the cutover does not wait for them any more.
+    AcceptFailedIndexes,
     /// Leave the guided cutover; syncing continues. Free until the destination was opened.
     GoBack,
     /// Give up the rest of the verification (typed confirmation); printed in the report.
     SkipVerification,
     /// Copy the documents again that verification found different, and check them once more.
     RepairMismatches,
-    /// Try the failed steps of finalizing or cleanup again.
+    /// Try again what failed: index builds while following, steps of finalizing.
     Retry,
+    /// Send a test notice by every channel of the plan.
+    TestNotices,
     /// End the migration for good (typed confirmation). The destination keeps what it has.
     Stop,
     /// The demo only: stop "the application" that writes to the source.

@@ -1,6 +1,6 @@
 //! What the operator asked for: two endpoints and the options. `config` reads it from TOML, the wizard from its form.
 
-use super::filter::NamespaceFilter;
+use super::{filter::NamespaceFilter, notice::Notify};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
@@ -141,6 +141,9 @@ pub struct Options {
     pub throttle: Option<u64>,
     /// Most bytes of local disk that fetched changes may take (20 GB); beyond it fetching waits.
     pub spool_limit: u64,
+    /// Whom to tell what happens.
+    #[serde(default)]
+    pub notify: Notify,
 }
 
 impl Default for Options {
@@ -156,6 +159,7 @@ impl Default for Options {
             verify: Verify::Exact,
             throttle: None,
             spool_limit: 20_000_000_000,
+            notify: Notify::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Plain data, complete (no screen asks anything else), coalesced by the engine. Times are UTC, sizes bytes, durations
 //! ms. Unknown is `None`, never a guess.
 
-use super::{check::ValidationReport, phase::Phase, problem::Problem, units::Optime};
+use super::{check::ValidationReport, notice::Channel, phase::Phase, problem::Problem, units::Optime};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,8 @@ pub struct Snapshot {
     pub spool_full_in_ms: Option<u64>,
     /// The source's oplog window (newest minus oldest entry), ms.
     pub oplog_window_ms: Option<u64>,
-    /// How long until the source's oplog rolls over the position that is fetched next, ms.
+    /// How long at least until the source's oplog rolls over the position that is fetched next, ms: at the busiest rate
+    /// of the last minutes, never better than what can be relied on.
     pub oplog_left_ms: Option<u64>,
     /// "Prepare to Cutover" is possible now.
     pub can_cutover: bool,
@@ -88,6 +89,12 @@ pub struct Snapshot {
     pub source_quiet_ms: Option<u64>,
     /// Namespaces written on the source lately, busiest first.
     pub writers: Vec<Writer>,
+    /// Namespaces of the destination that somebody else wrote to before the cutover, the latest first.
+    #[serde(default)]
+    pub foreign_writes: Vec<ForeignWrites>,
+    /// Transactions that are open on the source, one sentence each; seen only with the privilege `inprog`.
+    #[serde(default)]
+    pub open_transactions: Vec<String>,
     /// The guided cutover, once begun.
     pub cutover: Option<Cutover>,
     /// Verification of the copy.
@@ -102,6 +109,9 @@ pub struct Snapshot {
     pub left_behind: Vec<String>,
     /// What went wrong and was survived, for the report.
     pub incidents: Vec<String>,
+    /// The channels by which notices are sent.
+    #[serde(default)]
+    pub notices: Vec<Channel>,
     /// Where the report is (Markdown), once written.
     pub report: Option<String>,
     /// Samples for charts.
@@ -260,6 +270,21 @@ pub struct Writer {
     /// Writes per second (10 s mean).
     pub ops_per_s: f64,
     /// Wall time of its last write.
+    pub last_write: Timestamp,
+    /// From `$currentOp`, when permitted; labelled "likely".
+    pub likely_client: Option<String>,
+}
+
+/// Somebody other than mongoferry who writes to a migrated namespace of the destination.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForeignWrites {
+    /// `db.collection`.
+    pub namespace: String,
+    /// Changes that were noticed; there may have been more.
+    pub writes: u64,
+    /// Changes per second (10 s mean).
+    pub ops_per_s: f64,
+    /// Wall time of the last one that was noticed.
     pub last_write: Timestamp,
     /// From `$currentOp`, when permitted; labelled "likely".
     pub likely_client: Option<String>,
@@ -500,6 +525,8 @@ impl Snapshot {
             extension_log: Vec::new(),
             source_quiet_ms: None,
             writers: Vec::new(),
+            foreign_writes: Vec::new(),
+            open_transactions: Vec::new(),
             cutover: None,
             verification: Verification::default(),
             cleanup: Vec::new(),
@@ -507,6 +534,7 @@ impl Snapshot {
             error: None,
             left_behind: Vec::new(),
             incidents: Vec::new(),
+            notices: Vec::new(),
             report: None,
             history: History::default(),
             application: None,

@@ -2,19 +2,21 @@
 
 use super::{
     cluster::{Cluster, DriverError, operation_time},
-    errors::code,
+    errors::{PRIMARY_STEPPED_DOWN, code, from_code},
     namespace::Namespace,
 };
 use crate::model::{NamespaceFilter, Optime};
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, raw::cstr, rawdoc};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Databases and collections that are read at the same time.
 const AT_ONCE: usize = 8;
 /// NamespaceNotFound, CommandNotSupportedOnView: the name belongs to another object, or to none.
 const MOVED_AWAY: [i32; 2] = [26, 166];
+/// How long the majority may take to confirm what was just listed.
+const CONFIRMING: Duration = Duration::from_secs(30);
 /// How often a database that changes under the reading is read again before it is taken as the error it is.
 const ATTEMPTS: u32 = 60;
 
@@ -97,7 +99,8 @@ pub fn number(value: RawBsonRef<'_>) -> Option<u64> {
 
 /// Reads the selected part of a cluster's catalog; every database exactly as it was at its `as_of`. Reads only.
 pub async fn read(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog, DriverError> {
-    let started_at = cluster.last_write().await?.optime;
+    // What the majority has is complete. The newest position of all may stand behind commands that are still under way.
+    let started_at = cluster.last_write().await?.majority_optime;
     let names: Vec<String> = user_databases(cluster)
         .await?
         .into_iter()
@@ -111,6 +114,25 @@ pub async fn read(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog
     Ok(Catalog { started_at, databases })
 }
 
+/// The same, once the majority has all that it shows. A primary that loses its majority may show collections that are
+/// rolled back, of which no oplog tells; then the reading fails and is repeated.
+pub async fn read_committed(cluster: &Cluster, filter: &NamespaceFilter) -> Result<Catalog, DriverError> {
+    let before = cluster.last_write().await?;
+    let catalog = read(cluster, filter).await?;
+    let shown = cluster.last_write().await?.optime;
+    loop {
+        let now = cluster.last_write().await?;
+        if now.term != before.term {
+            let why = "another primary was elected while the catalog was read";
+            return Err(from_code(PRIMARY_STEPPED_DOWN, why));
+        }
+        if now.majority_optime >= shown {
+            return Ok(catalog);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Reads one database until no command of it fell between the beginning and the end of the reading.
 async fn read_database(
     cluster: &Cluster,
@@ -119,10 +141,11 @@ async fn read_database(
 ) -> Result<DatabaseCatalog, DriverError> {
     let mut attempt = 0;
     loop {
-        let before = cluster.last_write().await?.optime;
+        let before = cluster.last_write().await?.majority_optime;
         match read_entries(cluster, filter, &db).await {
             Ok((entries, after)) => {
                 let as_of = after.max(before);
+                confirmed(cluster, as_of).await?;
                 if !changed_between(cluster, &db, before, as_of).await? {
                     let sized = entries.into_iter().map(|entry| with_size(cluster, entry).boxed());
                     let entries = stream::iter(sized.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?;
@@ -140,6 +163,18 @@ async fn read_database(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Waits until the majority has everything up to a position: no command before it is still under way and invisible.
+async fn confirmed(cluster: &Cluster, position: Optime) -> Result<(), DriverError> {
+    let began = Instant::now();
+    while cluster.last_write().await?.majority_optime < position {
+        if began.elapsed() > CONFIRMING {
+            return Err(DriverError::custom(format!("the majority has not confirmed {position}")));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 /// True when the oplog holds a command on `db` in `(before, until]`. Commands inside transactions and changes of

@@ -1,6 +1,6 @@
 //! A connected replica set: the client plus what `hello` and `buildInfo` said about it.
 
-use super::memory_file::MemoryFile;
+use super::{memory_file::MemoryFile, tally::Tally};
 use crate::model::{Optime, Side};
 use bson::{RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 use std::{fmt, sync::Arc};
@@ -51,6 +51,8 @@ pub struct Cluster {
     pub primary: Option<String>,
     /// Certificates and key as the files that the driver reads; gone with the last clone.
     pub tls_files: Arc<Vec<MemoryFile>>,
+    /// What [`Cluster::run`] wrote.
+    pub tally: Tally,
 }
 
 /// What a primary says about its newest write (`hello.lastWrite`; needs no privilege, OPLOG.md section D).
@@ -58,6 +60,8 @@ pub struct Cluster {
 pub struct LastWrite {
     /// Newest entry.
     pub optime: Optime,
+    /// Election term of that entry.
+    pub term: i64,
     /// Its wall time, ms since the epoch, whole seconds.
     pub wall_ms: i64,
     /// Newest majority-committed entry.
@@ -71,8 +75,12 @@ pub struct LastWrite {
 impl Cluster {
     /// Runs one command on the primary and returns the raw reply (`ok: 0` becomes an error; `writeErrors` do not).
     pub async fn run(&self, db: &str, command: RawDocumentBuf) -> Result<RawDocumentBuf, DriverError> {
-        let reply = self.client.database(db).run_raw_command(command).await?;
-        Ok(RawDocumentBuf::try_from(&reply)?)
+        let begun = self.tally.begin(db, &command);
+        let reply = RawDocumentBuf::try_from(&self.client.database(db).run_raw_command(command).await?)?;
+        if let Some(begun) = begun {
+            begun.answered(&reply);
+        }
+        Ok(reply)
     }
 
     /// Runs a command that writes; succeeds when the majority has it. An election must not take it back silently.
@@ -105,6 +113,7 @@ impl Cluster {
         };
         Ok(LastWrite {
             optime: ts("opTime")?,
+            term: last.get_document("opTime")?.get_i64("t")?,
             wall_ms: last.get_datetime("lastWriteDate")?.timestamp_millis(),
             majority_optime: ts("majorityOpTime")?,
             majority_wall_ms: last.get_datetime("majorityWriteDate")?.timestamp_millis(),

@@ -8,6 +8,7 @@ use super::{
     memory_file::MemoryFile,
     options,
     probe::{self, Greeting, Host, Rejection, Stage},
+    tally::Tally,
     tls,
 };
 use crate::{
@@ -264,6 +265,7 @@ impl Route {
             hosts: known.members.clone(),
             primary,
             tls_files: self.tls_files.clone(),
+            tally: Tally::default(),
         })
     }
 

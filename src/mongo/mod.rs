@@ -3,19 +3,23 @@
 //! Owns connecting, TLS, topology, privileges, the catalog (databases, collections, options, indexes) and namespaces.
 //! Never decides what a migration does next.
 
+pub mod accounts;
 pub mod catalog;
 pub mod cluster;
 pub mod connect;
 pub mod errors;
 pub mod memory_file;
 pub mod namespace;
+pub mod oplog_window;
 mod options;
 pub mod privileges;
 pub mod probe;
 mod sign_in;
+pub mod tally;
 pub mod tls;
 pub mod topology;
 pub mod users;
 
 pub use cluster::{Cluster, LastWrite, ServerVersion};
 pub use namespace::Namespace;
+pub use oplog_window::OplogWindow;

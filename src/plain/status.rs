@@ -74,6 +74,7 @@ pub fn json(snapshot: &Snapshot, engine: Engine) -> Value {
         "cutover_deadline": snapshot.cutover_deadline,
         "extensions": snapshot.extensions,
         "source_quiet_ms": measured(snapshot.source_quiet_ms),
+        "foreign_writes": snapshot.foreign_writes,
         "cutover": snapshot.cutover.as_ref().map(|cutover| json!({
             "step": cutover.step,
             "downtime_ms": cutover.downtime_ms,
@@ -110,6 +111,13 @@ pub fn lines(snapshot: &Snapshot, engine: Engine, now: Timestamp) -> String {
     }
     if engine == Engine::Running && !snapshot.can_cutover && snapshot.phase == Phase::Following {
         text += &format!("no cutover yet: {}\n", snapshot.cutover_blocked_by.join("; "));
+    }
+    for foreign in &snapshot.foreign_writes {
+        let client = foreign.likely_client.as_ref().map_or_else(String::new, |client| format!("; likely {client}"));
+        text += &format!(
+            "SOMEBODY ELSE WROTE TO THE DESTINATION: {} ({} changes, {:.1} per second{client})\n",
+            foreign.namespace, foreign.writes, foreign.ops_per_s
+        );
     }
     if let Some(report) = &snapshot.report {
         text += &format!("report  {report}\n");
@@ -156,6 +164,7 @@ mod tests {
             "cutover_deadline",
             "extensions",
             "source_quiet_ms",
+            "foreign_writes",
             "verification",
             "error",
             "report",

@@ -3,7 +3,7 @@
 use super::Report;
 use crate::model::{
     Phase, Side,
-    check::CheckState,
+    check::{CheckId, CheckState},
     snapshot::{ClusterView, MismatchKind, StepState, VerificationState},
     units::{show_bytes, show_count, show_duration},
 };
@@ -23,6 +23,7 @@ pub(super) fn write(report: &Report) -> String {
     verification(&mut page, report);
     cutover(&mut page, report);
     checks(&mut page, report);
+    accounts(&mut page, report);
     troubles(&mut page, report);
     cleanup(&mut page, report);
     timeline(&mut page, report);
@@ -261,6 +262,18 @@ fn checks(page: &mut Page, report: &Report) {
             format_args!("{side} {}: {}. {}", check.label, check.evidence.trim_end_matches('.'), check.explanation),
         );
     }
+}
+
+/// What the validation printed for the users and roles of the source.
+fn accounts(page: &mut Page, report: &Report) {
+    let data = report.snapshot.validation.as_ref().and_then(|validation| validation.check(CheckId::SourceData));
+    let Some(script) = data.and_then(|check| check.fix_command.as_deref()) else { return };
+    page.title("Users and roles");
+    page.line("Never carried: nobody can read a password back. In mongosh on the destination:\n\n```js");
+    for line in script.lines() {
+        page.line(inline(line));
+    }
+    page.line("```");
 }
 
 fn troubles(page: &mut Page, report: &Report) {

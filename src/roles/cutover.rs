@@ -24,7 +24,20 @@ const SAY_EVERY: Duration = Duration::from_secs(30);
 pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
     let (summary, client) = find::engine_of(arguments.name.as_deref()).await?;
     let snapshot = client.snapshot();
-    let asked = match step_command(arguments.step) {
+    let is_following = matches!(snapshot.phase, Phase::Following | Phase::Ready);
+    if is_following && arguments.step.retry {
+        return match client.send(Command::Retry).await {
+            Ok(()) => Ok(exit::DONE),
+            Err(refusal) => refused(&refusal),
+        };
+    }
+    if is_following
+        && arguments.step.accept_failed
+        && let Err(refusal) = client.send(Command::AcceptFailedIndexes).await
+    {
+        return refused(&refusal);
+    }
+    let asked = match step_command(arguments.step).filter(|_| !(is_following && arguments.step.accept_failed)) {
         Some(command) => Some(command),
         None => match snapshot.phase {
             Phase::Cutover | Phase::Finalizing | Phase::Cleanup | Phase::Completed => None,
@@ -102,7 +115,8 @@ async fn drive(mut client: Client, assume_stopped: bool) -> anyhow::Result<u8> {
                 return refused(&Refusal::NotNow("the cutover was left; syncing continues".into()));
             }
             (Phase::Cutover, Some(CutoverStep::StopApplication)) => {
-                let is_quiet = snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms);
+                let is_quiet = snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms)
+                    && snapshot.open_transactions.is_empty();
                 if is_quiet || assume_stopped {
                     let answer = client.send(Command::ContinueCutover { assume_stopped }).await;
                     if matches!(answer, Err(Refusal::EngineGone)) {
@@ -136,6 +150,9 @@ fn say_writers(snapshot: &Snapshot) {
     let needed = snapshot.thresholds.quiet_for_ms / 1000;
     let _ =
         writeln!(std::io::stdout(), "stop your application now; {needed} s without a write on the source are needed");
+    for open in &snapshot.open_transactions {
+        let _ = writeln!(std::io::stdout(), "  a transaction is open: {open}");
+    }
     for writer in &snapshot.writers {
         let client = writer.likely_client.as_deref().map(|name| format!(", likely {name}")).unwrap_or_default();
         let _ = writeln!(std::io::stdout(), "  {} {:.1} writes/s{client}", writer.namespace, writer.ops_per_s);

@@ -144,7 +144,8 @@ async fn plan(asker: &mut Asker) -> anyhow::Result<Plan> {
     if !config::is_name(&name) {
         bail!("a name has letters, digits, - and _, at most 40 of them");
     }
-    Ok(Plan { name, source, destination, options: Options { clear_destination, filter, ..Options::default() } })
+    let notify = config::read_notify()?;
+    Ok(Plan { name, source, destination, options: Options { clear_destination, filter, notify, ..Options::default() } })
 }
 
 fn list(text: &str) -> Vec<String> {

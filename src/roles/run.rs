@@ -122,7 +122,8 @@ async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::S
 }
 
 /// What can be typed while a migration runs.
-pub const TYPED: &str = "pause resume extend cutover continue back repair retry skip-verification stop";
+pub const TYPED: &str =
+    "pause resume extend cutover accept-failed continue back repair retry skip-verification test-notices stop";
 
 /// The command that a word stands for.
 pub fn typed_command(line: &str) -> Option<Command> {
@@ -133,10 +134,12 @@ pub fn typed_command(line: &str) -> Option<Command> {
         "cutover" => Command::PrepareCutover,
         "continue" => Command::ContinueCutover { assume_stopped: false },
         "continue --assume-stopped" => Command::ContinueCutover { assume_stopped: true },
+        "accept-failed" => Command::AcceptFailedIndexes,
         "back" => Command::GoBack,
         "repair" => Command::RepairMismatches,
         "retry" => Command::Retry,
         "skip-verification" => Command::SkipVerification,
+        "test-notices" => Command::TestNotices,
         "stop" => Command::Stop,
         _ => return None,
     })

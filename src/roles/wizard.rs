@@ -3,6 +3,7 @@
 use super::{ask::Asker, attach, exit, find, plain_wizard};
 use crate::{
     cli::{GlyphChoice, Look, ThemeChoice},
+    config,
     model::{Phase, Plan, Snapshot, units::show_duration},
     paths,
     session::{
@@ -25,7 +26,8 @@ pub async fn play(look: Look) -> anyhow::Result<u8> {
     if is_plain {
         return plain_wizard::play(client).await;
     }
-    open_attached(client, look, false).await
+    let options = tui::WizardOptions { notify: config::read_notify()?, ..attached(&client, look, false) };
+    open(client, options).await
 }
 
 /// True when the full screen cannot be shown here; says so.
@@ -72,14 +74,17 @@ pub async fn open_demo(client: Client, look: Look, plan: Plan) -> anyhow::Result
 
 /// The wizard on an engine in another process.
 pub async fn open_attached(client: Client, look: Look, watches: bool) -> anyhow::Result<u8> {
+    let options = attached(&client, look, watches);
+    open(client, options).await
+}
+
+fn attached(client: &Client, look: Look, watches: bool) -> tui::WizardOptions {
     let reviving = client.clone();
     let revive: tui::Revive = Arc::new(move || {
         let name = reviving.snapshot().name.clone();
         Box::pin(async move { attach::revive(&find::find(Some(&name))?).await })
     });
-    let options =
-        tui::WizardOptions { look: look.into(), watches, revive: Some(revive), ..tui::WizardOptions::default() };
-    open(client, options).await
+    tui::WizardOptions { look: look.into(), watches, revive: Some(revive), ..tui::WizardOptions::default() }
 }
 
 /// Runs the wizard; on leaving prints one line of state to the normal screen.

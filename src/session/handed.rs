@@ -120,10 +120,12 @@ enum CommandDef {
     Extend,
     PrepareCutover,
     ContinueCutover { assume_stopped: bool },
+    AcceptFailedIndexes,
     GoBack,
     SkipVerification,
     RepairMismatches,
     Retry,
+    TestNotices,
     Stop,
     StopApplication,
 }

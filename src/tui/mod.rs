@@ -23,7 +23,7 @@ pub mod widget;
 pub use model::Outcome;
 
 use crate::{
-    model::{Plan, Problem},
+    model::{Notify, Plan, Problem},
     profiles::{self, ProfileTls},
     session::Client,
 };
@@ -49,6 +49,8 @@ pub struct WizardOptions {
     pub look: Look,
     /// A plan that exists already: everything is filled in.
     pub prefill: Option<Plan>,
+    /// Whom to tell what happens, for a plan that is made here.
+    pub notify: Notify,
     /// The demo: the clusters are throwaway ones.
     pub demo: bool,
     /// Only watches: no key asks anything of the engine.
@@ -113,6 +115,7 @@ pub fn first_model(client: &Client, options: &WizardOptions, look: (Theme, Glyph
         Ok(profiles) => (profiles.into_iter().map(entry).collect(), None),
         Err(problem) => (Vec::new(), Some(format!("{}: {}", problem.what, problem.why))),
     };
+    model.screens.connect.set_notify(options.notify.clone());
     if let Some(plan) = &options.prefill {
         let name = if options.demo { "demo-destination" } else { "from the plan" };
         entries.insert(0, Entry::only_now(name, &plan.destination));

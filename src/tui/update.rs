@@ -419,10 +419,12 @@ fn name_of(command: &Command) -> &'static str {
         Command::Extend => "extend",
         Command::PrepareCutover => "prepare to cutover",
         Command::ContinueCutover { .. } => "continue",
+        Command::AcceptFailedIndexes => "do without the failed indexes",
         Command::GoBack => "go back",
         Command::SkipVerification => "skip the comparison",
         Command::RepairMismatches => "fix the documents",
         Command::Retry => "retry",
+        Command::TestNotices => "test the notices",
         Command::Stop => "stop",
         Command::StopApplication => "stop the application",
     }

@@ -8,12 +8,14 @@ use crate::{
     },
     mongo::{
         Cluster,
+        accounts::Accounts,
         catalog::{self, Catalog, Kind},
-        cluster::DriverError,
         errors::code,
     },
 };
-use bson::{RawDocument, rawdoc};
+
+/// Names of users or roles in the line of the check.
+const NAMES: usize = 3;
 
 /// The selected data of the source.
 pub(super) struct Data {
@@ -28,11 +30,7 @@ pub(super) struct Data {
 }
 
 /// Reads the catalog of the selected namespaces and looks for what cannot be carried.
-pub(super) async fn check(
-    source: &Cluster,
-    filter: &NamespaceFilter,
-    migration_user: Option<&str>,
-) -> Result<Data, Finding> {
+pub(super) async fn check(source: &Cluster, filter: &NamespaceFilter) -> Result<Data, Finding> {
     let catalog = catalog::read(source, filter).await.map_err(|error| {
         let fix = match code(&error) {
             Some(13) => "Grant readAnyDatabase and clusterMonitor to the source user (time-series buckets need them).",
@@ -62,26 +60,37 @@ pub(super) async fn check(
             format!("{}: queryable encryption was never tried; compare it after the migration", entry.namespace)
         })
         .collect();
-    let (users, roles) = (count_users(source, migration_user).await, count_roles(source).await);
+    let accounts = Accounts::read(source).await;
     let mut lost = Vec::new();
-    for (found, word) in [(users, "user"), (roles, "role")] {
+    for (found, word) in [(&accounts.roles, "role"), (&accounts.users, "user")] {
         match found {
-            Some(0) => {}
-            Some(found) => lost.push(plural(found, word)),
+            Some(names) => {
+                let line = |name: &String| format!("{word} {name}: create it on the destination");
+                left_behind.extend(names.iter().map(line));
+                lost.extend(
+                    (!names.is_empty()).then(|| format!("{} ({})", plural(names.len(), word), shortened(names))),
+                );
+            }
             None => left_behind.push(format!("{word}s: never carried; they cannot be listed with this login")),
         }
     }
     let finding = if lost.is_empty() && left_behind.iter().all(|line| line.contains("cannot be listed")) {
         Finding::ok(evidence)
     } else {
-        left_behind.extend(lost.iter().map(|what| format!("{what}: create them on the destination")));
         Finding::warn(
             format!("{evidence}; left behind: {}", if lost.is_empty() { "see below".into() } else { lost.join(", ") }),
-            "these objects of the source are not carried over by this version".to_string(),
-            "Create what your application needs on the destination before the cutover.",
+            "these objects of the source are not carried over".to_string(),
+            "Create what your application needs on the destination before the cutover, in mongosh there.",
         )
+        .command(accounts.script)
     };
     Ok(Data { bytes, finding, left_behind, catalog })
+}
+
+/// Names for one line; the whole list stands under "left behind".
+fn shortened(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > NAMES { format!("{shown}, ...") } else { shown }
 }
 
 /// `1 index`, `12 indexes`.
@@ -91,22 +100,4 @@ pub(super) fn plural(count: usize, word: &str) -> String {
         1 => format!("1 {word}"),
         count => format!("{} {word}{ending}", show_count(count as u64)),
     }
-}
-
-/// Users other than the migration's; `None` when they cannot be listed.
-async fn count_users(source: &Cluster, migration_user: Option<&str>) -> Option<usize> {
-    let command = rawdoc! { "usersInfo": { "forAllDBs": true } };
-    let reply = source.run("admin", command).await.ok()?;
-    let users = reply.get_array("users").ok()?.into_iter().filter_map(|user| user.ok()?.as_document());
-    Some(users.filter(|user| user.get_str("user").ok() != migration_user).count())
-}
-
-/// Roles that somebody defined; `None` when they cannot be listed.
-async fn count_roles(source: &Cluster) -> Option<usize> {
-    let command = rawdoc! { "find": "system.roles", "projection": { "_id": 1 }, "batchSize": 10_000 };
-    let reply = source.run("admin", command).await;
-    let first_batch = |reply: &RawDocument| -> Result<usize, DriverError> {
-        Ok(reply.get_document("cursor")?.get_array("firstBatch")?.into_iter().count())
-    };
-    first_batch(&reply.ok()?).ok()
 }

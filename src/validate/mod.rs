@@ -175,7 +175,7 @@ async fn check_source<P: Fn(&ValidationReport)>(
     }
     if board.is_due(CheckId::SourceData) {
         board.begin(CheckId::SourceData);
-        match data::check(cluster, &plan.options.filter, plan.source.username.as_deref()).await {
+        match data::check(cluster, &plan.options.filter).await {
             Ok(data) => {
                 source.left_behind = data.left_behind;
                 board.settle(CheckId::SourceData, data.finding);

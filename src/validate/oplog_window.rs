@@ -5,10 +5,8 @@
 use super::board::Finding;
 use crate::{
     model::units::{show_bytes, show_duration},
-    mongo::{Cluster, catalog::number, cluster::DriverError},
+    mongo::{Cluster, OplogWindow, cluster::DriverError, oplog_window::sizes},
 };
-use bson::{RawDocument, RawDocumentBuf, doc, rawdoc};
-use mongodb::bson::Document;
 use std::time::Duration;
 
 /// What is advised at least.
@@ -20,25 +18,10 @@ const WATCHED: Duration = Duration::from_secs(2);
 /// The server accepts no smaller oplog by replSetResizeOplog (OPLOG.md D).
 const SMALLEST_MB: u64 = 990;
 
-/// The oplog's figures.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Oplog {
-    /// Newest minus oldest entry.
-    span: Duration,
-    /// Bytes in it.
-    size: u64,
-    /// Bytes that it may hold.
-    max_size: u64,
-    /// Bytes per second at present.
-    rate: f64,
-    /// `storage.oplogMinRetentionHours`, as a duration.
-    retention: Duration,
-}
-
 /// Reads the oplog twice, two seconds apart, and judges it. `bytes` is the data that will be copied.
 pub(super) async fn check(source: &Cluster, bytes: Option<u64>) -> Finding {
     match read(source).await {
-        Ok(oplog) => judge(&oplog, bytes),
+        Ok((oplog, rate)) => judge(&oplog, rate, bytes),
         Err(error) => Finding::fail(
             "the oplog cannot be measured",
             error.to_string(),
@@ -47,74 +30,33 @@ pub(super) async fn check(source: &Cluster, bytes: Option<u64>) -> Finding {
     }
 }
 
-async fn read(source: &Cluster) -> Result<Oplog, DriverError> {
+async fn read(source: &Cluster) -> Result<(OplogWindow, f64), DriverError> {
     let (size_before, _) = sizes(source).await?;
     let began = tokio::time::Instant::now();
     tokio::time::sleep(WATCHED).await;
-    let (size, max_size) = sizes(source).await?;
-    let rate = size.saturating_sub(size_before) as f64 / began.elapsed().as_secs_f64();
-    let (oldest, newest) = (edge(source, 1).await?, edge(source, -1).await?);
-    let status = source.run("admin", rawdoc! { "serverStatus": 1, "oplogTruncation": 1, "metrics": 0 }).await.ok();
-    let hours = status.and_then(|status| {
-        let truncation = status.get_document("oplogTruncation").ok()?;
-        truncation.get("oplogMinRetentionHours").ok().flatten()?.as_f64()
-    });
-    Ok(Oplog {
-        span: Duration::from_secs(u64::from(newest.saturating_sub(oldest))),
-        size,
-        max_size,
-        rate,
-        retention: Duration::from_secs_f64(hours.unwrap_or(0.0).max(0.0) * 3600.0),
-    })
+    let oplog = OplogWindow::read(source).await?;
+    Ok((oplog, oplog.size.saturating_sub(size_before) as f64 / began.elapsed().as_secs_f64()))
 }
 
-async fn sizes(source: &Cluster) -> Result<(u64, u64), DriverError> {
-    let pipeline = [doc! { "$collStats": { "storageStats": {} } }];
-    let oplog = source.client.database("local").collection::<Document>("oplog.rs");
-    let mut cursor = oplog.aggregate(pipeline).with_type::<RawDocumentBuf>().await?;
-    if !cursor.advance().await? {
-        return Err(DriverError::custom("$collStats of local.oplog.rs returned nothing"));
-    }
-    let stats: &RawDocument = cursor.current().get_document("storageStats")?;
-    let field = |name: &str| stats.get(name).ok().flatten().and_then(number).unwrap_or(0);
-    Ok((field("size"), field("maxSize")))
-}
-
-/// Seconds of the oldest (1) or newest (-1) entry.
-async fn edge(source: &Cluster, direction: i32) -> Result<u32, DriverError> {
-    let oplog = source.client.database("local").collection::<Document>("oplog.rs");
-    let entry = oplog.find_one(doc! {}).sort(doc! { "$natural": direction }).projection(doc! { "ts": 1 }).await?;
-    let entry = entry.ok_or_else(|| DriverError::custom("local.oplog.rs is empty"))?;
-    let stamp = entry.get_timestamp("ts").map_err(|_| DriverError::custom("an oplog entry has no ts"))?;
-    Ok(stamp.time)
-}
-
-fn judge(oplog: &Oplog, bytes: Option<u64>) -> Finding {
-    let full = oplog.size >= oplog.max_size / 10 * 9;
-    // An oplog that was never full says nothing by its age: what counts is how long it takes to fill at this rate.
-    let to_fill = (oplog.rate >= 1.0).then(|| Duration::try_from_secs_f64(oplog.max_size as f64 / oplog.rate).ok());
-    let window = match to_fill.flatten() {
-        _ if full => Some(oplog.span),
-        Some(fills) => Some(fills.max(oplog.span)),
-        None => None,
-    };
-    let window = window.map(|window| window.max(oplog.retention));
+fn judge(oplog: &OplogWindow, rate: f64, bytes: Option<u64>) -> Finding {
+    let full = oplog.is_full();
     let copy = bytes.map(|bytes| Duration::from_secs(bytes / ASSUMED_BYTES_PER_S));
     let copying = match copy {
         Some(copy) => format!("copy about {} (assuming 40 MB/s)", show_duration(copy)),
         None => "copy time not known".into(),
     };
-    let Some(window) = window else {
+    if !full && rate < 1.0 {
         let evidence = format!("{} hardly written now; {copying}", show_bytes(oplog.max_size));
         return Finding::ok(evidence);
-    };
+    }
+    let window = oplog.keeps(rate);
     let how = if full { "full, its age" } else { "at the present write rate" };
     let evidence = format!("{} ({how}, {}); {copying}", show_duration(window), show_bytes(oplog.max_size));
     let needed = ADVISED.max(copy.unwrap_or_default() * 2);
     if window >= needed {
         return Finding::ok(evidence);
     }
-    let rate = if full { oplog.size as f64 / oplog.span.as_secs_f64().max(1.0) } else { oplog.rate };
+    let rate = if full { oplog.size as f64 / oplog.span().as_secs_f64().max(1.0) } else { rate };
     let megabytes = ((needed.as_secs_f64() * rate / 1e6).ceil() as u64).max(SMALLEST_MB);
     Finding::warn(
         evidence,
@@ -133,8 +75,8 @@ mod tests {
 
     const GB: u64 = 1_000_000_000;
 
-    fn oplog(span_s: u64, size: u64, rate: f64) -> Oplog {
-        Oplog { span: Duration::from_secs(span_s), size, max_size: GB, rate, retention: Duration::ZERO }
+    fn oplog(span_s: u32, size: u64) -> OplogWindow {
+        OplogWindow { oldest: 1_000, newest: 1_000 + span_s, size, max_size: GB, retention: Duration::ZERO }
     }
 
     fn is_warning(finding: &Finding) -> bool {
@@ -143,9 +85,9 @@ mod tests {
 
     #[test]
     fn a_new_oplog_is_judged_by_its_rate_and_not_by_its_age() {
-        assert!(!is_warning(&judge(&oplog(20, 1_000_000, 0.0), Some(GB))));
-        assert!(!is_warning(&judge(&oplog(20, 1_000_000, 1_000.0), Some(GB))));
-        let busy = judge(&oplog(20, 1_000_000, 100_000.0), Some(GB));
+        assert!(!is_warning(&judge(&oplog(20, 1_000_000), 0.0, Some(GB))));
+        assert!(!is_warning(&judge(&oplog(20, 1_000_000), 1_000.0, Some(GB))));
+        let busy = judge(&oplog(20, 1_000_000), 100_000.0, Some(GB));
         assert!(is_warning(&busy));
         // 24 h at 100 kB/s.
         assert!(format!("{busy:?}").contains("size: Double(8640)"), "{busy:?}");
@@ -153,11 +95,11 @@ mod tests {
 
     #[test]
     fn a_full_oplog_is_judged_by_its_age_and_the_copy() {
-        assert!(is_warning(&judge(&oplog(3_600, GB, 0.0), Some(GB))));
-        assert!(!is_warning(&judge(&oplog(100_000, GB, 0.0), Some(GB))));
+        assert!(is_warning(&judge(&oplog(3_600, GB), 0.0, Some(GB))));
+        assert!(!is_warning(&judge(&oplog(100_000, GB), 0.0, Some(GB))));
         // 4 TB take 100,000 s at the assumed speed.
-        assert!(is_warning(&judge(&oplog(100_000, GB, 0.0), Some(4_000 * GB))));
-        let kept = Oplog { retention: Duration::from_secs(48 * 3600), ..oplog(3_600, GB, 0.0) };
-        assert!(!is_warning(&judge(&kept, Some(GB))));
+        assert!(is_warning(&judge(&oplog(100_000, GB), 0.0, Some(4_000 * GB))));
+        let kept = OplogWindow { retention: Duration::from_secs(48 * 3600), ..oplog(3_600, GB) };
+        assert!(!is_warning(&judge(&kept, 0.0, Some(GB))));
     }
 }

@@ -119,7 +119,9 @@ pub(super) async fn check_destination(cluster: &Cluster, databases: Option<&[Str
         Ok(false) if options.clear_destination => {
             lacks.push(Lack::of_admin("find on local.oplog.rs (for clearing)", "clusterMonitor"));
         }
-        Ok(false) => notes.push("without clusterMonitor: some figures stay unknown".to_string()),
+        Ok(false) => notes.push(
+            "without clusterMonitor: some figures stay unknown, and writes of others to it unnoticed".to_string(),
+        ),
         Err(error) => return unreadable(&error),
     }
     judge(&grants, lacks, "the destination cannot be written without them", notes)

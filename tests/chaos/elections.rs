@@ -15,7 +15,7 @@ use mongoferry::demo::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-async fn three(mongod: &Mongod, name: &str) -> ReplicaSet {
+pub async fn three(mongod: &Mongod, name: &str) -> ReplicaSet {
     let options = SetOptions { members: 3, cache_gb: 0.25, ..SetOptions::single(name) };
     ReplicaSet::start(mongod, &options).await.expect("a set of three")
 }

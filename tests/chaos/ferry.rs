@@ -61,7 +61,9 @@ impl Ferry {
     }
 
     pub fn start_with(home: &Home, change: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mongoferry"));
+        let built = env!("CARGO_BIN_EXE_mongoferry").to_string();
+        // A release build, for measurements.
+        let mut command = Command::new(std::env::var("MONGOFERRY_CHAOS_BINARY").unwrap_or(built));
         command.args(["run", "--json", "--accept-warnings", "--resume", "--plan"]).arg(&home.plan);
         command.env("MONGOFERRY_HOME", home.folder.path().join("home"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -182,11 +184,11 @@ impl Ferry {
         }
     }
 
-    /// Resident memory now, bytes.
-    pub fn rss(&self) -> u64 {
+    /// The most resident memory that it had so far, bytes.
+    pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status"));
         let line = status.unwrap_or_default();
-        let line = line.lines().find_map(|line| line.strip_prefix("VmRSS:")).map(str::trim).map(str::to_string);
+        let line = line.lines().find_map(|line| line.strip_prefix("VmHWM:")).map(str::trim).map(str::to_string);
         line.and_then(|line| line.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     load::{DOCUMENTS, Load, fill},
     random, rounds, seed,
 };
+use bson::{Document, doc};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Moments of the cutover at which to kill, in the order in which they come.
@@ -25,6 +26,9 @@ pub fn cut_over(home: &Home, moments: &[&str], killed: &mut BTreeMap<String, u32
             if phase == "completed" {
                 let status = ferry.end();
                 assert!(status.success(), "{status}:\n{}", ferry.story());
+                // Whatever happened before, nobody else wrote to the destination.
+                let page = std::fs::read_to_string(home.state().join("report.md")).unwrap();
+                assert!(!page.contains("somebody else writes"), "{page}");
                 return;
             }
             // A moment that was too short to be seen is passed over.
@@ -58,6 +62,9 @@ async fn killed_in_every_phase_and_byte_equal() {
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, DOCUMENTS / 2).await;
+    // So small that a batch of the source holds more of them than a write command may.
+    let tiny = source.database("shop").collection::<Document>("tiny");
+    tiny.insert_many((0..130_000).map(|n| doc! { "_id": n })).await.unwrap();
     let load = Load::start(&source);
     let home = Home::new(&pair.source.uri(), &pair.destination.uri(), "throttle = \"8MB/s\"");
     let mut seed = seed();
@@ -85,7 +92,7 @@ async fn killed_in_every_phase_and_byte_equal() {
         let mut ferry = Ferry::start(&home);
         ferry.wait("applying", |snapshot| snapshot["ops_out_per_s"].as_f64().unwrap_or(0.0) > 0.0);
         std::thread::sleep(Duration::from_millis(random(&mut seed, 2_000)));
-        largest = largest.max(ferry.rss());
+        largest = largest.max(ferry.peak_memory());
         let phase = ferry.phase();
         assert!(ferry.kill());
         *killed.entry(phase).or_default() += 1;

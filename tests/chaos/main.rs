@@ -11,14 +11,19 @@ mod certificates;
 mod common;
 mod elections;
 mod ferry;
+mod foreign;
 #[path = "../validate/guarded.rs"]
 #[allow(dead_code)]
 mod guarded;
 mod kills;
 mod load;
+mod memory;
+mod names;
 mod network;
+mod outages;
 mod pauses;
 mod proxy;
+mod rollback;
 mod short_oplog;
 
 /// How many faults each loop makes: `short` in the short form.

@@ -36,7 +36,7 @@ pub async fn wait(client: &mut Client, what: &str, wanted: impl Fn(&Snapshot) ->
                 return snapshot;
             }
             if snapshot.phase == Phase::Failed {
-                panic!("failed while waiting for {what}: {:#?}", snapshot.error);
+                panic!("failed while waiting for {what}: {:#?}, events:\n{}", snapshot.error, events(client));
             }
             client.changed().await;
         }
@@ -45,18 +45,21 @@ pub async fn wait(client: &mut Client, what: &str, wanted: impl Fn(&Snapshot) ->
         Ok(snapshot) => snapshot,
         Err(_) => {
             let snapshot = client.snapshot();
-            let events: Vec<String> =
-                client.events().since(0).iter().map(|event| format!("{} {}", event.kind, event.text)).collect();
             panic!(
                 "no {what} after {PATIENCE:?}; phase {}, lag {:?}, blocked by {:?}, cutover {:?}, events:\n{}",
                 snapshot.phase,
                 snapshot.lag_ms,
                 snapshot.cutover_blocked_by,
                 snapshot.cutover,
-                events.join("\n")
+                events(client)
             );
         }
     }
+}
+
+fn events(client: &Client) -> String {
+    let lines = client.events().since(0).into_iter().map(|event| format!("{} {} {}", event.at, event.kind, event.text));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Validates and starts.

@@ -123,7 +123,7 @@ impl Bench {
 
     /// Applies until drained or ended; a test never hangs.
     pub async fn run(&self, follower: &mut Follower) -> Result<(), Halt> {
-        let run = follower.run(self.until.subscribe());
+        let run = follower.run(self.until.subscribe(), tokio::sync::watch::Sender::default().subscribe());
         match tokio::time::timeout(Duration::from_secs(240), run).await {
             Ok(ended) => ended,
             Err(_) => panic!("not drained; {:?}; {:?}", self.applied.borrow(), self.fetched.borrow()),
@@ -134,7 +134,7 @@ impl Bench {
     pub fn run_on(&self, mut follower: Follower) -> tokio::task::JoinHandle<(Follower, Result<(), Halt>)> {
         let until = self.until.subscribe();
         tokio::spawn(async move {
-            let ended = follower.run(until).await;
+            let ended = follower.run(until, tokio::sync::watch::Sender::default().subscribe()).await;
             (follower, ended)
         })
     }

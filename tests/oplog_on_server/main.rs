@@ -5,12 +5,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod random;
+mod releases;
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Collection};
 use mongoferry::{
-    demo::{ReplicaSet, SetOptions, releases},
+    demo::{ReplicaSet, SetOptions, releases as servers},
     oplog::{
         Batch, Body, Change, ChangeKind, Dialect, DocumentId, Entry, Traits,
         batch::{Pushed, WriteKind, upsert_statement},
@@ -27,7 +28,7 @@ const PIPELINE: Dialect = Dialect { major: 5, internal_stage: false };
 const OLD: Dialect = Dialect { major: 4, internal_stage: false };
 
 async fn server() -> (ReplicaSet, Client) {
-    let mongod = releases::mongod(None, &|line| eprintln!("{line}")).expect("a mongod");
+    let mongod = servers::mongod(None, &|line| eprintln!("{line}")).expect("a mongod");
     let set = ReplicaSet::start(&mongod, &SetOptions::single("rsO")).await.expect("a set");
     let client = set.client().await.expect("a client");
     (set, client)
@@ -101,12 +102,14 @@ async fn newest(client: &Client) -> Timestamp {
     last.get_timestamp("ts").unwrap()
 }
 
-async fn live(client: &Client, random: &mut Random) -> Vec<Life> {
+/// So many documents, which hold no dollars in names where `plain`.
+async fn live(client: &Client, random: &mut Random, documents: i32, plain: bool) -> Vec<Life> {
     let source = client.database("source").collection::<RawDocumentBuf>("c");
     let mut lives = Vec::new();
-    for id in 0..DOCUMENTS {
+    for id in 0..documents {
         let mut document = doc! { "_id": id };
-        document.extend(random.document(4));
+        let fields = random.document(4);
+        document.extend(if plain { without_dollars(fields) } else { fields });
         // The shell's insert, not the driver's: `$`-names are data here.
         let raw = RawDocumentBuf::try_from(&document).unwrap();
         run(client, "source", &rawdoc! { "insert": "c", "documents": [raw] }).await;
@@ -132,6 +135,18 @@ async fn live(client: &Client, random: &mut Random) -> Vec<Life> {
     lives
 }
 
+fn without_dollars(document: Document) -> Document {
+    fn inside(value: Bson) -> Bson {
+        match value {
+            Bson::Document(inner) => Bson::Document(without_dollars(inner)),
+            Bson::Array(array) => Bson::Array(array.into_iter().map(inside).collect()),
+            other => other,
+        }
+    }
+    let fields = document.into_iter().filter(|(name, _)| !name.starts_with('$'));
+    fields.map(|(name, value)| (name, inside(value))).collect()
+}
+
 fn has_dollars(document: &RawDocument) -> bool {
     document.iter().any(|element| element.unwrap().0.as_str().starts_with('$'))
 }
@@ -147,7 +162,7 @@ fn change(entry: &RawDocument) -> Change<'_> {
 async fn random_updates_lead_to_the_same_bytes_entry_by_entry_and_folded() {
     let (_set, client) = server().await;
     let seed = seed();
-    let lives = live(&client, &mut Random::new(seed)).await;
+    let lives = live(&client, &mut Random::new(seed), DOCUMENTS, false).await;
     let entries: usize = lives.iter().map(|life| life.steps.len()).sum();
     let (mut diffs, mut truncations, mut odd, mut nested) = (0, 0, 0, 0);
     for (entry, _) in lives.iter().flat_map(|life| &life.steps) {

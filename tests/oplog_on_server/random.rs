@@ -49,11 +49,11 @@ impl Random {
         usize::try_from(self.next() % limit as u64).unwrap()
     }
 
-    fn one<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+    pub fn one<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[self.below(from.len())]
     }
 
-    fn scalar(&mut self) -> Bson {
+    pub fn scalar(&mut self) -> Bson {
         let decimal = |text: &str| Bson::Decimal128(text.parse::<Decimal128>().unwrap());
         match self.below(27) {
             0..=3 => Bson::Int32(i32::try_from(self.below(5)).unwrap()),

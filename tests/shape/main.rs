@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod filters;
 mod objects;
 mod script;
 mod stage;

@@ -145,3 +145,56 @@ async fn a_user_who_lacks_the_oplog_alone_gets_the_oplog_alone() {
     let report = validate(&asked).await.report;
     assert!(report.passed(), "{report:#?}");
 }
+
+/// The script that the validation prints makes the same users and roles on the destination.
+#[tokio::test]
+async fn users_and_roles_are_named_with_a_script_that_creates_them() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    let source = guarded.client().await;
+    let run = |db: &str, command: Document| {
+        let db = source.database(db);
+        async move { db.run_command(command).await.unwrap() }
+    };
+    let find = doc! { "resource": { "db": "shop", "collection": "orders" }, "actions": ["find", "insert"] };
+    run("shop", doc! { "createRole": "reads", "privileges": [find], "roles": [] }).await;
+    let inherits = vec![doc! { "role": "reads", "db": "shop" }, doc! { "role": "read", "db": "crm" }];
+    // Listed before what it inherits.
+    run("admin", doc! { "createRole": "a'clerk", "privileges": [], "roles": inherits }).await;
+    let note = doc! { "since": 2019, "at": bson::DateTime::from_millis(7) };
+    let clerk = vec![doc! { "role": "a'clerk", "db": "admin" }];
+    run("shop", doc! { "createUser": "o'brien", "pwd": "x", "roles": clerk, "customData": note }).await;
+
+    let report = validate(&plan(guarded.endpoint("root"), Endpoint::plain(pair.destination.uri()))).await.report;
+    let data = check(&report, CheckId::SourceData);
+    assert_eq!(data.state, CheckState::Warn, "{data:#?}");
+    assert!(data.evidence.contains("2 roles (reads@shop, a'clerk@admin), 1 user (o'brien@shop)"), "{data:#?}");
+    assert_eq!(
+        report.left_behind,
+        ["role reads@shop", "role a'clerk@admin", "user o'brien@shop"]
+            .map(|name| format!("{name}: create it on the destination"))
+    );
+    let script = data.fix_command.clone().unwrap();
+    assert!(!script.contains("root"), "{script}");
+    let destination = pair.destination.client().await.unwrap();
+    for line in script.lines() {
+        let date = "{'$date': {'$numberLong': '7'}}";
+        let line = line.replace("passwordPrompt()", "'chosen'").replace(&format!("EJSON.deserialize({date})"), date);
+        guarded::run_printed(&destination, &line).await;
+    }
+    let listed = async |client: &mongodb::Client| {
+        let users = doc! { "usersInfo": { "user": "o'brien", "db": "shop" }, "showPrivileges": true };
+        let reply = client.database("shop").run_command(users).await.unwrap();
+        let user = reply.get_array("users").unwrap()[0].as_document().unwrap().clone();
+        ["roles", "inheritedRoles", "inheritedPrivileges", "mechanisms", "customData"].map(|field| {
+            match user.get(field).cloned() {
+                // The server lists them in any order.
+                Some(bson::Bson::Array(mut list)) => {
+                    list.sort_by_key(bson::Bson::to_string);
+                    Some(bson::Bson::Array(list))
+                }
+                value => value,
+            }
+        })
+    };
+    assert_eq!(listed(&destination).await, listed(&source).await);
+}

@@ -9,7 +9,7 @@ pub use reader::write_batch;
 
 use super::{
     context::Context,
-    create::create_command,
+    create::{bare_buckets_command, create_command},
     index::add_index,
     record::Record,
     registry::{Registry, Tracked},
@@ -129,11 +129,16 @@ pub async fn copy(
 pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<Option<Tracked>, Halt> {
     let source = &context.source;
     let read = || async {
-        let Some(name) = name_of(source, &to.db, uuid).await? else { return Ok(None) };
-        let filter = NamespaceFilter::only(&to.db, &name);
-        let Catalog { started_at, databases } = catalog::read(source, &filter).await?;
-        let mut entries = databases.into_iter().flat_map(|database| database.entries);
-        Ok(entries.find(|entry| entry.uuid == Some(uuid)).map(|entry| (entry, started_at)))
+        loop {
+            let Some(name) = name_of(source, &to.db, uuid).await? else { return Ok(None) };
+            let filter = NamespaceFilter::only(&to.db, &name);
+            let Catalog { started_at, databases } = catalog::read_committed(source, &filter).await?;
+            let mut entries = databases.into_iter().flat_map(|database| database.entries);
+            if let Some(entry) = entries.find(|entry| entry.uuid == Some(uuid)) {
+                return Ok(Some((entry, started_at)));
+            }
+            // It was renamed in between, or dropped.
+        }
     };
     let what = format!("reading the catalog of {to}");
     let Some((mut entry, after)) = retry(Side::Source, &what, &context.events, &context.cancel, read).await? else {
@@ -173,7 +178,11 @@ fn row(entry: &CatalogEntry, known: &HashMap<Uuid, Vec<RangeRow>>) -> Collection
 async fn create_collections(context: &Context, catalog: &Catalog) -> Result<(), Halt> {
     let entries = catalog.databases.iter().flat_map(|database| &database.entries);
     // The user's time-series name first: its buckets come with it.
-    let creatable = entries.filter(|entry| matches!(entry.kind, Kind::Collection | Kind::Timeseries));
+    let creatable = entries.filter(|entry| match entry.kind {
+        Kind::Collection | Kind::Timeseries => true,
+        Kind::Buckets => is_bare(catalog, entry),
+        Kind::View => false,
+    });
     let creating: Vec<_> = creatable.map(|entry| create(context, entry).boxed()).collect();
     let mut creating = stream::iter(creating).buffer_unordered(CREATE_AT_ONCE);
     while let Some(created) = creating.next().await {
@@ -182,12 +191,25 @@ async fn create_collections(context: &Context, catalog: &Catalog) -> Result<(), 
     Ok(())
 }
 
+/// Buckets without a time-series collection, which would bring them along.
+fn is_bare(catalog: &Catalog, buckets: &CatalogEntry) -> bool {
+    let name = buckets.namespace.coll.strip_prefix("system.buckets.");
+    let mut entries = catalog.databases.iter().flat_map(|database| &database.entries);
+    !entries.any(|entry| {
+        entry.kind == Kind::Timeseries
+            && entry.namespace.db == buckets.namespace.db
+            && Some(entry.namespace.coll.as_str()) == name
+    })
+}
+
 async fn create(context: &Context, entry: &CatalogEntry) -> Result<(), Halt> {
     let destination = &context.destination;
     let namespace = &entry.namespace;
-    let Some(command) = create_command(namespace, entry.kind, &entry.options, destination.version) else {
-        return Ok(());
+    let command = match entry.kind {
+        Kind::Buckets => Some(bare_buckets_command(namespace, &entry.options)),
+        _ => create_command(namespace, entry.kind, &entry.options, destination.version),
     };
+    let Some(command) = command else { return Ok(()) };
     let what = format!("creating {namespace}");
     retry(Side::Destination, &what, &context.events, &context.cancel, || async {
         match destination.run_with_majority(&namespace.db, command.clone()).await {

@@ -7,7 +7,7 @@ use crate::{
         registry::{Tracked, is_set},
         retry::{Halt, Wait, retry},
         throttle::Throttle,
-        write::judge,
+        write::{Sent, allow_mixed_buckets, is_mixed, judge},
     },
     model::{Optime, Severity, Side},
     mongo::{
@@ -33,6 +33,9 @@ const NAMESPACE_NOT_FOUND: i32 = 26;
 const QUERY_PLAN_KILLED: i32 = 175;
 /// The cursor died because the capped collection went round; the copy of it begins anew.
 const CAPPED_POSITION_LOST: i32 = 136;
+
+/// Statements of one command: servers take 100,000 (`maxWriteBatchSize`), and a batch of tiny documents holds more.
+const STATEMENTS: usize = 100_000;
 
 /// How much is copied between two looks at whether the majority has it.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
@@ -425,7 +428,7 @@ pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBat
 }
 
 async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<Written, Stop> {
-    let mut plain = RawArrayBuf::new();
+    let (mut plain, mut statements) = (RawArrayBuf::new(), 0);
     let mut written = Written::default();
     for document in batch.doc_slices()? {
         let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
@@ -438,6 +441,7 @@ async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Res
         if entry.kind == Kind::Collection && holds_zero_timestamp(document) {
             // What stands before it goes first: capped collections keep their order.
             written.terms.extend(insert(context, entry, std::mem::take(&mut plain)).await?);
+            statements = 0;
             let mut updates = RawArrayBuf::new();
             updates.push(upsert(context, document));
             let mut command = RawDocumentBuf::new();
@@ -445,7 +449,12 @@ async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Res
             command.append(cstr!("updates"), updates);
             written.terms.extend(finish(context, entry, command).await?);
         } else {
+            if statements >= STATEMENTS {
+                written.terms.extend(insert(context, entry, std::mem::take(&mut plain)).await?);
+                statements = 0;
+            }
             plain.push(document);
+            statements += 1;
         }
     }
     written.terms.extend(insert(context, entry, plain).await?);
@@ -479,7 +488,13 @@ async fn finish(context: &Context, entry: &CatalogEntry, mut command: RawDocumen
     let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
         let reply = destination.run(db, command.clone()).await?;
         // A statement that may pass later is tried again with all of them; what is there already stays.
-        judge(&reply).map(|_| reply)
+        match judge(&reply)? {
+            Sent::Executed(failed) if is_mixed(&failed) => {
+                let again = allow_mixed_buckets(context, &entry.namespace, &command).await?;
+                judge(&again).map(|_| again)
+            }
+            _ => Ok(reply),
+        }
     })
     .await?;
     let errors = reply.get_array("writeErrors").ok().into_iter().flatten();

@@ -39,13 +39,18 @@ pub(super) async fn commit(context: &Context, registry: &mut Registry, entry: &D
 }
 
 async fn build(context: &Context, tracked: &mut Tracked, spec: &RawDocument, is_repeated: bool) -> Result<(), Halt> {
-    let name = spec.get_str("name").unwrap_or_default().to_string();
     if is_repeated {
         // An earlier attempt held its TTL at another value.
         let command =
             rawdoc! { "dropIndexes": tracked.namespace.coll.as_str(), "index": on_destination(context, spec) };
         run(context, &tracked.namespace.db, command, &[INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND]).await?;
     }
+    build_index(context, tracked, spec).await
+}
+
+/// Builds one index; why it failed is noted in `tracked` and told.
+pub async fn build_index(context: &Context, tracked: &mut Tracked, spec: &RawDocument) -> Result<(), Halt> {
+    let name = spec.get_str("name").unwrap_or_default();
     match add_index(context, tracked, spec).await? {
         None => {
             context.events.record(Severity::Info, "index", format!("{} / {name} built", tracked.namespace));

@@ -7,6 +7,7 @@ mod collections;
 mod indexes;
 mod views;
 
+pub use indexes::build_index;
 pub use views::{apply_view_change, drop_all as drop_views};
 
 use super::{

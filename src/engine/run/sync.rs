@@ -81,7 +81,7 @@ pub(super) async fn initial_sync(
     let catalog = match context.journal("reading the journal", Record::catalog).await? {
         Some(catalog) => catalog,
         None => {
-            let read = || crate::mongo::catalog::read(source, &options.filter);
+            let read = || crate::mongo::catalog::read_committed(source, &options.filter);
             let catalog = Arc::new(retry(Side::Source, "reading the catalog", events, cancel, read).await?);
             let kept = catalog.clone();
             context.journal("writing the catalog", move |record| record.put_catalog(&kept)).await?;
@@ -106,7 +106,7 @@ async fn compared(
     let what = "reading the oplog's newest position";
     let apply_from = retry(Side::Source, what, events, cancel, || fetch::start_position(source)).await?;
     let reader = tail.begin(apply_from, None).await?;
-    let read = || crate::mongo::catalog::read(source, &options.filter);
+    let read = || crate::mongo::catalog::read_committed(source, &options.filter);
     let catalog = retry(Side::Source, "reading the catalog", events, cancel, read).await?;
     let registry = again::compare_and_repair(&context, (&known, &catalog), &view, &comparing).await?;
     let kept = registry.clone();

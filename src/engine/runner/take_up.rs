@@ -7,7 +7,7 @@ use crate::{
         run::{Outcome, Reconnected, Run},
     },
     machine::Effect,
-    model::{Phase, Severity},
+    model::{Phase, Severity, Side},
 };
 use tokio::sync::mpsc;
 
@@ -18,7 +18,9 @@ impl Runner {
         let (Some(dialect), Some(plan)) = (self.dialect, self.desk.plan.clone()) else { return };
         let (events, cancel, outcomes) = (self.events.clone(), self.run_cancel.clone(), self.outcomes.0.clone());
         // Without them the temporary user may come from anywhere.
-        let seen_as = self.record.as_ref().and_then(|record| record.seen_as().ok()).unwrap_or_default();
+        let validation = self.record.as_ref().and_then(|record| record.validation().ok()?);
+        let seen_as: Vec<String> =
+            validation.iter().flat_map(|report| report.seen_by(Side::Destination)).map(String::from).collect();
         tokio::spawn(async move {
             if let Some(mut old) = old {
                 old.ended().await;

@@ -2,7 +2,7 @@
 
 use super::{KeyHint, View};
 use crate::{
-    model::{Endpoint, Options, Plan, Side},
+    model::{Endpoint, Notify, Options, Plan, Side},
     tui::{
         action::{Action, Screen},
         field::{
@@ -74,6 +74,11 @@ impl State {
             focus: Focus::Validate,
             ..Self::default()
         }
+    }
+
+    /// Whom to tell what happens, as the operator's preferences say.
+    pub fn set_notify(&mut self, notify: Notify) {
+        self.options.notify = notify;
     }
 
     /// Takes the chosen destination.

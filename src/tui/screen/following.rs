@@ -7,11 +7,11 @@ use crate::{
         units::{show_count, show_duration},
     },
     tui::{
-        action::{Action, Screen},
+        action::{Action, Confirmation, Screen},
         widget::{
             bar,
             chart::{self, Chart, Merge},
-            keys::{key_unless, plain},
+            keys::{key, key_unless, plain},
             place, table, text,
         },
     },
@@ -46,7 +46,13 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
             "FAIL: lag has grown for 10 minutes; the destination does not keep up.".into()
         }
         Phase::Ready => "WAIT: lag has grown again; the cutover timer keeps running.".into(),
-        _ => format!("WAIT: {}", blocked(view)),
+        _ => match snapshot.cutover_blocked_by.as_slice() {
+            [one] if one.contains(" could not be built") => {
+                let count = text::counted(snapshot.indexes.failed.len(), "index", "indexes");
+                format!("WAIT: {count} could not be built; b builds again, i does without.")
+            }
+            _ => format!("WAIT: {}", blocked(view)),
+        },
     }
 }
 
@@ -66,8 +72,30 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key_unless("c", "Prepare to cutover", "Starts the guided steps, reversible", cutover),
         key_unless("e", "Extend", "Adds time to the cutover window; asks first", no_timer(view)),
     ];
+    if !view.snapshot.indexes.failed.is_empty() {
+        keys.push(key("b", "Build again", "Tries the indexes that could not be built once more"));
+        keys.push(key("i", "Failed indexes", "Names them; asks whether to do without them"));
+    }
     keys.extend(running::keys(view));
     keys
+}
+
+/// Names the indexes that could not be built and asks whether the destination may lack them.
+fn failed_indexes(view: &View<'_>) -> Action {
+    let failed = &view.snapshot.indexes.failed;
+    let mut body: Vec<String> =
+        failed.iter().map(|one| format!("{} / {} / {}", one.namespace, one.index, one.reason)).collect();
+    body.push(String::new());
+    body.push("The destination would lack them after the cutover. Queries may be slow, unique values are not".into());
+    body.push("enforced. Who agreed and when goes into the report.".into());
+    Action::Confirm(Confirmation {
+        title: format!("Do without {}?", text::counted(failed.len(), "index", "indexes")),
+        body,
+        expected: String::new(),
+        expected_label: String::new(),
+        button: "Do without".into(),
+        then: Box::new(Action::Send(Command::AcceptFailedIndexes)),
+    })
 }
 
 fn no_timer(view: &View<'_>) -> Option<String> {
@@ -76,10 +104,13 @@ fn no_timer(view: &View<'_>) -> Option<String> {
 
 /// What a key does.
 pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+    let has_failed = !view.snapshot.indexes.failed.is_empty();
     match plain(key)? {
         KeyCode::Char('c') if view.snapshot.can_cutover => Some(Action::Send(Command::PrepareCutover)),
         KeyCode::Char('c') => Some(Action::Say(format!("Prepare to Cutover: {}", blocked(view)))),
         KeyCode::Char('e') => Some(no_timer(view).map_or(Action::Open(Screen::Countdown), Action::Say)),
+        KeyCode::Char('b') if has_failed => Some(Action::Send(Command::Retry)),
+        KeyCode::Char('i') if has_failed => Some(failed_indexes(view)),
         code => running::on_key(code, view),
     }
 }

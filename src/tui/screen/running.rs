@@ -177,6 +177,12 @@ pub fn halted_text(view: &View<'_>) -> String {
     halted(view, 100).iter().map(|line| format!("{}\n", line.to_string().trim())).collect()
 }
 
+/// Why a test of the notices does nothing.
+fn no_notices(view: &View<'_>) -> Option<String> {
+    let none = "No notices are set up: put [notify] into the plan or notify.toml into the config folder.";
+    view.snapshot.notices.is_empty().then(|| none.into())
+}
+
 /// Keys that every running screen has: pause or resume, log, stop, and the problem as text while there is one.
 pub fn keys(view: &View<'_>) -> Vec<KeyHint> {
     let mut keys = Vec::new();
@@ -190,6 +196,7 @@ pub fn keys(view: &View<'_>) -> Vec<KeyHint> {
         keys.push(key("y", "Copy problem", "Copies what, why and fix to the clipboard"));
     }
     keys.push(key("l", "Log", "Everything that happened, numbered"));
+    keys.push(key_unless("n", "Test notices", "Sends a test by every channel of [notify]", no_notices(view)));
     keys.push(key_unless("X", "Stop...", "Ends the migration for good; asks you to type a name first", over(view)));
     keys
 }
@@ -211,6 +218,7 @@ pub fn on_key(code: KeyCode, view: &View<'_>) -> Option<Action> {
         KeyCode::Char('v') if view.snapshot.error.is_some() => Some(Action::PlainView(halted_text(view))),
         KeyCode::Char('y') if view.snapshot.error.is_some() => Some(Action::Copy(halted_text(view))),
         KeyCode::Char('l') => Some(Action::Log),
+        KeyCode::Char('n') => Some(no_notices(view).map_or(Action::Send(Command::TestNotices), Action::Say)),
         KeyCode::Char('X') => Some(refused(stop(view))),
         _ => None,
     }

@@ -27,6 +27,9 @@ use ratatui::{
 /// From here on the source is called silent and the seconds are counted; below, writes are still arriving.
 const SILENT_MS: u64 = 10_000;
 
+/// Open transactions that are listed; what can be copied has all.
+const OPEN_SHOWN: usize = 3;
+
 /// The selected writer and the focused button.
 #[derive(Debug, Default)]
 pub struct State {
@@ -64,7 +67,10 @@ fn continue_blocked(view: &View<'_>) -> Option<String> {
         });
     }
     match (snapshot.source_quiet_ms, active(view)) {
-        (Some(quiet), _) if quiet >= quiet_for => None,
+        (Some(quiet), _) if quiet >= quiet_for => snapshot
+            .open_transactions
+            .first()
+            .map(|_| "Continue is disabled: a transaction is open and may still write.".into()),
         (None, _) => Some("Continue is disabled: how long the source is quiet is not known yet.".into()),
         (Some(quiet), count) if count == 0 || quiet >= SILENT_MS => {
             Some(format!("Continue is disabled: quiet for {} of {needed}.", seconds(quiet)))
@@ -235,6 +241,7 @@ fn override_quiet(view: &View<'_>) -> Action {
             text::ago(writer.last_write, view.now)
         )
     }));
+    body.extend(view.snapshot.open_transactions.iter().take(8).map(|open| format!("  open transaction: {open}")));
     body.push("Who, when and which namespaces go into the report.".into());
     Action::Confirm(Confirmation {
         title: format!("Assume that every writer on {source} has stopped?"),
@@ -257,7 +264,8 @@ fn client_list(view: &View<'_>) -> String {
             text::moment(writer.last_write)
         )
     };
-    view.snapshot.writers.iter().map(line).collect()
+    let open = view.snapshot.open_transactions.iter().map(|open| format!("open transaction\t{open}\n"));
+    view.snapshot.writers.iter().map(line).chain(open).collect()
 }
 
 /// The 19 lines between rule and status line.
@@ -342,6 +350,9 @@ fn arriving(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     let ratio = snapshot.source_quiet_ms.and_then(|quiet| text::ratio(quiet, quiet_for));
     let is_quiet = ratio == Some(1.0);
     let (title, style) = match (is_quiet, active(view)) {
+        (true, _) if !snapshot.open_transactions.is_empty() => {
+            (" QUIET, BUT TRANSACTIONS ARE OPEN ON THE SOURCE", view.theme.wait)
+        }
         (true, _) => (" THE SOURCE IS QUIET", view.theme.ok),
         (false, count) if count == 0 || snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= SILENT_MS) => {
             (" WAITING FOR QUIET ON THE SOURCE", view.theme.wait)
@@ -355,6 +366,10 @@ fn arriving(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     if let Some(late) = snapshot.cutover.as_ref().and_then(|cutover| cutover.late_write.as_ref()) {
         let wrapped = text::labelled(" LATE WRITE  ", late, columns.saturating_sub(1));
         lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.fail)));
+    }
+    for open in snapshot.open_transactions.iter().take(OPEN_SHOWN) {
+        let wrapped = text::labelled(" OPEN TRANSACTION  ", open, columns.saturating_sub(1));
+        lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.wait)));
     }
     lines
 }
@@ -417,7 +432,9 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
     lines.push(Line::raw("  You can still leave: Esc goes back, syncing continues, nothing has changed."));
     lines.push(Line::raw(""));
     let blocked = continue_blocked(view);
+    let is_quiet = view.snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= view.snapshot.thresholds.quiet_for_ms);
     let label = match &blocked {
+        Some(_) if is_quiet => "Continue (waits for open transactions)".into(),
         Some(_) => format!("Continue (waits for {} of quiet)", text::threshold(view.snapshot.thresholds.quiet_for_ms)),
         None => "Continue".into(),
     };

@@ -49,7 +49,7 @@ pub(super) fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'
     lines.push(Line::raw(format!("  arriving   {}", rate(snapshot.ops_in_per_s, " ops/s"))));
     let left = snapshot
         .oplog_left_ms
-        .map_or_else(|| "not known".into(), |_| format!("{} before rollover", text::ms(snapshot.oplog_left_ms)));
+        .map_or_else(|| "not known".into(), |_| format!("at least {}", text::ms(snapshot.oplog_left_ms)));
     lines.push(Line::raw(format!("  oplog left {left}")));
     lines.push(margin(view));
     if height > 20 {

@@ -1,0 +1,182 @@
+//! What is mended once applying has caught up with the copy, when every document is as it is on the source: indexes that
+//! could not be built on documents that no moment of the source ever had, and the order of fields that no replay of
+//! `$v:1` updates can restore (OPLOG.md B.5).
+
+use super::{Board, Follower, drained, failed_indexes};
+use crate::{
+    engine::{
+        ddl,
+        record::Collections,
+        repair::refetch,
+        retry::{Halt, retry},
+    },
+    model::{Severity, Side, units::show_count},
+    mongo::Namespace,
+    oplog::{Change, ChangeKind, DocumentId},
+};
+use bson::{RawDocument, RawDocumentBuf, Uuid};
+use std::collections::HashSet;
+
+/// Documents that are remembered; beyond that verification has to find what differs. (Each takes about 100 bytes.)
+const REMEMBERED: usize = 500_000;
+/// Documents fetched again at the same time.
+const AT_ONCE: usize = 8;
+/// What changes while it is fetched again is fetched once more, so often.
+const PASSES: u32 = 5;
+
+/// What waits for the end of the replay.
+#[derive(Debug)]
+pub(super) struct Mending {
+    /// Changes replay on documents that may be newer.
+    pub is_watching: bool,
+    /// Documents whose fields may stand in another order, `{ "_id": … }` by collection.
+    ids: HashSet<(Uuid, Vec<u8>)>,
+    /// Some could not be remembered.
+    is_overflowing: bool,
+    /// Failed indexes were tried again.
+    has_built: bool,
+    passes: u32,
+}
+
+impl Default for Mending {
+    fn default() -> Self {
+        Self { is_watching: true, ids: HashSet::new(), is_overflowing: false, has_built: false, passes: 0 }
+    }
+}
+
+impl Mending {
+    /// An earlier engine noted documents that this one does not know.
+    pub fn taken_up(&mut self) {
+        self.is_overflowing = true;
+    }
+
+    /// A change that replays.
+    pub fn note(&mut self, uuid: Uuid, change: &Change<'_>) {
+        let ChangeKind::Update { id, update } = &change.kind else { return };
+        if !is_version_1(update) {
+            return;
+        }
+        if self.ids.len() >= REMEMBERED {
+            self.is_overflowing = true;
+            return;
+        }
+        self.ids.insert((uuid, DocumentId::new(*id).wrapped().as_bytes().to_vec()));
+    }
+}
+
+/// `$set` and `$unset` of paths; replacements restore the order by themselves, `$v:2` diffs do too.
+fn is_version_1(update: &RawDocument) -> bool {
+    !matches!(update.get("_id"), Ok(Some(_))) && !matches!(update.get("diff"), Ok(Some(_)))
+}
+
+impl Follower {
+    /// Mends when applying has caught up; otherwise does nothing.
+    pub(super) async fn mend_when_caught_up(&mut self, board: &Board) -> Result<(), Halt> {
+        if !self.mending.is_watching || self.replay_until.is_none_or(|end| self.dispatched < end) {
+            return Ok(());
+        }
+        if !self.mending.has_built {
+            self.mending.has_built = true;
+            self.build_failed_indexes(board).await?;
+        }
+        let ids = std::mem::take(&mut self.mending.ids);
+        self.mending.passes += 1;
+        if ids.is_empty() || self.mending.passes > PASSES {
+            self.mending.is_watching = false;
+            self.leave_to_verification(ids.len());
+            return Ok(());
+        }
+        self.fetch_in_order(board, &ids).await?;
+        // What changed meanwhile replays on the documents just fetched.
+        let Self { context, .. } = &*self;
+        let newest = || context.source.last_write();
+        let what = "reading the oplog's newest position";
+        let newest = retry(Side::Source, what, &context.events, &context.cancel, newest).await?.majority_optime;
+        self.replay_until = Some(newest);
+        Ok(())
+    }
+
+    async fn fetch_in_order(&mut self, board: &Board, ids: &HashSet<(Uuid, Vec<u8>)>) -> Result<(), Halt> {
+        drained(board, &self.context).await?;
+        let text =
+            format!("{} documents are fetched again for the order of their fields", show_count(ids.len() as u64));
+        self.context.events.record(Severity::Info, "order", text);
+        board.view.send_modify(|view| view.repair_pending += ids.len() as u64);
+        let ids: Vec<_> = ids.iter().collect();
+        for some in ids.chunks(AT_ONCE) {
+            let fetches = some.iter().map(|(uuid, id)| self.fetch_one(board, *uuid, id));
+            futures_util::future::try_join_all(fetches).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch_one(&self, board: &Board, uuid: Uuid, id: &[u8]) -> Result<(), Halt> {
+        let known = self.registry.collections.get(&uuid);
+        let wrapped = RawDocumentBuf::from_bytes(id.to_vec()).ok();
+        let id = wrapped.as_ref().and_then(|wrapped| wrapped.get("_id").ok().flatten()).map(DocumentId::new);
+        if let (Some(tracked), Some(id)) = (known, id) {
+            let namespace: &Namespace = &tracked.namespace;
+            refetch(&self.context, uuid, namespace, &id, self.dispatched).await?;
+            if let Some(dirty) = &self.dirty {
+                dirty.touch(uuid, &id.bytes());
+            }
+        }
+        board.view.send_modify(|view| view.repair_pending = view.repair_pending.saturating_sub(1));
+        Ok(())
+    }
+
+    /// Says what may still stand in another order, when there is such a thing.
+    fn leave_to_verification(&self, left: usize) {
+        let is_version_1 = self.context.source.version.major < 5;
+        if left == 0 && !(self.mending.is_overflowing && is_version_1) {
+            return;
+        }
+        let text = "fields of documents that were updated during the copy may stand in another order; the verification \
+                    compares them byte for byte";
+        self.context.events.record(Severity::Warn, "order", text);
+    }
+
+    /// Builds what could not be built once more, while nothing is being applied.
+    pub(super) async fn build_failed_indexes(&mut self, board: &Board) -> Result<(), Halt> {
+        if failed_indexes(&self.registry).is_empty() {
+            return Ok(());
+        }
+        drained(board, &self.context).await?;
+        let mut touched = Vec::new();
+        for (uuid, tracked) in &mut self.registry.collections {
+            let failed = tracked.indexes.values().filter(|index| index.failed.is_some());
+            let specs: Vec<_> = failed.map(|index| index.spec.clone()).collect();
+            for spec in &specs {
+                ddl::build_index(&self.context, tracked, spec).await?;
+            }
+            touched.extend((!specs.is_empty()).then_some(*uuid));
+        }
+        let rows = Collections::of(&self.registry, &touched)?;
+        self.context.journal("writing the journal", move |record| record.put_replayed(&rows, None)).await?;
+        let failed = failed_indexes(&self.registry);
+        board.view.send_modify(|view| view.failed_indexes = Some(failed));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{RawBsonRef, rawdoc};
+
+    #[test]
+    fn only_what_no_replay_can_restore_is_remembered() {
+        let mut mending = Mending::default();
+        let uuid = Uuid::from_bytes([7; 16]);
+        let mut note = |update: &RawDocument, id: i32| {
+            let kind = ChangeKind::Update { id: RawBsonRef::Int32(id), update };
+            mending.note(uuid, &Change { ns: "a.b", uuid: Some(uuid), kind });
+            mending.ids.len()
+        };
+        assert_eq!(note(&rawdoc! { "_id": 1, "$v": 1 }, 1), 0);
+        assert_eq!(note(&rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } }, 1), 0);
+        assert_eq!(note(&rawdoc! { "$v": 1, "$set": { "a": 1 } }, 1), 1);
+        assert_eq!(note(&rawdoc! { "$set": { "b": 1 } }, 1), 1);
+        assert_eq!(note(&rawdoc! { "$v": 1, "$unset": { "a": true } }, 2), 2);
+    }
+}

@@ -1,0 +1,142 @@
+//! Carries out what the machine asks for.
+
+use super::Runner;
+use crate::{
+    engine::{checkpoint::host_name, retry::Halt},
+    machine::Effect,
+    model::{Notice, Phase, Refusal, Severity, notice::NoticeKind},
+    report::Report,
+};
+use jiff::Timestamp;
+
+impl Runner {
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.execute(effect);
+        }
+    }
+
+    fn execute(&mut self, effect: Effect) {
+        match effect {
+            Effect::Log(severity, kind, text) => self.events.record(severity, kind, text),
+            Effect::Validate(plan) => self.validate(*plan),
+            Effect::StopTasks => {
+                self.desk.cancel.cancel();
+                if self.machine.phase == Phase::Completed {
+                    // The connect page goes on showing who has arrived.
+                    return;
+                }
+                self.run_cancel.cancel();
+            }
+            Effect::WriteReport => self.write_report(),
+            Effect::CompareAgain => self.compare_again(),
+            Effect::Notify(kind, text) => self.tell(kind, text),
+            effect => {
+                let Some(run) = &mut self.run else { return };
+                match effect {
+                    Effect::Clear => run.clear(),
+                    Effect::Copy => run.copy(),
+                    Effect::BuildIndexes => run.build_indexes(),
+                    Effect::Follow => {
+                        if let Some(registry) = self.indexed.take() {
+                            run.follow(registry);
+                        }
+                    }
+                    Effect::BuildFailedIndexes => run.build_failed_indexes(),
+                    Effect::BeginVerification => run.begin_verification(),
+                    Effect::CloseGate => run.context.gate.close(),
+                    Effect::OpenGate => run.context.gate.open(),
+                    Effect::TryAgain => run.context.events.try_again(),
+                    Effect::FixCutover => run.fix_cutover(),
+                    Effect::DrainTo(ts) => run.drain_to(ts),
+                    Effect::FollowAgain => {
+                        run.forget_check();
+                        run.follow_again();
+                    }
+                    Effect::CheckData => run.check_data(),
+                    Effect::RepairMismatches => run.repair_mismatches(),
+                    Effect::Finalize => {
+                        // After a restart nothing follows yet.
+                        if let Some(registry) = self.indexed.take() {
+                            run.prepare_following(registry);
+                        }
+                        run.forget_check();
+                        run.finalize();
+                    }
+                    Effect::CleanUp => run.clean_up(),
+                    Effect::Log(..)
+                    | Effect::Validate(_)
+                    | Effect::StopTasks
+                    | Effect::WriteReport
+                    | Effect::Notify(..)
+                    | Effect::CompareAgain => {}
+                }
+            }
+        }
+    }
+
+    pub(super) fn metadata_compared(&mut self, differences: Result<Vec<String>, Halt>) {
+        let Some(run) = &self.run else { return };
+        match differences {
+            Ok(differences) => {
+                for difference in &differences {
+                    self.events.record(Severity::Error, "metadata", difference.clone());
+                }
+                run.verification.send_modify(|verification| verification.metadata_differences = differences);
+            }
+            Err(halt) => {
+                let text = format!("options, indexes and views could not be compared: {halt}");
+                self.events.record(Severity::Error, "metadata", text.clone());
+                run.verification.send_modify(|verification| verification.metadata_differences.push(text));
+            }
+        }
+    }
+
+    fn write_report(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        // Not published yet: whoever sees the end shall see the report with it.
+        let snapshot = self.publisher.compose(&self.machine, &self.desk, self.run.as_ref(), &self.events);
+        let Some(run) = &self.run else { return };
+        let report = Report::new(&snapshot, &self.events.since(0));
+        let written = report.write_into(run.context.record.folder());
+        match written {
+            Ok(path) => {
+                self.publisher.report_written(&path);
+                self.events.record(Severity::Info, "report", format!("written to {}", path.display()));
+            }
+            Err(error) => {
+                let text =
+                    format!("the report could not be written into {}: {error}", run.context.record.folder().display());
+                self.events.record(Severity::Error, "report", text);
+            }
+        }
+    }
+
+    fn tell(&mut self, kind: NoticeKind, text: String) {
+        let Some(plan) = &self.desk.plan else { return };
+        let notice = Notice {
+            kind,
+            migration: plan.name.clone(),
+            text,
+            at: Timestamp::now(),
+            source: plan.source.hosts().to_string(),
+            destination: plan.destination.hosts().to_string(),
+            host: host_name(),
+        };
+        self.herald.tell(&plan.options.notify, notice);
+    }
+
+    /// Tries every channel; what became of it is in the event log.
+    pub(super) fn test_notices(&mut self, by: &str) -> Result<(), Refusal> {
+        let channels = self.desk.plan.as_ref().map_or_else(Vec::new, |plan| plan.options.notify.channels());
+        if channels.is_empty() {
+            let why = "no notices are set up; add a [notify] section to the plan or to notify.toml";
+            return Err(Refusal::NotNow(why.into()));
+        }
+        self.tell(NoticeKind::Test, format!("a test of the notices, asked for by {by}"));
+        Ok(())
+    }
+}
