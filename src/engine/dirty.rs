@@ -288,7 +288,7 @@ impl DirtySet {
             if let Err(error) = state.segments.flush() {
                 state.break_off(&error);
             }
-            let file = state.segments.take_unsynced();
+            let file = state.segments.take_for_sync();
             let Some(folder) = state.segments.folder().map(Path::to_path_buf) else { return Ok(()) };
             let snapshot = std::mem::take(&mut state.changed).then(|| (state.collections.clone(), state.watched));
             if snapshot.is_some() {

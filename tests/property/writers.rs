@@ -62,7 +62,7 @@ impl Writers {
     pub fn start(client: &Client, release: Release, seed: u64) -> Self {
         let shared = Arc::<Shared>::default();
         let major = release.text().split('.').next().unwrap().parse().unwrap();
-        let source = Knows { major, clustered: major >= 6 && seed % 2 == 0 };
+        let source = Knows { major, clustered: major >= 6 && seed.is_multiple_of(2) };
         let writer = |number: u64| {
             let (client, shared) = (client.clone(), shared.clone());
             // Neighbouring seeds begin alike.

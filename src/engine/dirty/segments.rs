@@ -126,7 +126,7 @@ impl Segments {
 
     /// The file that has to be synced, by the caller and elsewhere than under a lock; a failure must be told by
     /// [`Segments::is_synced`].
-    pub fn take_unsynced(&mut self) -> Option<Arc<File>> {
+    pub fn take_for_sync(&mut self) -> Option<Arc<File>> {
         if std::mem::replace(&mut self.is_synced, true) {
             return None;
         }
@@ -136,7 +136,7 @@ impl Segments {
     /// Everything so far is on disk when this returns.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
-        let synced = self.take_unsynced().map_or(Ok(()), |file| file.sync_data());
+        let synced = self.take_for_sync().map_or(Ok(()), |file| file.sync_data());
         self.is_synced = synced.is_ok();
         synced
     }
