@@ -2,6 +2,11 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod common;
+#[path = "verify/kinds.rs"]
+mod kinds;
+#[path = "verify/phases.rs"]
+mod phases;
 #[path = "verify/resume.rs"]
 mod resume;
 #[path = "verify/sets.rs"]

@@ -16,6 +16,7 @@ mod state;
 pub use segments::Records;
 
 use super::verify::id::Id;
+use crate::model::Optime;
 use bson::Uuid;
 use segments::{Sealed, Segments};
 use state::Tracked;
@@ -32,6 +33,8 @@ pub const MAX_RECENT: usize = 200_000;
 pub const MAX_RECENT_BYTES: usize = 32 << 20;
 /// What one identifier costs beside its own bytes: collection, pointer and length, hash slot, allocation header.
 const ENTRY_OVERHEAD: usize = 64;
+/// Seconds of the destination's oplog that may be looked through again after a restart.
+const WATCHED_EVERY_S: u32 = 60;
 /// Files of touched documents, bytes.
 pub const MAX_DISK_BYTES: u64 = 2 << 30;
 
@@ -82,6 +85,9 @@ struct State {
     segments: Segments,
     /// Why files cannot be written now; touches mark ranges meanwhile.
     broken: Option<String>,
+    /// Up to where the destination's oplog was looked through, and what of that is written down.
+    watched: Option<Optime>,
+    watched_on_disk: Option<Optime>,
     /// Changes of `collections` that [`DirtySet::persist`] has not written.
     changed: bool,
 }
@@ -102,19 +108,29 @@ impl DirtySet {
     /// everything is compared again.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let found = Segments::open(folder).and_then(|segments| Ok((segments, state::read(folder)?)));
-        let (segments, collections) = match found {
+        let (segments, (collections, watched)) = match found {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 delete(folder)?;
-                (Segments::open(folder)?, HashMap::new())
+                (Segments::open(folder)?, Default::default())
             }
             found => found?,
         };
-        Ok(Self::over(segments, collections, MAX_RECENT, MAX_DISK_BYTES))
+        let opened = Self::over(segments, collections, MAX_RECENT, MAX_DISK_BYTES);
+        opened.state().watched = watched;
+        Ok(opened)
     }
 
     fn over(segments: Segments, collections: HashMap<Uuid, Tracked>, max_recent: usize, max_disk_bytes: u64) -> Self {
-        let state =
-            State { collections, recent: HashSet::new(), recent_bytes: 0, segments, broken: None, changed: false };
+        let state = State {
+            collections,
+            recent: HashSet::new(),
+            recent_bytes: 0,
+            segments,
+            broken: None,
+            watched: None,
+            watched_on_disk: None,
+            changed: false,
+        };
         Self { state: Mutex::new(state), max_recent, max_disk_bytes }
     }
 
@@ -246,6 +262,20 @@ impl DirtySet {
         state.segments.remove(taken.sealed)
     }
 
+    /// Up to where the destination's oplog was looked through.
+    pub fn watched(&self) -> Option<Optime> {
+        self.state().watched
+    }
+
+    /// It was looked through up to here, and everything in it was touched.
+    pub fn set_watched(&self, until: Optime) {
+        let mut state = self.state();
+        state.watched = Some(until);
+        // Looking through a little of it once more does no harm.
+        let written = state.watched_on_disk.map_or(0, |written| written.t);
+        state.changed |= until.t > written.saturating_add(WATCHED_EVERY_S);
+    }
+
     /// Documents that wait for their comparison, at most; those in ranges are not counted.
     pub fn count(&self) -> u64 {
         self.state().segments.records()
@@ -253,19 +283,23 @@ impl DirtySet {
 
     /// Writes down everything that a resume needs. Take the applier's position before, write the checkpoint after.
     pub fn persist(&self) -> io::Result<()> {
-        let (file, folder, collections) = {
+        let (file, folder, snapshot) = {
             let mut state = self.state();
             if let Err(error) = state.segments.flush() {
                 state.break_off(&error);
             }
             let file = state.segments.take_for_sync();
             let Some(folder) = state.segments.folder().map(Path::to_path_buf) else { return Ok(()) };
-            (file, folder, std::mem::take(&mut state.changed).then(|| state.collections.clone()))
+            let snapshot = std::mem::take(&mut state.changed).then(|| (state.collections.clone(), state.watched));
+            if snapshot.is_some() {
+                state.watched_on_disk = state.watched;
+            }
+            (file, folder, snapshot)
         };
         // Not under the lock: whoever applies must not wait for the disk.
-        let written = file
-            .map_or(Ok(()), |file| file.sync_data())
-            .and_then(|()| collections.map_or(Ok(()), |collections| state::write(&folder, &collections)));
+        let written = file.map_or(Ok(()), |file| file.sync_data()).and_then(|()| {
+            snapshot.map_or(Ok(()), |(collections, watched)| state::write(&folder, &collections, watched))
+        });
         if written.is_err() {
             let mut state = self.state();
             state.changed = true;
@@ -278,6 +312,7 @@ impl DirtySet {
     pub fn clear(&self) -> io::Result<()> {
         let mut state = self.state();
         state.collections.clear();
+        state.watched = None;
         state.forget_recent();
         state.changed = true;
         state.segments.clear()

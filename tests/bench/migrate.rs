@@ -3,7 +3,7 @@
 //! Everything is a ratio to a limit that was measured on the same data in the same run: reading it, inserting it from
 //! memory, a bare loop of raw batches, building its indexes, writing the same changes to the source.
 //!
-//! `cargo bench -- [copy|catchup|follow|growth ...] [--scale F] [--rounds N]`; without a name: all of them.
+//! `cargo bench -- [copy|catchup|follow|growth|verify ...] [--scale F] [--rounds N]`; without a name: all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod catchup;
@@ -15,6 +15,7 @@ mod limits;
 mod machine;
 mod shapes;
 mod table;
+mod verify;
 
 use machine::Sets;
 
@@ -39,7 +40,9 @@ impl Wishes {
                 "--bench" => {}
                 "--scale" => wishes.scale = number(),
                 "--rounds" => wishes.rounds = (number() as usize).max(1),
-                part if ["copy", "catchup", "follow", "growth"].contains(&part) => wishes.parts.push(part.into()),
+                part if ["copy", "catchup", "follow", "growth", "verify"].contains(&part) => {
+                    wishes.parts.push(part.into())
+                }
                 other => panic!("unknown argument {other}"),
             }
         }
@@ -72,5 +75,8 @@ async fn main() {
     }
     if wishes.wants("growth") {
         growth::measure(&sets, &wishes).await;
+    }
+    if wishes.wants("verify") {
+        verify::measure(&sets, &wishes).await;
     }
 }

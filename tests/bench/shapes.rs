@@ -21,6 +21,8 @@ pub enum Shape {
     ManySmall,
     /// Sixty fields and eight indexes.
     Wide,
+    /// Documents of 40 bytes.
+    Small,
 }
 
 impl Shape {
@@ -33,6 +35,7 @@ impl Shape {
             Shape::Large => "128 KiB, no index",
             Shape::ManySmall => "collections of 10 documents, 1 index each",
             Shape::Wide => "60 fields, 8 indexes",
+            Shape::Small => "40 B, no index",
         }
     }
 
@@ -43,6 +46,7 @@ impl Shape {
             Shape::Large => wishes.scaled(2_200, 16),
             Shape::ManySmall => wishes.scaled(2_000, 20) * 10,
             Shape::Wide => wishes.scaled(80_000, 1_000),
+            Shape::Small => wishes.scaled(1_000_000, 1_000),
         }
     }
 
@@ -59,7 +63,7 @@ impl Shape {
         let index = |field: &str| doc! { "key": { field: 1 }, "name": format!("{field}_1") };
         match self {
             Shape::Rising | Shape::Random => vec![index("a"), index("b")],
-            Shape::Large => Vec::new(),
+            Shape::Large | Shape::Small => Vec::new(),
             Shape::ManySmall => vec![index("a")],
             Shape::Wide => (0..8).map(|n| index(&format!("f{n}"))).collect(),
         }
@@ -88,7 +92,7 @@ impl Shape {
                     }
                 }
             }
-            Shape::ManySmall => document.append(cstr!("a"), (noise % 1_000) as i64),
+            Shape::ManySmall | Shape::Small => document.append(cstr!("a"), (noise % 1_000) as i64),
             Shape::Rising | Shape::Random => {
                 document.append(cstr!("a"), (noise % 100_000) as i64);
                 document.append(cstr!("b"), text(noise, 24));

@@ -5,9 +5,12 @@ mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+mod corrupted;
 mod hangup;
 mod home;
 mod idle;
+#[path = "../verify/kinds.rs"]
+mod kinds;
 mod names;
 mod plain;
 mod protocol;

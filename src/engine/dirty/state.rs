@@ -1,11 +1,12 @@
 //! Ranges of a collection, and their file.
 
 use super::{Range, bits, place};
+use crate::model::Optime;
 use bson::Uuid;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -70,6 +71,12 @@ impl Tracked {
 }
 
 #[derive(Serialize, Deserialize)]
+struct OnDisk {
+    collections: Vec<Stored>,
+    watched: Option<Optime>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Stored {
     uuid: String,
     boundaries: Vec<String>,
@@ -80,8 +87,8 @@ struct Stored {
 }
 
 /// Replaces the file; it is on disk when this returns.
-pub fn write(folder: &Path, collections: &HashMap<Uuid, Tracked>) -> io::Result<()> {
-    let stored: Vec<Stored> = collections
+pub fn write(folder: &Path, collections: &HashMap<Uuid, Tracked>, watched: Option<Optime>) -> io::Result<()> {
+    let collections: Vec<Stored> = collections
         .iter()
         .map(|(uuid, tracked)| Stored {
             uuid: uuid.to_string(),
@@ -93,12 +100,13 @@ pub fn write(folder: &Path, collections: &HashMap<Uuid, Tracked>) -> io::Result<
             dirty: bits(&tracked.lent, &tracked.dirty),
         })
         .collect();
+    let stored = OnDisk { collections, watched };
     let (path, new) = (folder.join(FILE), folder.join(NEW));
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(&serde_json::to_vec(&stored)?)?;
     file.sync_data()?;
     fs::rename(new, path)?;
-    File::open(folder)?.sync_all()
+    fs::File::open(folder)?.sync_all()
 }
 
 /// True for the name of that file.
@@ -107,15 +115,16 @@ pub fn is_file(path: &Path) -> bool {
 }
 
 /// Empty when there is no file: then everything is compared from the start.
-pub fn read(folder: &Path) -> io::Result<HashMap<Uuid, Tracked>> {
+pub fn read(folder: &Path) -> io::Result<(HashMap<Uuid, Tracked>, Option<Optime>)> {
     let bytes = match fs::read(folder.join(FILE)) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(error),
     };
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{FILE} is damaged"));
     let mut collections = HashMap::new();
-    for stored in serde_json::from_slice::<Vec<Stored>>(&bytes).map_err(|_| damaged())? {
+    let file: OnDisk = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+    for stored in file.collections {
         let boundaries: Option<Vec<_>> = stored.boundaries.iter().map(|text| unhex(text)).collect();
         let tracked = Tracked {
             boundaries: boundaries.ok_or_else(damaged)?,
@@ -127,7 +136,7 @@ pub fn read(folder: &Path) -> io::Result<HashMap<Uuid, Tracked>> {
         };
         collections.insert(Uuid::parse_str(&stored.uuid).map_err(|_| damaged())?, tracked);
     }
-    Ok(collections)
+    Ok((collections, file.watched))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! What the dirty set remembers, bounds and finds again.
+//! What is remembered, lent and found again.
 
 use super::*;
 use bson::rawdoc;

@@ -4,7 +4,9 @@
 //! mismatches and their repair. The base pass never gives a verdict: a document that differs there is only remembered
 //! ([`DirtySet`]), because changes are in flight. A verdict comes from reading the document on both sides by `_id` once
 //! everything up to the cutover timestamp is applied. A document that was equal in the base pass and was not touched by
-//! the applier since is equal. Order plays no part in a verdict, so collations and numeric types cannot falsify one.
+//! anybody since is equal. Order plays no part in a verdict, so collations and numeric types cannot falsify one.
+//!
+//! Touched is what the applier wrote, and what anybody else writes to the destination: its oplog is read along.
 //!
 //! What was compared and what was touched since is on disk ([`DirtySet`]), so a restart goes on where this one stood.
 //!
@@ -15,6 +17,7 @@
 pub mod diff;
 pub mod id;
 mod judge;
+mod others;
 mod progress;
 pub mod read;
 mod repair;
@@ -45,7 +48,7 @@ use read::{Access, Interrupted};
 use scan::Sink;
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -125,6 +128,8 @@ pub struct Verifier {
     dirty: Arc<DirtySet>,
     throttle: Throttle,
     progress: Progress,
+    /// The destination's oplog is not for this user.
+    cannot_watch: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -133,7 +138,7 @@ impl Verifier {
     pub fn new(context: Context, dirty: Arc<DirtySet>, view: watch::Sender<Verification>) -> Self {
         let throttle = Throttle::new(context.options.throttle);
         let stop = context.cancel.child_token();
-        Self { context, dirty, throttle, progress: Progress::new(view), stop }
+        Self { context, dirty, throttle, progress: Progress::new(view), cannot_watch: AtomicBool::new(false), stop }
     }
 
     /// Fire it to end [`Verifier::base_pass`] and [`Verifier::keep_fresh`] early (both then return `Ok`); what was not
@@ -146,7 +151,19 @@ impl Verifier {
     pub async fn base_pass(&mut self, targets: Vec<Target>) -> Result<(), Halt> {
         let this = &*self;
         this.progress.begin(&targets);
-        let ended = at_once(targets.iter().map(|target| this.base_collection(target).boxed()).collect()).await;
+        this.watch_destination(&targets).await?;
+        let watching = async {
+            loop {
+                tokio::time::sleep(FRESHEN_EVERY).await;
+                if let Err(halt) = this.watch_destination(&targets).await {
+                    return halt;
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = at_once(targets.iter().map(|target| this.base_collection(target).boxed()).collect()) => ended,
+            halt = watching => Err(halt),
+        };
         this.progress.publish(self.dirty.count());
         match ended {
             Err(Halt::Cancelled) if self.stop.is_cancelled() && !self.context.cancel.is_cancelled() => Ok(()),
@@ -237,6 +254,7 @@ impl Verifier {
 
     /// What is not looked at because of an early end stays lent, and is lent again.
     async fn freshen(&self, targets: &[Target]) -> Result<(), Halt> {
+        self.watch_destination(targets).await?;
         let mut taken = self.dirty.take();
         while let Some(mut touched) = self.next_touched(&mut taken) {
             for target in targets {
@@ -304,6 +322,7 @@ impl Verifier {
         let targets = Target::all(registry, |_| 0);
         self.progress.begin_final(&targets);
         let this = &*self;
+        this.watch_destination(&targets).await?;
         let mut taken = this.dirty.take();
         while let Some(touched) = this.next_touched(&mut taken) {
             let looks = targets.iter().filter_map(|target| Some((target, touched.get(&target.uuid)?)));

@@ -1,0 +1,86 @@
+//! What it costs to compare two clusters, beside reading both of them and comparing nothing.
+
+use crate::{
+    Wishes, limits,
+    machine::{Sets, cpu_s, peak_mib},
+    shapes::Shape,
+    table::{self, median, ratio, seconds},
+};
+use mongodb::Client;
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Seconds, own CPU seconds and the largest resident size in MiB.
+#[derive(Debug, Clone, Copy)]
+struct Cost(f64, f64, f64);
+
+/// Prints the table.
+pub async fn measure(sets: &Sets, wishes: &Wishes) {
+    let mut rows = Vec::new();
+    for (shape, most) in [(Shape::Rising, 300_000), (Shape::Small, 1_000_000), (Shape::Small, 3_000_000)] {
+        sets.empty().await;
+        let documents = wishes.scaled(most, 1_000);
+        let bytes = shape.load(&sets.from, documents).await;
+        shape.load(&sets.to, documents).await;
+        let (mut scans, mut costs) = (Vec::new(), Vec::new());
+        for _ in 0..wishes.rounds {
+            let began = Instant::now();
+            tokio::join!(scan(&sets.from, shape, documents), scan(&sets.to, shape, documents));
+            scans.push(began.elapsed().as_secs_f64());
+            costs.push(tokio::task::block_in_place(|| compared(sets)));
+        }
+        let of = |which: fn(&Cost) -> f64| median(&costs.iter().map(which).collect::<Vec<_>>());
+        let (took, scan) = (of(|cost| cost.0), median(&scans));
+        rows.push(vec![
+            format!("{documents} documents, {} ({} MB)", shape.label(), bytes / 1_000_000),
+            seconds(scan),
+            format!("{} ({})", seconds(took), ratio(took / scan)),
+            format!("{:.0}", documents as f64 / took),
+            format!("{:.0} MB/s", bytes as f64 / took / 1e6),
+            seconds(of(|cost| cost.1)),
+            format!("{:.0} MiB", of(|cost| cost.2)),
+        ]);
+    }
+    sets.empty().await;
+    let head =
+        ["data on each side", "plain scan of both", "verify --plan", "documents/s", "MB/s", "own CPU", "peak memory"];
+    table::print("Verification", &head, &rows);
+}
+
+async fn scan(client: &Client, shape: Shape, documents: u64) {
+    for (name, _) in shape.collections(documents) {
+        limits::scan(client, &name).await;
+    }
+}
+
+/// The real binary on both clusters, from its start to its end.
+fn compared(sets: &Sets) -> Cost {
+    let home = tempfile::tempdir().unwrap();
+    let plan = home.path().join("plan.toml");
+    let (source, destination) = (sets.source.uri(), sets.destination.uri());
+    let text = format!("name = \"bench\"\n[source]\nuri = \"{source}\"\n[destination]\nuri = \"{destination}\"\n");
+    std::fs::write(&plan, text).unwrap();
+    let began = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mongoferry"))
+        .args(["verify", "--plan"])
+        .arg(&plan)
+        .env("MONGOFERRY_HOME", home.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let (mut cpu, mut peak) = (0.0, 0.0);
+    loop {
+        let (now, size) = (cpu_s(&child.id().to_string()), peak_mib(child.id()));
+        cpu = now.max(cpu);
+        peak = size.max(peak);
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "the clusters are equal, and it ended with {status}");
+            return Cost(began.elapsed().as_secs_f64(), cpu, peak);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
