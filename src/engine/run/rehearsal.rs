@@ -33,8 +33,8 @@ impl Run {
             let drain = began.elapsed();
             let recheck = verification.borrow().recheck;
             let text = format!(
-                "asked for by {by}: the last change arrived after {}; {} documents would be compared again; writers would \
-                 wait for {} of quiet, that, and the finalizing",
+                "the last change took {}; {} documents to compare again; writers would wait for {} of quiet, that, and the \
+                 finalizing (asked by {by})",
                 show_duration(drain),
                 show_count(recheck),
                 show_duration(quiet_for)
