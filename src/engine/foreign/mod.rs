@@ -1,5 +1,5 @@
 //! Writes on the destination that are not ours: what its oplog holds against what we wrote. The arithmetic is here, the
-//! looking in [`watch`].
+//! looking in [`watch()`].
 //!
 //! Our own commands carry no session in the oplog, so an entry with one is somebody else's. Of the others, everything
 //! beyond what our commands can have caused is. Commands without an answer count as carried out: nobody is accused wrongly,
@@ -35,7 +35,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Reads one group of [`watch`]'s pipeline; a transaction is one group with several namespaces.
+    /// Reads one group of [`watch()`]'s pipeline; a transaction is one group with several namespaces.
     fn parse(row: &RawDocument) -> Vec<Self> {
         let Ok(id) = row.get_document("_id") else { return Vec::new() };
         let text = |field: &str| id.get_str(field).ok();
