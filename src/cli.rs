@@ -252,6 +252,9 @@ pub struct StepArgs {
     /// report names them.
     #[arg(long)]
     pub accept_failed: bool,
+    /// Only measure how long the last change takes to arrive, as a cutover would need it; changes nothing.
+    #[arg(long)]
+    pub rehearse: bool,
     /// Give up the rest of the verification; the report says so.
     #[arg(long)]
     pub skip_verification: bool,

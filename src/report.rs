@@ -64,6 +64,7 @@ impl Report {
             "verification": snapshot.verification,
             "verification_skipped_by": self.texts("skipped").next(),
             "metadata_differences": self.metadata_differences(),
+            "rehearsal": snapshot.rehearsal,
             "cutover": cutover.map(|cutover| json!({
                 "started": cutover.started,
                 "cutover_ts": cutover.cutover_ts,

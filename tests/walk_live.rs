@@ -88,6 +88,16 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     let orders = source.database("shop").collection::<Document>("orders");
     orders.insert_one(doc! { "_id": "not quiet" }).await.unwrap();
+    client.send(Command::Rehearse).await.unwrap();
+    let rehearsed = drive::wait(&mut client, "a rehearsal", |snapshot| snapshot.rehearsal.is_some()).await;
+    let rehearsal = rehearsed.rehearsal.as_ref().unwrap();
+    assert_eq!((rehearsal.by.as_str(), rehearsal.least_ms), ("ops@test", rehearsal.drain_ms + 1_500));
+    assert_eq!(
+        copy.count_documents(doc! { "_id": "not quiet" }).await.unwrap(),
+        1,
+        "it ended before the write arrived"
+    );
+    assert!(rehearsed.cutover.is_none() && !rehearsed.can_write);
     let fresh = |snapshot: &mongoferry::model::Snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet < 1_000);
     drive::wait(&mut client, "a write", |snapshot| fresh(snapshot) && snapshot.can_cutover).await;
     client.send(Command::PrepareCutover).await.unwrap();

@@ -62,13 +62,14 @@ impl Proven {
             self.complete_at = Some(now);
         }
         let since = |at: i64| u64::try_from(now - at).unwrap_or(0).max(1);
-        let started = apply.applied_ts > Optime::default();
+        let applied_wall_ms = apply.applied_wall_ms.max(self.applied_at.unwrap_or(0));
         let lag_ms = match (is_applied, apply.oldest_waiting_wall_ms) {
             (true, _) => Some(0),
             (false, Some(oldest)) => Some(since(oldest)),
             // The oldest change that is missing was written after the last moment at which none was.
-            (false, None) if started => Some(since(apply.applied_wall_ms.max(self.applied_at.unwrap_or(0)))),
-            (false, None) => None,
+            // Right after the copy nothing says when the first missing change was written.
+            (false, None) if applied_wall_ms == 0 => None,
+            (false, None) => Some(since(applied_wall_ms)),
         };
         let fetch_lag_ms = match (is_fetched, fetch.fetched_wall_ms.max(self.fetched_at.unwrap_or(0))) {
             (true, _) => Some(0),

@@ -158,6 +158,7 @@ impl Publisher {
             snapshot.verification.state = VerificationState::Skipped;
         }
         snapshot.cutover = cutover_view(machine, run, snapshot.last_source_write);
+        snapshot.rehearsal = run.rehearsal.borrow().clone();
         snapshot.cleanup = run.cleanup.borrow().lines.clone();
         snapshot.connect = run.connect.borrow().clone();
         self.recorder.sample(tick, snapshot.lag_ms, snapshot.copy.bytes_per_s, snapshot.ops_waiting);

@@ -2,6 +2,7 @@
 //!
 //! Every task takes what it needs, works, and hands it back with its [`Outcome`]; nothing is shared behind a lock.
 
+mod rehearsal;
 mod sync;
 
 use super::{
@@ -27,7 +28,7 @@ use crate::{
     machine::Saved,
     model::{
         Optime, Plan, Problem, Severity, Side,
-        snapshot::{ConnectInfo, FailedIndex, ForeignWrites, Verification, VerificationState},
+        snapshot::{ConnectInfo, FailedIndex, ForeignWrites, Rehearsal, Verification, VerificationState},
     },
     mongo::{Cluster, Namespace, errors::explain},
     oplog::Dialect,
@@ -70,6 +71,8 @@ pub enum Outcome {
     SourceBlocked(Result<(), String>),
     /// They are possible again.
     SourceUnblocked,
+    /// A rehearsal ended; it said how.
+    Rehearsed,
     /// The newest majority-committed position of the source, with everything up to it fetched.
     CutoverFixed(Result<Optime, Halt>),
     /// The base pass of verification ended.
@@ -152,6 +155,8 @@ pub struct Run {
     is_first: bool,
     /// Who uses the source.
     pub source_use: watch::Sender<SourceUse>,
+    /// The last rehearsal of the cutover.
+    pub rehearsal: watch::Sender<Option<Rehearsal>>,
     /// Collections with a TTL index.
     expiring: watch::Sender<HashSet<Uuid>>,
     /// Counts the requests to build failed indexes again.
@@ -219,6 +224,7 @@ impl Run {
             foreign: watch::Sender::default(),
             is_first: events == 0,
             source_use: watch::Sender::default(),
+            rehearsal: watch::Sender::default(),
             expiring: watch::Sender::default(),
             build_again: watch::Sender::default(),
             until: watch::Sender::default(),

@@ -48,6 +48,10 @@ impl Machine {
                 }
                 _ => not_now("there is nothing to repair: no finished check found a difference"),
             },
+            Command::Rehearse if matches!(self.phase, Phase::Following | Phase::Ready) => {
+                Ok(vec![Effect::Rehearse(by.into())])
+            }
+            Command::Rehearse => not_now("a cutover can be rehearsed while changes are followed"),
             Command::AcceptFailedIndexes => self.accept_failed_indexes(by),
             Command::Retry => match &mut self.cutover {
                 Some(cutover) if self.phase == Phase::Finalizing && !cutover.finalize_failed.is_empty() => {

@@ -34,6 +34,8 @@ pub enum Effect {
     TryAgain,
 
     // Cutover
+    /// Measure what a cutover would take now, for this operator; changes nothing.
+    Rehearse(String),
     /// Block user writes on the source; answer with `SourceBlocked` or `SourceNotBlocked`.
     BlockSource,
     /// Lift that block.

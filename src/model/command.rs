@@ -23,6 +23,8 @@ pub enum Command {
     Resume,
     /// "Extend time": add the plan's `extend_by` to the cutover deadline.
     Extend,
+    /// Measure how long the drain of a cutover would take now. Changes nothing.
+    Rehearse,
     /// "Prepare to Cutover": begin the guided cutover. Refused until the gate is open.
     PrepareCutover,
     /// Go on from "Stop your application". Refused until the source is quiet, unless overridden.

@@ -95,6 +95,9 @@ pub struct Snapshot {
     /// Transactions that are open on the source, one sentence each; seen only with the privilege `inprog`.
     #[serde(default)]
     pub open_transactions: Vec<String>,
+    /// The last rehearsal of the cutover.
+    #[serde(default)]
+    pub rehearsal: Option<Rehearsal>,
     /// The guided cutover, once begun.
     pub cutover: Option<Cutover>,
     /// Verification of the copy.
@@ -288,6 +291,21 @@ pub struct ForeignWrites {
     pub last_write: Timestamp,
     /// From `$currentOp`, when permitted; labelled "likely".
     pub likely_client: Option<String>,
+}
+
+/// What a cutover would have taken at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// When it began.
+    pub at: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+    /// From the source's newest write to its arrival on the destination, ms.
+    pub drain_ms: u64,
+    /// Documents that would have been compared again.
+    pub recheck: u64,
+    /// Quiet time and drain together, ms; comparing and finalizing come on top.
+    pub least_ms: u64,
 }
 
 /// Steps of the guided cutover.
@@ -533,6 +551,7 @@ impl Snapshot {
             writers: Vec::new(),
             foreign_writes: Vec::new(),
             open_transactions: Vec::new(),
+            rehearsal: None,
             cutover: None,
             verification: Verification::default(),
             cleanup: Vec::new(),

@@ -24,6 +24,9 @@ const SAY_EVERY: Duration = Duration::from_secs(30);
 pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
     let (summary, client) = find::engine_of(arguments.name.as_deref()).await?;
     let snapshot = client.snapshot();
+    if arguments.step.rehearse {
+        return rehearse(client).await;
+    }
     let is_following = matches!(snapshot.phase, Phase::Following | Phase::Ready);
     if is_following && arguments.step.retry {
         return match client.send(Command::Retry).await {
@@ -75,6 +78,29 @@ pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
     };
     let _ = tokio::time::timeout(Duration::from_secs(2), following).await;
     outcome
+}
+
+async fn rehearse(mut client: Client) -> anyhow::Result<u8> {
+    let before = client.snapshot().rehearsal.clone();
+    if let Err(refusal) = client.send(Command::Rehearse).await {
+        return refused(&refusal);
+    }
+    let rehearsed = super::autopilot::wait_for(&mut client, |snapshot| snapshot.rehearsal != before);
+    let Ok(Some(snapshot)) = tokio::time::timeout(Duration::from_secs(610), rehearsed).await else {
+        bail!("the rehearsal did not end; \"mongoferry status\" says where the migration is");
+    };
+    if let Some(rehearsal) = &snapshot.rehearsal {
+        let show = |ms| crate::model::units::show_duration(Duration::from_millis(ms));
+        let _ = writeln!(
+            std::io::stdout(),
+            "the last change arrived after {}; {} documents would be compared again; writers would wait at least {} (quiet and \
+             drain), then comparing and finalizing",
+            show(rehearsal.drain_ms),
+            rehearsal.recheck,
+            show(rehearsal.least_ms)
+        );
+    }
+    Ok(exit::DONE)
 }
 
 fn step_command(step: StepArgs) -> Option<Command> {

@@ -123,7 +123,7 @@ async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::S
 
 /// What can be typed while a migration runs.
 pub const TYPED: &str =
-    "pause resume extend cutover accept-failed continue back repair retry skip-verification test-notices stop";
+    "pause resume extend rehearse cutover accept-failed continue back repair retry skip-verification test-notices stop";
 
 /// The command that a word stands for.
 pub fn typed_command(line: &str) -> Option<Command> {
@@ -134,6 +134,7 @@ pub fn typed_command(line: &str) -> Option<Command> {
         "cutover" => Command::PrepareCutover,
         "continue" => Command::ContinueCutover { assume_stopped: false },
         "continue --assume-stopped" => Command::ContinueCutover { assume_stopped: true },
+        "rehearse" => Command::Rehearse,
         "accept-failed" => Command::AcceptFailedIndexes,
         "back" => Command::GoBack,
         "repair" => Command::RepairMismatches,

@@ -121,6 +121,7 @@ enum CommandDef {
     PrepareCutover,
     ContinueCutover { assume_stopped: bool },
     AcceptFailedIndexes,
+    Rehearse,
     GoBack,
     SkipVerification,
     RepairMismatches,

@@ -57,7 +57,7 @@ async fn migrate(pair: &Pair, from: Release, seed: u64, operations: u64) {
     drive::wait(&mut client, "following", |snapshot| snapshot.lag_ms.is_some()).await;
     writers.make((operations / 4).max(operations.saturating_sub(writers.made()))).await;
     // Until the application is stopped there is always something to write.
-    writers.go_on(1 << 40);
+    writers.linger();
     let done = drive::cut_over(&mut client, async || writers.stop().await).await;
     eprintln!("{}", writers.summary());
     let differences = compare::differences(&source, &destination).await;

@@ -34,6 +34,8 @@ struct Shared {
     made: AtomicU64,
     allowed: AtomicU64,
     stop: AtomicBool,
+    /// No faster than a busy machine's applier follows.
+    is_slow: AtomicBool,
     /// By kind: accepted, refused.
     kinds: Mutex<BTreeMap<&'static str, (u64, u64)>>,
     /// What was accepted, in order.
@@ -87,6 +89,12 @@ impl Writers {
     /// Allows so many more operations.
     pub fn go_on(&self, operations: u64) {
         self.shared.allowed.store(self.made() + operations, Ordering::Relaxed);
+    }
+
+    /// Goes on without end, slowly.
+    pub fn linger(&self) {
+        self.shared.is_slow.store(true, Ordering::Relaxed);
+        self.go_on(1 << 40);
     }
 
     /// Makes so many more operations.
@@ -171,7 +179,8 @@ impl Writer {
             }
             self.shared.made.fetch_add(1, Ordering::Relaxed);
             self.operation().await;
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            let pause = if self.shared.is_slow.load(Ordering::Relaxed) { 100 } else { 2 };
+            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         let commit = self.random_commit();
         self.end_open(commit).await;

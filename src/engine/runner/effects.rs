@@ -47,6 +47,7 @@ impl Runner {
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
                     Effect::TryAgain => run.context.events.try_again(),
+                    Effect::Rehearse(by) => run.rehearse(by),
                     Effect::BlockSource => run.block_source(true),
                     Effect::UnblockSource => run.block_source(false),
                     Effect::FixCutover => run.fix_cutover(),

@@ -72,12 +72,24 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key_unless("c", "Prepare to cutover", "Starts the guided steps, reversible", cutover),
         key_unless("e", "Extend", "Adds time to the cutover window; asks first", no_timer(view)),
     ];
+    keys.push(key_unless(
+        "r",
+        "Rehearse",
+        "Measures how long the last change takes; changes nothing",
+        no_rehearsal(view),
+    ));
     if !view.snapshot.indexes.failed.is_empty() {
         keys.push(key("b", "Build again", "Tries the indexes that could not be built once more"));
         keys.push(key("i", "Failed indexes", "Names them; asks whether to do without them"));
     }
     keys.extend(running::keys(view));
     keys
+}
+
+/// Why a rehearsal does nothing now.
+fn no_rehearsal(view: &View<'_>) -> Option<String> {
+    let follows = matches!(view.snapshot.phase, Phase::Following | Phase::Ready);
+    (!follows).then(|| "A cutover can be rehearsed while changes are followed.".into())
 }
 
 /// Names the indexes that could not be built and asks whether the destination may lack them.
@@ -109,6 +121,7 @@ pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Acti
         KeyCode::Char('c') if view.snapshot.can_cutover => Some(Action::Send(Command::PrepareCutover)),
         KeyCode::Char('c') => Some(Action::Say(format!("Prepare to Cutover: {}", blocked(view)))),
         KeyCode::Char('e') => Some(no_timer(view).map_or(Action::Open(Screen::Countdown), Action::Say)),
+        KeyCode::Char('r') => Some(no_rehearsal(view).map_or(Action::Send(Command::Rehearse), Action::Say)),
         KeyCode::Char('b') if has_failed => Some(Action::Send(Command::Retry)),
         KeyCode::Char('i') if has_failed => Some(failed_indexes(view)),
         code => running::on_key(code, view),

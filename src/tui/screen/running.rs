@@ -179,7 +179,7 @@ pub fn halted_text(view: &View<'_>) -> String {
 
 /// Why a test of the notices does nothing.
 fn no_notices(view: &View<'_>) -> Option<String> {
-    let none = "No notices are set up: put [notify] into the plan or notify.toml into the config folder.";
+    let none = "No notices are set up: see [notify] in the README.";
     view.snapshot.notices.is_empty().then(|| none.into())
 }
 
