@@ -143,7 +143,7 @@ pub enum Verb {
     Notify {
         /// The migration's name; may be left out when there is only one.
         name: Option<String>,
-        /// Read [notify] of this plan instead; no migration is needed.
+        /// Read the notify section of this plan instead; no migration is needed.
         #[arg(long, value_name = "P.toml", conflicts_with = "name")]
         plan: Option<PathBuf>,
     },

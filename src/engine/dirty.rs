@@ -1,7 +1,7 @@
 //! What verification has compared, and what was touched since: the one owner of both.
 //!
 //! By collection UUID of the source: the boundaries of the ranges that the base pass has compared, and the documents that
-//! the applier wrote since. Touched documents go to files ([`segments`]); memory holds at most [`MAX_RECENT`] of them, to
+//! the applier wrote since. Touched documents go to files (`segments`); memory holds at most [`MAX_RECENT`] of them, to
 //! spare files repetitions. When the files reach [`MAX_DISK_BYTES`] or cannot be written, a touch marks the range it
 //! falls into; without ranges (collations, identifiers whose order is not exactly the server's) the whole collection.
 //! A touch is never lost: [`DirtySet::take`] only lends, [`DirtySet::settle`] forgets, and what [`DirtySet::persist`]
