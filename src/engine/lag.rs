@@ -6,7 +6,7 @@ use super::{
     view::{ApplyView, FetchView},
 };
 use crate::{
-    model::{Optime, Severity},
+    model::Severity,
     mongo::{LastWrite, errors::explain},
 };
 use std::time::Duration;
@@ -132,6 +132,7 @@ pub async fn poll(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Optime;
 
     fn source(newest: u32, now_s: i64) -> LastWrite {
         let optime = Optime::new(newest, 1);

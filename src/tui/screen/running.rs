@@ -152,7 +152,7 @@ pub fn halted(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     if snapshot.phase == Phase::Paused {
         let ageing = match snapshot.oplog_left_ms {
             Some(_) => {
-                format!("The source's oplog keeps ageing: {} left before rollover.", text::ms(snapshot.oplog_left_ms))
+                format!("The source's oplog keeps ageing: at least {} left.", text::ms(snapshot.oplog_left_ms))
             }
             None => "The source's oplog keeps ageing; how long is left is not known.".into(),
         };
