@@ -50,8 +50,17 @@ fn seed() -> u64 {
     seed
 }
 
-/// One test at a time: each needs the machine for itself.
-async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    TURN.lock().await
+/// At most two tests at a time: most of what they do is waiting for what they broke.
+async fn turn() -> tokio::sync::SemaphorePermit<'static> {
+    turns(1).await
+}
+
+/// One that needs the machine for itself.
+async fn turn_alone() -> tokio::sync::SemaphorePermit<'static> {
+    turns(2).await
+}
+
+async fn turns(count: u32) -> tokio::sync::SemaphorePermit<'static> {
+    static TURNS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
+    TURNS.acquire_many(count).await.unwrap()
 }

@@ -140,11 +140,11 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_on_this_host_pauses_and_nothing_is_skipped() {
-    let _turn = crate::turn().await;
+    let _turn = crate::turn_alone().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, 12_000).await;
-    let home = Home::new(&pair.source.uri(), &pair.destination.uri(), "throttle = \"1MB/s\"\nverify = \"off\"");
+    let home = Home::new(&pair.source.uri(), &pair.destination.uri(), "throttle = \"400kB/s\"\nverify = \"off\"");
     let Some(disk) = SmallDisk::mount(&home.folder.path().join("home/state"), "12m") else {
         eprintln!("NOT SHOWN: a small disk needs the right to mount one");
         return;
