@@ -8,10 +8,11 @@ mod common;
 mod writer;
 
 use bench::{Bench, wait};
-use bson::{Document, doc};
+use bson::{Document, doc, rawdoc};
 use mongoferry::{
-    engine::{fetch::FetchEnd, registry::Registry},
+    engine::{copy::RangeRow, fetch::FetchEnd, registry::Registry},
     model::{NamespaceFilter, Optime, Side, filter::Pattern},
+    mongo::catalog,
 };
 use std::time::Duration;
 use writer::Writer;
@@ -283,4 +284,22 @@ async fn wait_for_primary(client: &mongodb::Client) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("no primary");
+}
+
+/// A copy that ended between its largest document and its last note, or whose largest document was deleted while it was
+/// split: nothing lies between the bounds, which servers call an error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_with_nothing_left_between_its_bounds_is_done() {
+    let bench = Bench::start(true, NamespaceFilter::default()).await;
+    let shop = bench.source.database("shop").collection::<Document>("c");
+    shop.insert_many((0..5).map(|n| doc! { "_id": n })).await.unwrap();
+    let catalog = catalog::read(&bench.context.source, &NamespaceFilter::default()).await.unwrap();
+    let uuid = catalog.databases[0].entries[0].uuid.unwrap();
+    let at = |n: i32| Some(rawdoc! { "_id": n });
+    let row = |from, until| RangeRow { from, until, with_until: true, ..RangeRow::default() };
+    bench.context.record.put_ranges(uuid, &[row(at(4), at(4)), row(at(3), at(2))]).unwrap();
+    bench.copy().await;
+    let copied = bench.destination.database("shop").collection::<Document>("c");
+    let ids = copied.distinct("_id", doc! {}).await.unwrap();
+    assert_eq!(ids, [2, 4].map(bson::Bson::Int32));
 }

@@ -85,6 +85,12 @@ impl Scenario {
                 self.measured.repair_pending = pending.parse().unwrap();
                 event(&mut self.machine, Event::Measured(self.measured.clone()))
             }
+            ["blocks-source"] => {
+                self.machine.settings.blocks_source = true;
+                Ok(Vec::new())
+            }
+            ["blocked"] => event(&mut self.machine, Event::SourceBlocked),
+            ["not-blocked"] => event(&mut self.machine, Event::SourceNotBlocked("no right".into())),
             ["tick"] => event(&mut self.machine, Event::Ticked),
             ["failed-indexes", names @ ..] => {
                 self.measured.failed_indexes = names.iter().map(|name| name.replace('/', " / ")).collect();

@@ -372,3 +372,28 @@ async fn continue_blocks_writes_on_the_source_and_going_back_lifts_it() {
     compare::assert_identical(&source, &destination).await;
     engine.shut_down().await;
 }
+
+/// A stop in the middle of the cutover leaves no source that refuses writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_lifts_the_block_of_the_source() {
+    let (pair, source, destination) = loaded(100).await;
+    let orders = source.database("shop").collection::<Document>("orders");
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
+    plan.options.block_source_writes = true;
+    drive::start(&mut client, plan).await;
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    // A document that differs holds the cutover behind the drain.
+    let copy = destination.database("shop").collection::<Document>("orders");
+    copy.update_one(doc! { "_id": 7 }, doc! { "$set": { "pad": "corrupted" } }).await.unwrap();
+    orders.update_one(doc! { "_id": 7 }, doc! { "$set": { "other": 1 } }).await.unwrap();
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    drive::wait(&mut client, "the verdict", |snapshot| snapshot.verification.mismatches == 1).await;
+    orders.insert_one(doc! { "_id": "blocked" }).await.unwrap_err();
+    client.send(Command::Stop).await.unwrap();
+    engine.shut_down().await;
+    orders.insert_one(doc! { "_id": "lifted" }).await.expect("the source takes writes again");
+}

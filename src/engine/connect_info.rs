@@ -141,7 +141,7 @@ fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::Side, mongo::ServerVersion, secret::Secret};
+    use crate::{engine::operations::tests::operation, model::Side, mongo::ServerVersion, secret::Secret};
     use bson::doc;
 
     async fn strings(endpoint: &Endpoint) -> Strings {
@@ -198,14 +198,6 @@ mod tests {
         assert_eq!(srv.driver_uri(), "mongodb+srv://x.example.net/");
         let direct = strings(&Endpoint { direct: true, ..Endpoint::plain("mongodb://new-b:27017") }).await;
         assert_eq!(direct.driver_uri(), "mongodb://new-b:27017/?directConnection=true");
-    }
-
-    fn operation(name: &str, driver: &str, port: u16) -> Document {
-        doc! {
-            "client": format!("10.1.4.30:{port}"),
-            "appName": name,
-            "clientMetadata": { "driver": { "name": driver, "version": "1" } },
-        }
     }
 
     #[test]

@@ -133,11 +133,12 @@ fn writing(operations: &[Document]) -> HashMap<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use bson::doc;
 
-    fn operation(name: &str, driver: &str, port: u16) -> Document {
+    /// A connection of that application by that driver.
+    pub fn operation(name: &str, driver: &str, port: u16) -> Document {
         doc! {
             "client": format!("10.1.4.30:{port}"),
             "appName": name,

@@ -2,6 +2,7 @@
 //!
 //! Every task takes what it needs, works, and hands it back with its [`Outcome`]; nothing is shared behind a lock.
 
+mod block;
 mod rehearsal;
 mod sync;
 
@@ -30,10 +31,10 @@ use crate::{
         Optime, Plan, Problem, Severity, Side,
         snapshot::{ConnectInfo, FailedIndex, ForeignWrites, Rehearsal, Verification, VerificationState},
     },
-    mongo::{Cluster, Namespace, errors::explain},
+    mongo::{Cluster, Namespace},
     oplog::Dialect,
 };
-use bson::{Uuid, rawdoc};
+use bson::Uuid;
 use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 use sync::{Tail, initial_sync, taken_up};
 use tokio::{
@@ -69,8 +70,6 @@ pub enum Outcome {
     FollowEnded(Box<Follower>, Result<(), Halt>),
     /// User writes are blocked on the source, or why not.
     SourceBlocked(Result<(), String>),
-    /// They are possible again.
-    SourceUnblocked,
     /// A rehearsal ended; it said how.
     Rehearsed,
     /// The newest majority-committed position of the source, with everything up to it fetched.
@@ -157,6 +156,8 @@ pub struct Run {
     pub source_use: watch::Sender<SourceUse>,
     /// The last rehearsal of the cutover.
     pub rehearsal: watch::Sender<Option<Rehearsal>>,
+    /// Lifts the block of user writes on the source.
+    unblocking: Option<JoinHandle<()>>,
     /// Collections with a TTL index.
     expiring: watch::Sender<HashSet<Uuid>>,
     /// Counts the requests to build failed indexes again.
@@ -225,6 +226,7 @@ impl Run {
             is_first: events == 0,
             source_use: watch::Sender::default(),
             rehearsal: watch::Sender::default(),
+            unblocking: None,
             expiring: watch::Sender::default(),
             build_again: watch::Sender::default(),
             until: watch::Sender::default(),
@@ -281,6 +283,7 @@ impl Run {
         if let Some(checkpoints) = self.checkpoints.take() {
             let _ = checkpoints.await;
         }
+        self.unblocked().await;
         self.drop_user().await;
     }
 
@@ -402,26 +405,6 @@ impl Run {
     /// Takes the follower back after it ended.
     pub fn keep_follower(&mut self, follower: Box<Follower>) {
         self.follower = Some(follower);
-    }
-
-    /// Blocks user writes on the source, or lifts the block. Lifting is tried until it works or the engine ends.
-    pub fn block_source(&self, block: bool) {
-        let context = self.context.clone();
-        self.spawn(async move {
-            let command = || rawdoc! { "setUserWriteBlockMode": 1, "global": block };
-            if block {
-                return Outcome::SourceBlocked(
-                    context.source.run("admin", command()).await.map(drop).map_err(|e| explain(&e)),
-                );
-            }
-            let what = "lifting the block of user writes";
-            let run = || context.source.run("admin", command());
-            let lifted = retry(Side::Source, what, &context.events, &context.cancel, run).await;
-            if lifted.is_ok() {
-                context.events.record(Severity::Info, "unblocked", "users can write to the source again");
-            }
-            Outcome::SourceUnblocked
-        });
     }
 
     /// Reads the newest majority-committed position and waits until everything up to it is fetched, so that a write

@@ -383,7 +383,7 @@ impl Runner {
             }
             Outcome::SourceBlocked(Ok(())) => self.happened(Event::SourceBlocked),
             Outcome::SourceBlocked(Err(why)) => self.happened(Event::SourceNotBlocked(why)),
-            Outcome::SourceUnblocked | Outcome::Rehearsed => {}
+            Outcome::Rehearsed => {}
             Outcome::CutoverFixed(Ok(ts)) => {
                 self.measure();
                 self.happened(Event::CutoverFixed(ts));

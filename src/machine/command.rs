@@ -254,9 +254,7 @@ impl Machine {
         if cutover.step != CutoverStep::StopApplication {
             effects.push(Effect::FollowAgain);
         }
-        if cutover.source_blocked || cutover.waiting_by.is_some() && self.settings.blocks_source {
-            effects.push(Effect::UnblockSource);
-        }
+        effects.extend(self.become_unblocked());
         self.cutover = None;
         self.enter(Phase::Following, now);
         effects.push(Effect::Log(Severity::Info, "back", format!("{by} left the cutover; syncing continues")));
@@ -288,11 +286,8 @@ impl Machine {
         self.left_phase = if self.phase == Phase::Paused { self.left_phase } else { Some(self.phase) };
         self.enter(Phase::Stopped, now);
         self.finished = Some(now);
-        let mut effects = Vec::new();
-        if self.cutover.as_ref().is_some_and(|cutover| cutover.source_blocked) {
-            effects.push(Effect::UnblockSource);
-        }
-        let text = format!("stopped by {by}; the destination keeps what it has, the source is untouched");
+        let mut effects: Vec<Effect> = self.become_unblocked().into_iter().collect();
+        let text = format!("stopped by {by}; the destination keeps what it has");
         effects.extend([Effect::StopTasks, Effect::Log(Severity::Warn, "stopped", text), Effect::WriteReport]);
         Ok(effects)
     }

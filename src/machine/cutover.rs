@@ -24,7 +24,7 @@ impl Machine {
 
     pub(super) fn source_blocked(&mut self) -> Vec<Effect> {
         match &mut self.cutover {
-            Some(cutover) if self.phase == Phase::Cutover && cutover.step == CutoverStep::StopApplication => {
+            Some(cutover) if self.phase == Phase::Cutover && cutover.waiting_by.is_some() => {
                 cutover.source_blocked = true;
                 let mut effects =
                     vec![Effect::Log(Severity::Warn, "blocked", "no user can write to the source now".into())];
@@ -34,6 +34,15 @@ impl Machine {
             // The operator went back meanwhile.
             _ => vec![Effect::UnblockSource],
         }
+    }
+
+    /// Lifts a block that is there or on its way, when the destination will not be opened.
+    pub(super) fn become_unblocked(&mut self) -> Option<Effect> {
+        let blocks_source = self.settings.blocks_source;
+        let cutover = self.cutover.as_mut().filter(|cutover| cutover.opened.is_none())?;
+        let is_waiting = cutover.waiting_by.take().is_some();
+        let is_blocked = std::mem::take(&mut cutover.source_blocked);
+        (is_blocked || is_waiting && blocks_source).then_some(Effect::UnblockSource)
     }
 
     pub(super) fn source_not_blocked(&mut self, why: &str) -> Vec<Effect> {
@@ -145,8 +154,9 @@ impl Machine {
         vec![Effect::Log(Severity::Info, "open", "the destination accepts writes now".into()), Effect::CleanUp]
     }
 
-    /// A user write after the cutover timestamp would be lost, and so would a transaction that commits then: back to "Stop your application", in red. With the
-    /// operator's override such writes are what was agreed to lose, but they are still applied up to the timestamp.
+    /// A user write after the cutover timestamp would be lost, and so would a transaction that commits then: back to
+    /// "Stop your application", in red. With the operator's override such writes are what was agreed to lose, but they
+    /// are still applied up to the timestamp.
     fn reopen_on_late_write(&mut self) -> Option<Vec<Effect>> {
         let cutover = self.cutover.as_mut()?;
         let fixed = cutover.cutover_ts?;

@@ -137,7 +137,7 @@ impl Machine {
     fn drain_again(&mut self) -> Option<Effect> {
         let cutover = self.cutover.as_mut()?;
         if cutover.step == CutoverStep::StopApplication {
-            return None;
+            return (cutover.waiting_by.is_some() && self.settings.blocks_source).then_some(Effect::BlockSource);
         }
         cutover.step = CutoverStep::Drain;
         cutover.mismatches = None;

@@ -276,6 +276,13 @@ impl Machine {
         self.finished = Some(now);
         let text = problem.to_string();
         self.error = Some(problem);
-        vec![Effect::StopTasks, Effect::Log(Severity::Error, "failed", text), Effect::WriteReport]
+        let mut effects: Vec<Effect> = self.become_unblocked().into_iter().collect();
+        if let Some(cutover) = self.cutover.as_mut().filter(|_| left == Some(Phase::Cutover)) {
+            // Whoever goes on finds an application that may write again.
+            cutover.step = CutoverStep::StopApplication;
+            cutover.cutover_ts = None;
+        }
+        effects.extend([Effect::StopTasks, Effect::Log(Severity::Error, "failed", text), Effect::WriteReport]);
+        effects
     }
 }

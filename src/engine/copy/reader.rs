@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 const NAMESPACE_NOT_FOUND: i32 = 26;
 /// The cursor died because its collection was renamed or dropped.
 const QUERY_PLAN_KILLED: i32 = 175;
+/// `min` is not below `max`.
+const NOTHING_BETWEEN: i32 = 51175;
 /// The cursor died because the capped collection went round; the copy of it begins anew.
 const CAPPED_POSITION_LOST: i32 = 136;
 
@@ -204,7 +206,11 @@ impl<W: Watcher> Copier<'_, W> {
     /// Reads and writes overlap: while a batch is inserted, the next one is on its way.
     async fn read(&mut self, bounds: Bounds<'_>) -> Result<(), Stop> {
         let (context, entry) = (self.context, self.entry);
-        let mut cursor = open(context, entry, bounds, self.after).await?;
+        let mut cursor = match open(context, entry, bounds, self.after).await {
+            // All of the range but its largest document is copied, or its largest document went meanwhile.
+            Err(error) if code(&error) == Some(NOTHING_BETWEEN) => return Ok(()),
+            outcome => outcome?,
+        };
         let ordered = bounds.from.is_some() || bounds.until.is_some();
         let (mut seen, mut batches) = (0, 0);
         let mut next = cursor.next().await;

@@ -48,8 +48,8 @@ impl Runner {
                     Effect::OpenGate => run.context.gate.open(),
                     Effect::TryAgain => run.context.events.try_again(),
                     Effect::Rehearse(by) => run.rehearse(by),
-                    Effect::BlockSource => run.block_source(true),
-                    Effect::UnblockSource => run.block_source(false),
+                    Effect::BlockSource => run.block_source(),
+                    Effect::UnblockSource => run.unblock_source(),
                     Effect::FixCutover => run.fix_cutover(),
                     Effect::DrainTo(ts) => run.drain_to(ts),
                     Effect::FollowAgain => {
