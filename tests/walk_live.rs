@@ -123,16 +123,7 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     assert!(!snapshot.can_write);
     drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
-    // The verdict of before is shown until the new one is there; repairing is refused until then.
-    let mut repaired = Err(Refusal::EngineGone);
-    for _ in 0..200 {
-        repaired = client.send(Command::RepairMismatches).await;
-        if repaired.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    repaired.expect("a repair");
+    drive::repair(&client).await;
     drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
     compare::assert_identical(&source, &destination).await;
     engine.shut_down().await;
@@ -159,7 +150,7 @@ async fn a_corrupted_destination_is_found_and_repaired_before_it_is_opened() {
     .await;
     assert_eq!(snapshot.phase, Phase::Cutover, "it went on although documents differ");
     assert_eq!(snapshot.verification.mismatches, 3, "{:#?}", snapshot.verification);
-    client.send(Command::RepairMismatches).await.unwrap();
+    drive::repair(&client).await;
     let done = drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
     assert_eq!(done.verification.mismatches, 0);
     compare::assert_identical(&source, &destination).await;

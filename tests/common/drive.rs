@@ -104,3 +104,13 @@ pub async fn cut_over(client: &mut Client, stop_writers: impl AsyncFnOnce()) -> 
     assert_eq!(snapshot.phase, Phase::Completed, "documents differ: {:#?}", snapshot.verification);
     snapshot
 }
+
+/// Repairs what the check at the cutover found. The verdict of before is shown until the new one is there, and repairing
+/// is refused until then.
+pub async fn repair(client: &Client) {
+    let began = std::time::Instant::now();
+    while let Err(refusal) = client.send(Command::RepairMismatches).await {
+        assert!(began.elapsed() < PATIENCE, "{refusal}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
