@@ -548,7 +548,8 @@ async fn fetched_until_now(context: &Context, mut fetch: watch::Receiver<FetchVi
     let newest =
         retry(Side::Source, "reading the newest position", &context.events, &context.cancel, || source.last_write())
             .await?
-            .majority_optime;
+            // Not the majority's, which may lag: what is written already must not come behind the cutover.
+            .optime;
     tokio::select! {
         () = context.cancel.cancelled() => Err(Halt::Cancelled),
         reached = fetch.wait_for(|view| view.fetched_ts >= newest) => match reached {
