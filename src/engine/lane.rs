@@ -19,7 +19,6 @@ use crate::{
     },
 };
 use bson::{RawArrayBuf, RawDocumentBuf, Uuid, raw::cstr, rawdoc};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, future::ready, stream};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -30,8 +29,6 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 const CHANGES: usize = 1_000;
 /// Bytes of changes that a lane takes together.
 const BYTES: usize = 8 << 20;
-/// Documents that a lane fetches again at the same time; each is in memory twice (at most 16 MiB each).
-const REPAIRS_AT_ONCE: usize = 4;
 const DUPLICATE_KEY: i32 = 11000;
 
 /// One change on its way to a lane.
@@ -225,19 +222,11 @@ impl Executed<'_> {
             let text = format!("{} documents of {namespace} {why}; fetched again", failed.len());
             self.context.events.record(severity, "repair", text);
         }
-        self.repair(collection.refetch.iter().chain(&failed)).await
-    }
-
-    async fn repair(&self, ids: impl Iterator<Item = &DocumentId>) -> Result<(), Halt> {
-        let repairs: Vec<_> = ids.map(|id| self.repair_one(id).boxed()).collect();
-        self.board.view.send_modify(|view| view.repair_pending += repairs.len() as u64);
-        stream::iter(repairs).buffer_unordered(REPAIRS_AT_ONCE).try_for_each(|()| ready(Ok(()))).await
-    }
-
-    async fn repair_one(&self, id: &DocumentId) -> Result<(), Halt> {
-        refetch(self.context, self.uuid, self.namespace, id, self.ts).await?;
-        self.board.view.send_modify(|view| view.repair_pending -= 1);
-        Ok(())
+        failed.extend_from_slice(&collection.refetch);
+        let view = &self.board.view;
+        view.send_modify(|view| view.repair_pending += failed.len() as u64);
+        let done = |count| view.send_modify(|view| view.repair_pending -= count as u64);
+        refetch(self.context, self.uuid, namespace, &failed, self.ts, done).await
     }
 
     /// Runs one write command; returns the documents that have to be fetched again.

@@ -14,11 +14,11 @@ use crate::{
         Namespace,
         catalog::name_of,
         cluster::DriverError,
-        errors::{PRIMARY_STEPPED_DOWN, code, explain, from_code},
+        errors::{PRIMARY_STEPPED_DOWN, code, explain, from_code, may_pass},
     },
     oplog::{
         DocumentId,
-        batch::{holds_zero_timestamp, upsert_statement},
+        batch::{WriteCommand, deletes, holds_zero_timestamp, upsert_statement, upserts},
     },
 };
 use bson::{
@@ -28,36 +28,159 @@ use bson::{
 use futures_util::TryStreamExt;
 use std::collections::HashSet;
 
+/// Documents that are asked for with one command.
+const TOGETHER: usize = 500;
 const NAMESPACE_NOT_FOUND: i32 = 26;
 const UNAUTHORIZED: i32 = 13;
 
-/// Fetches one document of the collection `uuid`, as it is at or after `at`, and puts it in place on the destination, or
-/// deletes it there when the source no longer has it.
+/// Fetches documents of the collection `uuid`, as they are at or after `at`, and puts them in place on the destination, or
+/// deletes them there when the source no longer has them. `done` hears of every number of documents that are in place.
 pub async fn refetch(
     context: &Context,
     uuid: Uuid,
     namespace: &Namespace,
-    id: &DocumentId,
+    ids: &[DocumentId],
     at: Optime,
+    done: impl Fn(usize),
 ) -> Result<(), Halt> {
-    let what = format!("fetching a document of {namespace} again");
-    let read = || fetch(context, uuid, namespace, id, at);
-    match retry(Side::Source, &what, &context.events, &context.cancel, read).await? {
-        // The drop is still ahead and takes the document with it.
-        Found::NoCollection => Ok(()),
-        Found::NoDocument => match delete(context, namespace, id).await? {
-            None => Ok(()),
-            Some(why) => Err(refused(namespace, &why)),
-        },
-        Found::Document(document) => put(context, namespace, id, &document).await,
+    let wanted = Wanted { context, uuid, namespace, at };
+    for some in ids.chunks(TOGETHER) {
+        let mut left: Vec<&DocumentId> = some.iter().collect();
+        while left.len() > 1 {
+            let before = left.len();
+            left = wanted.replace_together(left).await?;
+            done(before - left.len());
+            if left.len() == before {
+                break;
+            }
+        }
+        // One after the other: under a collation several of them may be one document.
+        for id in left {
+            wanted.replace_one(id).await?;
+            done(1);
+        }
+    }
+    Ok(())
+}
+
+/// A collection of the source, where its documents go, and how new they have to be.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    context: &'a Context,
+    uuid: Uuid,
+    namespace: &'a Namespace,
+    at: Optime,
+}
+
+impl Wanted<'_> {
+    /// Puts in place what one reply of the source and few commands can; returns the documents that were not in the reply
+    /// or need a look of their own: of another spelling, with repeated names, or refused.
+    async fn replace_together<'a>(&self, ids: Vec<&'a DocumentId>) -> Result<Vec<&'a DocumentId>, Halt> {
+        let Self { context, namespace, .. } = *self;
+        let what = format!("fetching documents of {namespace} again");
+        let read = || async {
+            match self.find(any_of(&ids), ids.len()).await {
+                // Asking for each of them tells which one it is about.
+                Err(error) if !may_pass(&error) => Ok(None),
+                found => found.map(Some),
+            }
+        };
+        let commands = match retry(Side::Source, &what, &context.events, &context.cancel, read).await? {
+            None => return Ok(ids),
+            // The drop is still ahead and takes the documents with it.
+            Some(Found::NoCollection) => return Ok(Vec::new()),
+            Some(Found::Documents(documents)) if documents.is_empty() => deletes(&ids, &namespace.coll),
+            Some(Found::Documents(documents)) => {
+                let asked: HashSet<&[u8]> = ids.iter().map(|id| id.wrapped().as_bytes()).collect();
+                let plain = documents.iter().filter(|document| !repeats_names(document));
+                let named = plain.filter_map(|document| Some((id_of(document)?, document.as_ref())));
+                let exact = named.filter(|(id, _)| asked.contains(id.wrapped().as_bytes()));
+                upserts(exact, &namespace.coll, context.dialect)
+            }
+        };
+        let mut in_place = HashSet::new();
+        for WriteCommand { command, ids, .. } in commands {
+            let Sent::Executed(failed) = send(context, namespace, &what, &command).await? else { continue };
+            let failed: HashSet<usize> = failed.into_iter().map(|(index, _)| index).collect();
+            let written = ids.iter().enumerate().filter(|(index, _)| !failed.contains(index));
+            in_place.extend(written.map(|(_, id)| id.wrapped().as_bytes().to_vec()));
+        }
+        Ok(ids.into_iter().filter(|id| !in_place.contains(id.wrapped().as_bytes())).collect())
+    }
+
+    async fn replace_one(self, id: &DocumentId) -> Result<(), Halt> {
+        let Self { context, namespace, .. } = self;
+        let what = format!("fetching a document of {namespace} again");
+        let read = || self.find(id.filter(), 1);
+        let documents = match retry(Side::Source, &what, &context.events, &context.cancel, read).await? {
+            // The drop is still ahead and takes the document with it.
+            Found::NoCollection => return Ok(()),
+            Found::Documents(documents) => documents,
+        };
+        match documents.first() {
+            Some(document) => put(context, namespace, id, document).await,
+            None => match delete(context, namespace, id).await? {
+                None => Ok(()),
+                Some(why) => Err(refused(namespace, &why)),
+            },
+        }
+    }
+
+    /// Documents of the collection, as many as one reply holds and at most `count`.
+    async fn find(&self, filter: RawDocumentBuf, count: usize) -> Result<Found, DriverError> {
+        let Self { context, uuid, namespace, at } = *self;
+        let source = &context.source;
+        // A new primary may not know yet that the majority has the change; without `at` it could show an older document.
+        let after = Timestamp { time: at.t, increment: at.i };
+        let find = |collection: RawBson| {
+            let mut command = RawDocumentBuf::new();
+            command.append(cstr!("find"), collection);
+            command.append(cstr!("filter"), filter.clone());
+            command.append(cstr!("batchSize"), i64::try_from(count).unwrap_or(i64::MAX));
+            command.append(cstr!("singleBatch"), true);
+            command.append(cstr!("readConcern"), rawdoc! { "level": "majority", "afterClusterTime": after });
+            command
+        };
+        // By UUID: the name may have changed on the source since the entry that asks.
+        let by_uuid = Binary { subtype: BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() };
+        let outcome = match first_batch(context, &namespace.db, find(by_uuid.into())).await {
+            Err(error) if code(&error) == Some(UNAUTHORIZED) => {
+                let Some(name) = name_of(source, &namespace.db, uuid).await? else { return Ok(Found::NoCollection) };
+                first_batch(context, &namespace.db, find(name.into())).await
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(documents) => Ok(Found::Documents(documents)),
+            // A drop that the majority has not got may be rolled back.
+            Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => {
+                match name_of(source, &namespace.db, uuid).await? {
+                    None => Ok(Found::NoCollection),
+                    Some(_) => Err(from_code(PRIMARY_STEPPED_DOWN, "the drop of the collection was rolled back")),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
 /// What the source has.
 enum Found {
     NoCollection,
-    NoDocument,
-    Document(RawDocumentBuf),
+    Documents(Vec<RawDocumentBuf>),
+}
+
+fn id_of(document: &RawDocument) -> Option<DocumentId> {
+    document.get("_id").ok().flatten().map(DocumentId::new)
+}
+
+/// `{ "_id": { "$in": [ids] } }`.
+fn any_of(ids: &[&DocumentId]) -> RawDocumentBuf {
+    let mut values = RawArrayBuf::new();
+    for value in ids.iter().filter_map(|id| id.wrapped().get("_id").ok().flatten()) {
+        values.push(value);
+    }
+    rawdoc! { "_id": { "$in": values } }
 }
 
 /// An upsert where it stores the document exactly; otherwise delete and insert, which takes another spelling of `_id`
@@ -109,54 +232,16 @@ fn repeats_inside(value: RawBsonRef<'_>) -> bool {
     }
 }
 
-async fn fetch(
-    context: &Context,
-    uuid: Uuid,
-    namespace: &Namespace,
-    id: &DocumentId,
-    at: Optime,
-) -> Result<Found, DriverError> {
-    let source = &context.source;
-    // A new primary may not know yet that the majority has the change; without `at` it could show an older document.
-    let after = Timestamp { time: at.t, increment: at.i };
-    let find = |collection: RawBson| {
-        let mut command = RawDocumentBuf::new();
-        command.append(cstr!("find"), collection);
-        command.append(cstr!("filter"), id.filter());
-        command.append(cstr!("limit"), 1);
-        command.append(cstr!("singleBatch"), true);
-        command.append(cstr!("readConcern"), rawdoc! { "level": "majority", "afterClusterTime": after });
-        command
-    };
-    // By UUID: the name may have changed on the source since the entry that asks.
-    let by_uuid = Binary { subtype: BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() };
-    let outcome = match first(context, &namespace.db, find(by_uuid.into())).await {
-        Err(error) if code(&error) == Some(UNAUTHORIZED) => {
-            let Some(name) = name_of(source, &namespace.db, uuid).await? else { return Ok(Found::NoCollection) };
-            first(context, &namespace.db, find(name.into())).await
-        }
-        outcome => outcome,
-    };
-    match outcome {
-        Ok(document) => Ok(document.map_or(Found::NoDocument, Found::Document)),
-        // A drop that the majority has not got may be rolled back.
-        Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => match name_of(source, &namespace.db, uuid).await? {
-            None => Ok(Found::NoCollection),
-            Some(_) => Err(from_code(PRIMARY_STEPPED_DOWN, "the drop of the collection was rolled back")),
-        },
-        Err(error) => Err(error),
-    }
-}
-
-/// The first document that a `find` on the source returns, byte for byte. (The driver's `run_command` reads replies into
-/// a map, which keeps only one of repeated field names.)
-async fn first(context: &Context, db: &str, command: RawDocumentBuf) -> Result<Option<RawDocumentBuf>, DriverError> {
+/// The documents of the first reply to a `find` on the source, byte for byte. (The driver's `run_command` reads replies
+/// into a map, which keeps only one of repeated field names.)
+async fn first_batch(context: &Context, db: &str, command: RawDocumentBuf) -> Result<Vec<RawDocumentBuf>, DriverError> {
     let mut batches = context.source.client.database(db).run_raw_cursor_command(command).batch().await?;
-    let Some(batch) = batches.try_next().await? else { return Ok(None) };
-    match batch.doc_slices()?.into_iter().next() {
-        Some(document) => Ok(document?.as_document().map(ToOwned::to_owned)),
-        None => Ok(None),
+    let Some(batch) = batches.try_next().await? else { return Ok(Vec::new()) };
+    let mut documents = Vec::new();
+    for document in batch.doc_slices()? {
+        documents.extend(document?.as_document().map(ToOwned::to_owned));
     }
+    Ok(documents)
 }
 
 /// Runs one statement; `Some` is why the destination refused it.

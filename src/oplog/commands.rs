@@ -51,6 +51,33 @@ pub fn upsert_statement(id: &DocumentId, document: &RawDocument, dialect: Dialec
     replacing(id, document, dialect, true)
 }
 
+/// The commands that put every document in place of whatever has its `_id` in the collection called `name`.
+pub fn upserts<'a>(
+    documents: impl Iterator<Item = (DocumentId, &'a RawDocument)>,
+    name: &str,
+    dialect: Dialect,
+) -> Vec<WriteCommand> {
+    let mut updates = Commands::new(WriteKind::Update, name);
+    for (id, document) in documents {
+        updates.push(&id, &upsert_statement(&id, document, dialect));
+    }
+    updates.finish()
+}
+
+/// The commands that delete these documents from the collection called `name`.
+pub fn deletes(ids: &[&DocumentId], name: &str) -> Vec<WriteCommand> {
+    let mut deletes = Commands::new(WriteKind::Delete, name);
+    for id in ids {
+        deletes.push(id, &delete_statement(id));
+    }
+    deletes.finish()
+}
+
+/// Deletes the document, if it is there.
+fn delete_statement(id: &DocumentId) -> RawDocumentBuf {
+    rawdoc! { "q": id.filter(), "limit": 1 }
+}
+
 fn replacing(id: &DocumentId, document: &RawDocument, dialect: Dialect, upsert: bool) -> RawDocumentBuf {
     // 4.4 refuses dollar names inside an aggregation literal, and its replacement keeps everything else.
     if dialect.major >= 5 || holds_zero_timestamp(document) {
@@ -101,7 +128,7 @@ pub(super) fn build<'a>(
             Statement::Replace(document) => updates.push(id, &replacing(id, document, dialect, false)),
             Statement::Stages(stages) => updates.push(id, &piped(id, stages.iter().map(AsRef::as_ref), false)),
             Statement::Classic(update) => updates.push(id, &statement(id, update.as_ref(), false)),
-            Statement::Delete => deletes.push(id, &rawdoc! { "q": id.filter(), "limit": 1 }),
+            Statement::Delete => deletes.push(id, &delete_statement(id)),
             Statement::Refetch => {}
         }
     }

@@ -11,16 +11,13 @@ use crate::{
         retry::{Halt, retry},
     },
     model::{Severity, Side, units::show_count},
-    mongo::Namespace,
     oplog::{Change, ChangeKind, DocumentId},
 };
-use bson::{RawDocument, RawDocumentBuf, Uuid};
-use std::collections::HashSet;
+use bson::{RawDocument, Uuid};
+use std::collections::{HashMap, HashSet};
 
 /// Documents that are remembered; beyond that verification has to find what differs. (Each takes about 100 bytes.)
 const REMEMBERED: usize = 500_000;
-/// Documents fetched again at the same time.
-const AT_ONCE: usize = 8;
 /// What changes while it is fetched again is fetched once more, so often.
 const PASSES: u32 = 5;
 
@@ -102,26 +99,24 @@ impl Follower {
             format!("{} documents are fetched again for the order of their fields", show_count(ids.len() as u64));
         self.context.events.record(Severity::Info, "order", text);
         board.view.send_modify(|view| view.repair_pending += ids.len() as u64);
-        let ids: Vec<_> = ids.iter().collect();
-        for some in ids.chunks(AT_ONCE) {
-            let fetches = some.iter().map(|(uuid, id)| self.fetch_one(board, *uuid, id));
-            futures_util::future::try_join_all(fetches).await?;
+        let mut by_collection: HashMap<Uuid, Vec<DocumentId>> = HashMap::new();
+        for (uuid, id) in ids {
+            let id = RawDocument::from_bytes(id).ok().and_then(|wrapped| wrapped.get("_id").ok().flatten());
+            by_collection.entry(*uuid).or_default().extend(id.map(DocumentId::new));
         }
-        Ok(())
-    }
-
-    async fn fetch_one(&self, board: &Board, uuid: Uuid, id: &[u8]) -> Result<(), Halt> {
-        let known = self.registry.collections.get(&uuid);
-        let wrapped = RawDocumentBuf::from_bytes(id.to_vec()).ok();
-        let id = wrapped.as_ref().and_then(|wrapped| wrapped.get("_id").ok().flatten()).map(DocumentId::new);
-        if let (Some(tracked), Some(id)) = (known, id) {
-            let namespace: &Namespace = &tracked.namespace;
-            refetch(&self.context, uuid, namespace, &id, self.dispatched).await?;
-            if let Some(dirty) = &self.dirty {
-                dirty.touch(uuid, &id.bytes());
+        let done = |count| board.view.send_modify(|view| view.repair_pending -= count as u64);
+        for (uuid, ids) in by_collection {
+            let Some(tracked) = self.registry.collections.get(&uuid) else {
+                done(ids.len());
+                continue;
+            };
+            refetch(&self.context, uuid, &tracked.namespace, &ids, self.dispatched, done).await?;
+            for id in ids {
+                if let Some(dirty) = &self.dirty {
+                    dirty.touch(uuid, &id.bytes());
+                }
             }
         }
-        board.view.send_modify(|view| view.repair_pending = view.repair_pending.saturating_sub(1));
         Ok(())
     }
 
