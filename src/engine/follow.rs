@@ -174,7 +174,7 @@ impl Follower {
             self.mend_when_caught_up(board).await?;
             let target = *until.borrow_and_update();
             if target.is_some_and(|target| self.dispatched >= target) {
-                return drained(board, &self.context).await;
+                return self.end(board).await;
             }
             let entry = tokio::select! {
                 () = self.context.cancel.cancelled() => return Err(Halt::Cancelled),
@@ -193,7 +193,7 @@ impl Follower {
             self.context.gate.pass(&self.context.cancel).await?;
             let parsed = Entry::parse(&entry).map_err(|error| oplog_problem(&error))?;
             if target.is_some_and(|target| parsed.ts > target) {
-                return drained(board, &self.context).await;
+                return self.end(board).await;
             }
             let (ts, wall_ms) = (parsed.ts, parsed.wall_ms);
             board.note(|watermark| watermark.holds(wall_ms));

@@ -18,7 +18,7 @@ use crate::{
     },
     oplog::{
         DocumentId,
-        batch::{WriteCommand, deletes, holds_zero_timestamp, upsert_statement, upserts},
+        batch::{WriteCommand, deletes, holds_zero_timestamp, inserts, upsert_statement, upserts},
     },
 };
 use bson::{
@@ -74,10 +74,9 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Puts in place what one reply of the source and few commands can; returns the documents that were not in the reply
-    /// or need a look of their own: of another spelling, with repeated names, or refused.
+    /// or need a look of their own: of another spelling, or refused.
     async fn replace_together<'a>(&self, ids: Vec<&'a DocumentId>) -> Result<Vec<&'a DocumentId>, Halt> {
         let Self { context, namespace, .. } = *self;
-        let what = format!("fetching documents of {namespace} again");
         let read = || async {
             match self.find(any_of(&ids), ids.len()).await {
                 // Asking for each of them tells which one it is about.
@@ -85,27 +84,45 @@ impl Wanted<'_> {
                 found => found.map(Some),
             }
         };
-        let commands = match retry(Side::Source, &what, &context.events, &context.cancel, read).await? {
+        let what = format!("fetching documents of {namespace} again");
+        let documents = match retry(Side::Source, &what, &context.events, &context.cancel, read).await? {
             None => return Ok(ids),
             // The drop is still ahead and takes the documents with it.
             Some(Found::NoCollection) => return Ok(Vec::new()),
-            Some(Found::Documents(documents)) if documents.is_empty() => deletes(&ids, &namespace.coll),
-            Some(Found::Documents(documents)) => {
-                let asked: HashSet<&[u8]> = ids.iter().map(|id| id.wrapped().as_bytes()).collect();
-                let plain = documents.iter().filter(|document| !repeats_names(document));
-                let named = plain.filter_map(|document| Some((id_of(document)?, document.as_ref())));
-                let exact = named.filter(|(id, _)| asked.contains(id.wrapped().as_bytes()));
-                upserts(exact, &namespace.coll, context.dialect)
-            }
+            Some(Found::Documents(documents)) => documents,
         };
-        let mut in_place = HashSet::new();
-        for WriteCommand { command, ids, .. } in commands {
-            let Sent::Executed(failed) = send(context, namespace, &what, &command).await? else { continue };
-            let failed: HashSet<usize> = failed.into_iter().map(|(index, _)| index).collect();
-            let written = ids.iter().enumerate().filter(|(index, _)| !failed.contains(index));
-            in_place.extend(written.map(|(_, id)| id.wrapped().as_bytes().to_vec()));
-        }
+        let name = namespace.coll.as_str();
+        let in_place = if documents.is_empty() {
+            self.execute(deletes(ids.iter().copied(), name)).await?
+        } else {
+            let asked: HashSet<&[u8]> = ids.iter().map(|id| id.wrapped().as_bytes()).collect();
+            let named = documents.iter().filter_map(|document| Some((id_of(document)?, document.as_ref())));
+            let exact: Vec<_> = named.filter(|(id, _)| asked.contains(id.wrapped().as_bytes())).collect();
+            let plain = exact.iter().filter(|(_, document)| !repeats_names(document));
+            let mut in_place =
+                self.execute(upserts(plain.map(|(id, document)| (id, *document)), name, context.dialect)).await?;
+            let is_left = |id: &DocumentId| !in_place.contains(id.wrapped().as_bytes());
+            let left = || exact.iter().filter(|(id, document)| is_left(id) && !holds_zero_timestamp(document));
+            let deleted = self.execute(deletes(left().map(|(id, _)| id), name)).await?;
+            let gone = left().filter(|(id, _)| deleted.contains(id.wrapped().as_bytes()));
+            let inserted = self.execute(inserts(gone.map(|(id, document)| (id, *document)), name)).await?;
+            in_place.extend(inserted);
+            in_place
+        };
         Ok(ids.into_iter().filter(|id| !in_place.contains(id.wrapped().as_bytes())).collect())
+    }
+
+    /// Runs the commands; returns the documents, `{ "_id": … }`, whose statements did not fail.
+    async fn execute(&self, commands: Vec<WriteCommand>) -> Result<HashSet<Vec<u8>>, Halt> {
+        let what = format!("replacing documents of {}", self.namespace);
+        let mut done = HashSet::new();
+        for WriteCommand { command, ids, .. } in commands {
+            let Sent::Executed(failed) = send(self.context, self.namespace, &what, &command).await? else { continue };
+            let failed: HashSet<usize> = failed.into_iter().map(|(index, _)| index).collect();
+            let passed = ids.iter().enumerate().filter(|(index, _)| !failed.contains(index));
+            done.extend(passed.map(|(_, id)| id.wrapped().as_bytes().to_vec()));
+        }
+        Ok(done)
     }
 
     async fn replace_one(self, id: &DocumentId) -> Result<(), Halt> {

@@ -11,7 +11,7 @@ use super::{
 use bson::{RawDocumentBuf, Uuid};
 use std::collections::HashMap;
 
-pub use super::commands::{WriteCommand, WriteKind, deletes, holds_zero_timestamp, upsert_statement, upserts};
+pub use super::commands::{WriteCommand, WriteKind, deletes, holds_zero_timestamp, inserts, upsert_statement, upserts};
 
 /// Pipeline stages folded into one statement.
 const STAGES: usize = 30;

@@ -53,19 +53,31 @@ pub fn upsert_statement(id: &DocumentId, document: &RawDocument, dialect: Dialec
 
 /// The commands that put every document in place of whatever has its `_id` in the collection called `name`.
 pub fn upserts<'a>(
-    documents: impl Iterator<Item = (DocumentId, &'a RawDocument)>,
+    documents: impl Iterator<Item = (&'a DocumentId, &'a RawDocument)>,
     name: &str,
     dialect: Dialect,
 ) -> Vec<WriteCommand> {
     let mut updates = Commands::new(WriteKind::Update, name);
     for (id, document) in documents {
-        updates.push(&id, &upsert_statement(&id, document, dialect));
+        updates.push(id, &upsert_statement(id, document, dialect));
     }
     updates.finish()
 }
 
+/// The commands that insert these documents into the collection called `name`.
+pub fn inserts<'a>(
+    documents: impl Iterator<Item = (&'a DocumentId, &'a RawDocument)>,
+    name: &str,
+) -> Vec<WriteCommand> {
+    let mut inserts = Commands::new(WriteKind::Insert, name);
+    for (id, document) in documents {
+        inserts.push(id, document);
+    }
+    inserts.finish()
+}
+
 /// The commands that delete these documents from the collection called `name`.
-pub fn deletes(ids: &[&DocumentId], name: &str) -> Vec<WriteCommand> {
+pub fn deletes<'a>(ids: impl Iterator<Item = &'a DocumentId>, name: &str) -> Vec<WriteCommand> {
     let mut deletes = Commands::new(WriteKind::Delete, name);
     for id in ids {
         deletes.push(id, &delete_statement(id));

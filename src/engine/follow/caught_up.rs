@@ -5,6 +5,7 @@
 use super::{Board, Follower, drained, failed_indexes};
 use crate::{
     engine::{
+        context::Context,
         ddl,
         record::Collections,
         repair::refetch,
@@ -14,30 +15,50 @@ use crate::{
     oplog::{Change, ChangeKind, DocumentId},
 };
 use bson::{RawDocument, Uuid};
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// Documents that are remembered; beyond that verification has to find what differs. (Each takes about 100 bytes.)
 const REMEMBERED: usize = 500_000;
-/// What changes while it is fetched again is fetched once more, so often.
+/// What changes while it is fetched again is fetched once more, so often without a pause.
 const PASSES: u32 = 5;
+/// Then with this pause; what is left at the cutover is fetched there, when nothing changes any more.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// A document, `{ "_id": … }`, of a collection.
+type Known = (Uuid, Vec<u8>);
 
 /// What waits for the end of the replay.
 #[derive(Debug)]
 pub(super) struct Mending {
     /// Changes replay on documents that may be newer.
     pub is_watching: bool,
-    /// Documents whose fields may stand in another order, `{ "_id": … }` by collection.
-    ids: HashSet<(Uuid, Vec<u8>)>,
+    /// Which documents may be newer: those of the last pass; all of them while the copy is replayed.
+    newer: Option<HashSet<Known>>,
+    /// Documents whose fields may stand in another order.
+    ids: HashSet<Known>,
     /// Some could not be remembered.
     is_overflowing: bool,
-    /// Failed indexes were tried again.
-    has_built: bool,
+    /// The copy's replay is over.
+    has_caught_up: bool,
     passes: u32,
+    last_pass: Option<Instant>,
 }
 
 impl Default for Mending {
     fn default() -> Self {
-        Self { is_watching: true, ids: HashSet::new(), is_overflowing: false, has_built: false, passes: 0 }
+        Self {
+            is_watching: true,
+            newer: None,
+            ids: HashSet::new(),
+            is_overflowing: false,
+            has_caught_up: false,
+            passes: 0,
+            last_pass: None,
+        }
     }
 }
 
@@ -53,11 +74,28 @@ impl Mending {
         if !is_version_1(update) {
             return;
         }
+        let known = (uuid, DocumentId::new(*id).wrapped().as_bytes().to_vec());
+        if self.newer.as_ref().is_some_and(|newer| !newer.contains(&known)) {
+            return;
+        }
         if self.ids.len() >= REMEMBERED {
             self.is_overflowing = true;
             return;
         }
-        self.ids.insert((uuid, DocumentId::new(*id).wrapped().as_bytes().to_vec()));
+        self.ids.insert(known);
+    }
+
+    /// The documents were fetched again, and are newer than the changes that follow.
+    fn become_fetched(&mut self, ids: HashSet<Known>) {
+        self.is_watching = true;
+        self.newer = Some(ids);
+        self.passes += 1;
+        self.last_pass = Some(Instant::now());
+    }
+
+    fn is_due(&self) -> bool {
+        !self.ids.is_empty()
+            && (self.passes < PASSES || self.last_pass.is_none_or(|last_pass| last_pass.elapsed() >= PAUSE))
     }
 }
 
@@ -69,38 +107,33 @@ fn is_version_1(update: &RawDocument) -> bool {
 impl Follower {
     /// Mends when applying has caught up; otherwise does nothing.
     pub(super) async fn mend_when_caught_up(&mut self, board: &Board) -> Result<(), Halt> {
-        if !self.mending.is_watching || self.replay_until.is_none_or(|end| self.dispatched < end) {
+        if self.replay_until.is_none_or(|end| self.dispatched < end) {
             return Ok(());
         }
-        if !self.mending.has_built {
-            self.mending.has_built = true;
+        self.mending.is_watching = false;
+        if !self.mending.has_caught_up {
+            self.mending.has_caught_up = true;
+            self.leave_to_verification();
             self.build_failed_indexes(board).await?;
         }
-        let ids = std::mem::take(&mut self.mending.ids);
-        self.mending.passes += 1;
-        if ids.is_empty() || self.mending.passes > PASSES {
-            self.mending.is_watching = false;
-            self.leave_to_verification(ids.len());
-            return Ok(());
-        }
-        self.fetch_in_order(board, &ids).await?;
-        // What changed meanwhile replays on the documents just fetched.
-        let Self { context, .. } = &*self;
-        let newest = || context.source.last_write();
-        let what = "reading the oplog's newest position";
-        let newest = retry(Side::Source, what, &context.events, &context.cancel, newest).await?.majority_optime;
-        self.replay_until = Some(newest);
-        Ok(())
+        if self.mending.is_due() { self.fetch_in_order(board).await } else { Ok(()) }
     }
 
-    async fn fetch_in_order(&mut self, board: &Board, ids: &HashSet<(Uuid, Vec<u8>)>) -> Result<(), Halt> {
+    /// Everything is dispatched that shall be: waits until it is applied, and mends what is left.
+    pub(super) async fn end(&mut self, board: &Board) -> Result<(), Halt> {
         drained(board, &self.context).await?;
+        if self.mending.ids.is_empty() { Ok(()) } else { self.fetch_in_order(board).await }
+    }
+
+    async fn fetch_in_order(&mut self, board: &Board) -> Result<(), Halt> {
+        drained(board, &self.context).await?;
+        let ids = std::mem::take(&mut self.mending.ids);
         let text =
             format!("{} documents are fetched again for the order of their fields", show_count(ids.len() as u64));
         self.context.events.record(Severity::Info, "order", text);
         board.view.send_modify(|view| view.repair_pending += ids.len() as u64);
         let mut by_collection: HashMap<Uuid, Vec<DocumentId>> = HashMap::new();
-        for (uuid, id) in ids {
+        for (uuid, id) in &ids {
             let id = RawDocument::from_bytes(id).ok().and_then(|wrapped| wrapped.get("_id").ok().flatten());
             by_collection.entry(*uuid).or_default().extend(id.map(DocumentId::new));
         }
@@ -117,13 +150,18 @@ impl Follower {
                 }
             }
         }
+        // What changed meanwhile replays on the documents just fetched.
+        let Context { source, events, cancel, .. } = &self.context;
+        let what = "reading the oplog's newest position";
+        let newest = retry(Side::Source, what, events, cancel, || source.last_write()).await?.majority_optime;
+        self.replay_until = Some(newest);
+        self.mending.become_fetched(ids);
         Ok(())
     }
 
     /// Says what may still stand in another order, when there is such a thing.
-    fn leave_to_verification(&self, left: usize) {
-        let is_version_1 = self.context.source.version.major < 5;
-        if left == 0 && !(self.mending.is_overflowing && is_version_1) {
+    fn leave_to_verification(&self) {
+        if !self.mending.is_overflowing || self.context.source.version.major >= 5 {
             return;
         }
         let text = "fields of documents that were updated during the copy may stand in another order; the verification \
@@ -173,5 +211,24 @@ mod tests {
         assert_eq!(note(&rawdoc! { "$v": 1, "$set": { "a": 1 } }, 1), 1);
         assert_eq!(note(&rawdoc! { "$set": { "b": 1 } }, 1), 1);
         assert_eq!(note(&rawdoc! { "$v": 1, "$unset": { "a": true } }, 2), 2);
+    }
+
+    #[test]
+    fn after_a_pass_only_what_was_fetched_can_be_newer() {
+        let mut mending = Mending::default();
+        let uuid = Uuid::from_bytes([7; 16]);
+        let update = rawdoc! { "$v": 1, "$set": { "a": 1 } };
+        let note = |mending: &mut Mending, id: i32| {
+            let kind = ChangeKind::Update { id: RawBsonRef::Int32(id), update: &update };
+            mending.note(uuid, &Change { ns: "a.b", uuid: Some(uuid), kind });
+            mending.ids.len()
+        };
+        assert_eq!((note(&mut mending, 1), note(&mut mending, 2)), (1, 2));
+        let ids = std::mem::take(&mut mending.ids);
+        mending.become_fetched(ids);
+        assert_eq!((note(&mut mending, 3), note(&mut mending, 1)), (0, 1));
+        assert!(mending.is_due());
+        mending.passes = PASSES;
+        assert!(!mending.is_due(), "a document that changes all the time would hold up everything else");
     }
 }
