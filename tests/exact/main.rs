@@ -8,6 +8,7 @@
 mod common;
 
 mod documents;
+mod gridfs;
 mod scenario;
 mod transactions;
 mod unique;
@@ -24,6 +25,7 @@ fn scenarios() -> Vec<Box<dyn Scenario>> {
         Box::new(updates::Updates),
         Box::<transactions::Transactions>::default(),
         Box::new(unique::Unique),
+        Box::new(gridfs::GridFs),
     ]
 }
 
