@@ -21,6 +21,7 @@ use super::{
     record::Position,
     registry::Registry,
     retry::{Halt, retry},
+    sign_in,
     spool::{SpoolKeeper, SpoolReader},
     verify::{Target, Verifier},
     view::{ApplyView, FetchView, InitialSyncView, StepsView},
@@ -206,6 +207,7 @@ impl Run {
         let keepers = Keepers { machine: machine.subscribe(), keeper: keeper.subscribe() };
         let views = (apply.subscribe(), fetch.subscribe());
         let (last_look, asked) = foreign::LastLook::new();
+        tokio::spawn(sign_in::keep(context.clone()));
         let checkpoints = Checkpointer::new(context.clone(), plan.clone(), views, keepers, events);
         Self {
             checkpoints: Some(tokio::spawn(checkpoints.run())),

@@ -17,6 +17,9 @@ pub const PRIMARY_STEPPED_DOWN: i32 = 189;
 /// writes, a full disk, an exceeded quota.
 const CURABLE_CODES: [i32; 7] = [13, 18, 371, 391, 8000, 12501, 14031];
 
+const UNAUTHORIZED: i32 = 13;
+const REAUTHENTICATION_REQUIRED: i32 = 391;
+
 /// True when the same command may succeed later without a change: network errors, elections, lost cursors.
 pub fn is_transient(error: &DriverError) -> bool {
     match error.kind.as_ref() {
@@ -33,6 +36,18 @@ pub fn is_curable(error: &DriverError) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Authentication { .. } => true,
         _ => code(error).is_some_and(|code| CURABLE_CODES.contains(&code)),
+    }
+}
+
+/// True when the server has forgotten who signed in on the connection; another one may do. The text is the only
+/// difference to a missing privilege.
+pub fn is_logged_out(error: &DriverError) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => {
+            command.code == REAUTHENTICATION_REQUIRED
+                || (command.code == UNAUTHORIZED && command.message.ends_with("requires authentication"))
+        }
+        _ => false,
     }
 }
 
@@ -87,10 +102,15 @@ pub fn explain(error: &DriverError) -> String {
 pub fn command_problem(side: Side, what: impl Into<String>, error: &DriverError) -> Problem {
     let retry_helps = is_transient(error);
     let fix = match code(error) {
+        _ if is_logged_out(error) => "The user was dropped; create it again, and the migration goes on by itself.",
         Some(13) => "Grant the missing privilege to the migration user; the migration goes on by itself.",
-        Some(18 | 391) => "The user or its password changed; correct it on the server.",
+        Some(18) => "The user or its password changed; correct it on the server.",
         Some(371) => "Lift the write block (setUserWriteBlockMode); the migration goes on by itself.",
-        Some(8000 | 12501 | 14031) => "Free or add disk space; the migration goes on by itself.",
+        Some(8000) => {
+            "Do what the service's message asks for (over a quota: free space or enlarge the cluster); the migration goes on \
+             by itself."
+        }
+        Some(12501 | 14031) => "Free or add disk space; the migration goes on by itself.",
         _ if retry_helps => "Check that the cluster is reachable and has a primary, then resume.",
         _ => "Look at the server's message; when its cause is gone, resume.",
     };

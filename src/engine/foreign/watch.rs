@@ -9,7 +9,7 @@ use crate::{
     mongo::{
         Cluster, Namespace,
         cluster::DriverError,
-        errors::{code, explain, is_transient},
+        errors::{code, explain, is_logged_out, is_transient},
     },
 };
 use bson::{RawDocumentBuf, Timestamp, rawdoc};
@@ -105,6 +105,10 @@ pub async fn watch(context: Context, desk: Desk) {
                 context.events.record(Severity::Warn, "foreign-unseen", text);
             }
             watcher.rest(UNSEEN).await;
+            if is_logged_out(&error) {
+                // What fails is told by the next attempt.
+                let _ = watcher.desk.reader.login.renew();
+            }
         }
     };
     tokio::select! {
