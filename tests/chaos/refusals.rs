@@ -136,16 +136,16 @@ async fn logins_taken_away_on_both_sides() {
         snapshot["phase"] == "paused" && (is_told(snapshot, 13) || is_told(snapshot, 18) || is_told(snapshot, 391))
     };
     let users: [(&Guarded, &str, &[&str]); 2] = [(&a, "source", &reads), (&b, "destination", &writes)];
-    for phase in ["copying", "following"] {
+    for (phase, users) in [("copying", &users[..1]), ("following", &users[..])] {
         for (guarded, side, roles) in users {
             if phase == "following" {
                 ferry.wait("following", is_keeping_up);
             }
             let what = format!("{side} in {phase}");
-            guarded.run(doc! { "revokeRolesFromUser": "ferry", "roles": roles }).await;
+            guarded.run(doc! { "revokeRolesFromUser": "ferry", "roles": *roles }).await;
             ferry.wait(&format!("the pause without rights, {what}"), paused);
-            assert_eq!(ferry.snapshot()["error"]["side"], side, "{}", ferry.story());
-            guarded.run(doc! { "grantRolesToUser": "ferry", "roles": roles }).await;
+            assert_eq!(ferry.snapshot()["error"]["side"], *side, "{}", ferry.story());
+            guarded.run(doc! { "grantRolesToUser": "ferry", "roles": *roles }).await;
             ferry.wait(&format!("going on, {what}"), |snapshot| snapshot["phase"] != "paused");
             // Connections that were logged in as somebody who is gone stay without a login.
             guarded.run(doc! { "dropUser": "ferry" }).await;
