@@ -59,6 +59,7 @@ async fn migrate(pair: &Pair, source: Source) {
     writers.following().await;
     let reached = writers.slowest();
     writers.reach(reached + 5).await;
+    writers.slow_down();
     let done = drive::cut_over(&mut client, async || writers.stop().await).await;
     let events: Vec<String> =
         client.events().since(0).iter().map(|event| format!("{} {}: {}", event.at, event.kind, event.text)).collect();
