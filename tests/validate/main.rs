@@ -10,6 +10,7 @@ mod guarded;
 mod logins;
 mod network;
 mod secrets;
+mod srv;
 mod tls;
 
 use bson::{Document, doc};
