@@ -1,8 +1,24 @@
 use super::*;
+use mongoferry::demo::releases::Release;
 
 #[tokio::test]
 async fn logins_and_permissions_fail_by_name_and_the_printed_grant_repairs_them() {
-    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    logins_and_permissions(Release::V6_0_5).await;
+}
+
+#[tokio::test]
+async fn logins_and_permissions_fail_by_name_on_5_0_4() {
+    logins_and_permissions(Release::V5_0_4).await;
+}
+
+#[tokio::test]
+async fn logins_and_permissions_fail_by_name_on_4_4_2() {
+    logins_and_permissions(Release::V4_4_2).await;
+}
+
+async fn logins_and_permissions(release: Release) {
+    let pair = common::pair_between(release, release).await;
+    let guarded = Guarded::start_with("rsG", Some(release), None).await;
     let untouched = Untouched::from_now([
         guarded.client().await,
         pair.source.client().await.unwrap(),

@@ -3,6 +3,7 @@ use super::{
     guarded::{Encrypted, Guarded, TlsSet},
     *,
 };
+use mongoferry::demo::releases::Release;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,9 +22,19 @@ async fn tls_failure(endpoint: Endpoint, destination: &Endpoint) -> Check {
 
 #[tokio::test]
 async fn every_tls_mistake_has_its_own_message() {
+    tls_mistakes(Release::V6_0_5).await;
+}
+
+#[tokio::test]
+async fn every_tls_mistake_has_its_own_message_on_4_4_2() {
+    tls_mistakes(Release::V4_4_2).await;
+}
+
+async fn tls_mistakes(release: Release) {
     let root = Authority::new("Root of this run");
     let server = root.server(&["localhost"], (2020, 2040));
-    let (tls, pair) = (TlsSet::start(&root.pem, &server).await, common::pair().await);
+    let tls = TlsSet::start(release, &root.pem, &server).await;
+    let pair = common::pair_between(release, release).await;
     let untouched =
         Untouched::from_now([pair.source.client().await.unwrap(), pair.destination.client().await.unwrap()]).await;
     let destination = Endpoint::plain(pair.destination.uri());
@@ -91,7 +102,7 @@ async fn a_missing_intermediate_is_named_and_adding_it_helps() {
     let intermediate = root.below("Example Issuing CA");
     let server = intermediate.server(&["localhost", "127.0.0.1"], (2020, 2040));
     // The server knows its root only, so it cannot show the intermediate.
-    let (tls, pair) = (TlsSet::start(&root.pem, &server).await, common::pair().await);
+    let (tls, pair) = (TlsSet::start(Release::V6_0_5, &root.pem, &server).await, common::pair().await);
     let untouched = Untouched::from_now([pair.destination.client().await.unwrap()]).await;
     let destination = Endpoint::plain(pair.destination.uri());
     let of = |ca: &str| Endpoint { tls: private(ca), ..Endpoint::plain(format!("mongodb://localhost:{}/", tls.port)) };
