@@ -102,6 +102,8 @@ async fn srv_records_are_followed_and_their_mistakes_named() {
         return;
     }
     let pair = common::pair().await;
+    let untouched =
+        Untouched::from_now([pair.source.client().await.unwrap(), pair.destination.client().await.unwrap()]).await;
     let port = pair.source.ports()[0];
     let options = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
     let server = NameServer::start(
@@ -135,4 +137,5 @@ async fn srv_records_are_followed_and_their_mistakes_named() {
     let printed = tokio::task::block_in_place(|| nobody.validate(uri, &destination));
     assert!(printed.contains("good.example.test cannot be looked up"), "{printed}");
     drop(silent);
+    untouched.holds().await;
 }
