@@ -3,9 +3,9 @@
 
 use super::{control::refused, exit, find};
 use crate::{
-    cli::{CutoverArgs, StepArgs},
+    cli::{CheckChoice, CutoverArgs, StepArgs},
     model::{
-        Command, Phase, Refusal, Snapshot,
+        CheckOrder, Command, Phase, Refusal, Snapshot,
         snapshot::{CutoverStep, StepState, VerificationState},
     },
     plain,
@@ -57,6 +57,11 @@ pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
     {
         return refused(&refusal);
     }
+    if let Some(check) = arguments.check
+        && let Err(refusal) = client.send(Command::ChooseCheck(order(check))).await
+    {
+        return refused(&refusal);
+    }
     if arguments.step.back || arguments.no_wait {
         // The assumption belongs to this call; it would be lost by not waiting.
         if arguments.assume_stopped
@@ -101,6 +106,13 @@ async fn rehearse(mut client: Client) -> anyhow::Result<u8> {
         );
     }
     Ok(exit::DONE)
+}
+
+fn order(choice: CheckChoice) -> CheckOrder {
+    match choice {
+        CheckChoice::First => CheckOrder::First,
+        CheckChoice::After => CheckOrder::After,
+    }
 }
 
 fn step_command(step: StepArgs) -> Option<Command> {
@@ -156,6 +168,12 @@ async fn drive(mut client: Client, assume_stopped: bool) -> anyhow::Result<u8> {
             (Phase::Cutover, Some(CutoverStep::CheckData)) if differs(&snapshot) => bail!(
                 "{} documents differ, the destination is not opened. Next: mongoferry verify {1}, then mongoferry cutover \
                  {1} --repair, --skip-verification or --back",
+                snapshot.verification.mismatches,
+                snapshot.name
+            ),
+            (Phase::Cleanup, Some(CutoverStep::CheckOpened)) if differs(&snapshot) => bail!(
+                "{} documents differ; the destination accepts writes already. Next: mongoferry verify {1}, then mongoferry \
+                 cutover {1} --repair (leaves alone what the application wrote) or --skip-verification",
                 snapshot.verification.mismatches,
                 snapshot.name
             ),

@@ -342,6 +342,7 @@ fn target(entry: &CatalogEntry, twin: Option<&CatalogEntry>) -> Target {
         namespace: entry.namespace.clone(),
         documents: entry.documents.max(twin.map_or(0, |twin| twin.documents)),
         shape: Shape {
+            expires: false,
             access: if natural { Access::Natural } else { Access::Index },
             collated: shape.collated || other.collated,
             capped: shape.capped,
