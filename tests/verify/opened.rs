@@ -10,6 +10,7 @@ use bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongodb::Client;
 use mongoferry::{
     engine::{
+        Engine, EngineSettings,
         dirty::DirtySet,
         registry::TrackedIndex,
         verify::{Since, Target, Verifier},
@@ -75,6 +76,15 @@ async fn read(client: &Client, name: &str, id: impl Into<bson::Bson>) -> Option<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_application_writes_is_told_from_what_was_wrong_before_the_opening() {
+    opened_first(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_after_the_opening_knows_what_the_application_wrote() {
+    opened_first(true).await;
+}
+
+async fn opened_first(restarts: bool) {
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     phases::stage(&source, &["before"]).await;
@@ -82,14 +92,14 @@ async fn what_the_application_writes_is_told_from_what_was_wrong_before_the_open
     for from in (0..BIG).step_by(1_000) {
         big.insert_many((from..from + 1_000).map(|n| doc! { "_id": n, "pad": "x".repeat(2_000) })).await.unwrap();
     }
-    let (engine, _home) = drive::engine();
+    let (mut engine, home) = drive::engine();
     let mut client = engine.client("test");
     let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
     // Slow enough for the comparison to outlast the opening.
     plan.options.throttle = Some(1_500_000);
     plan.options.ready_for = Duration::from_millis(200);
     plan.options.quiet_for = Duration::from_millis(500);
-    drive::start(&mut client, plan).await;
+    drive::start(&mut client, plan.clone()).await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     kinds::corrupt(&destination, "before").await;
     client.send(Command::PrepareCutover).await.expect("prepare cutover");
@@ -101,6 +111,14 @@ async fn what_the_application_writes_is_told_from_what_was_wrong_before_the_open
     assert_eq!(opened.verification.metadata_differences, Vec::<String>::new());
     let ends = Arc::new(AtomicBool::new(false));
     let writing = apply(&destination, &ends);
+    if restarts {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(client);
+        engine.shut_down().await;
+        let settings = EngineSettings { state_root: home.path().join("state"), application: None };
+        engine = Engine::resume(settings, &home.path().join("state/test"), plan).expect("taken up");
+        client = engine.client("test");
+    }
     let checked = drive::wait(&mut client, "the result", is_checked).await;
     assert_eq!(phases::named(&checked), kinds::wanted(&["before"]), "of documents that nobody wrote since");
     assert_eq!((checked.verification.mismatches, checked.can_write), (7, true));
@@ -141,6 +159,7 @@ async fn what_the_application_writes_is_told_from_what_was_wrong_before_the_open
     compare::assert_identical(&source, &destination).await;
     let report = std::fs::read_to_string(done.report.as_ref().unwrap()).unwrap();
     assert!(report.contains("checked: after the destination was opened"), "{report}");
+    engine.shut_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

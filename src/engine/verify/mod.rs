@@ -89,8 +89,7 @@ pub struct Shape {
 impl Shape {
     /// The shape of a collection that is migrated.
     pub fn of(tracked: &Tracked) -> Self {
-        let clustered = tracked.kind == Kind::Buckets || tracked.is_clustered();
-        let access = if clustered { Access::Natural } else { Access::Index };
+        let access = if tracked.kind == Kind::Buckets { Access::Buckets } else { Access::Index };
         Self { access, collated: tracked.is_collated(), expires: tracked.expires(), capped: tracked.is_capped() }
     }
 }

@@ -335,7 +335,7 @@ fn targets(source: &Catalog, destination: &Catalog) -> Vec<Target> {
 fn target(entry: &CatalogEntry, twin: Option<&CatalogEntry>) -> Target {
     let shape = Shape::of(&Tracked::new(entry));
     let other = twin.map_or(shape, |twin| Shape::of(&Tracked::new(twin)));
-    let natural = shape.access == Access::Natural || other.access == Access::Natural;
+    let buckets = shape.access == Access::Buckets || other.access == Access::Buckets;
     Target {
         // The two clusters may use one UUID for two collections.
         uuid: Uuid::new(),
@@ -343,7 +343,7 @@ fn target(entry: &CatalogEntry, twin: Option<&CatalogEntry>) -> Target {
         documents: entry.documents.max(twin.map_or(0, |twin| twin.documents)),
         shape: Shape {
             expires: false,
-            access: if natural { Access::Natural } else { Access::Index },
+            access: if buckets { Access::Buckets } else { Access::Index },
             collated: shape.collated || other.collated,
             capped: shape.capped,
         },

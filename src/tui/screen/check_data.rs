@@ -297,7 +297,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     lines.extend(collections(view, state, columns, table_rows - usize::from(explains)));
     if explains {
         let name = running::destination_name(view);
-        let sentence = format!("   APP: changed on {name} since it opened, by your application or TTL; not an error.");
+        let sentence = format!("   APP: written on {name} since it opened; not an error.");
         lines.push(Line::styled(text::cut(&sentence, columns), view.theme.dim));
     }
     if block_rows > 0 {

@@ -50,7 +50,9 @@ fn retry_blocked(view: &View<'_>) -> Option<String> {
 
 /// Why the destination cannot be opened in spite of what failed.
 fn accept_blocked(view: &View<'_>) -> Option<String> {
-    let waits = view.snapshot.phase == Phase::Finalizing && failed(view) > 0;
+    let steps = || view.snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
+    let is_busy = steps().any(|line| matches!(line.state, StepState::Running | StepState::Waiting));
+    let waits = view.snapshot.phase == Phase::Finalizing && failed(view) > 0 && !is_busy;
     (!waits).then(|| "Nothing to accept: no step of finalizing has failed.".into())
 }
 
@@ -98,7 +100,7 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
     }
     if failed > 0 {
         let steps = text::counted(failed, "step", "steps");
-        let accept = if accept_blocked(view).is_none() { "; A opens all the same" } else { "" };
+        let accept = if accept_blocked(view).is_none() { "; A accepts it" } else { "" };
         return format!("{steps} failed; the line says why. r tries again{accept}.");
     }
     if let Some(count) = differing(view) {
