@@ -20,6 +20,9 @@ use std::{
 /// While a step waits for the operator's application, why is said so often.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
+/// A snapshot is not older than this.
+const LATE: Duration = Duration::from_secs(2);
+
 /// Cuts over and returns the exit code.
 pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
     let (summary, client) = find::engine_of(arguments.name.as_deref()).await?;
@@ -52,10 +55,17 @@ pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
             _ => Some(Command::PrepareCutover),
         },
     };
-    if let Some(command) = asked
-        && let Err(refusal) = client.send(command).await
-    {
-        return refused(&refusal);
+    if let Some(command) = asked {
+        let checks = matches!(command, Command::RepairMismatches | Command::Retry);
+        if let Err(refusal) = client.send(command).await {
+            return refused(&refusal);
+        }
+        if checks {
+            // The verdict of before may still be on its way here.
+            let begun = |now: &Snapshot| now.phase != snapshot.phase || !differs(now);
+            let mut watched = client.clone();
+            let _ = tokio::time::timeout(LATE, super::autopilot::wait_for(&mut watched, begun)).await;
+        }
     }
     if let Some(check) = arguments.check
         && let Err(refusal) = client.send(Command::ChooseCheck(order(check))).await

@@ -71,13 +71,13 @@ async fn a_restart_in_the_middle_of_a_collection_in_natural_order_goes_on_where_
     pair.both("shop", rawdoc! { "create": "series", "timeseries": { "timeField": "t", "metaField": "m" } }).await;
     let shop = pair.context.source.client.database("shop");
     let id = |n: i32| if n < 20_000 { Bson::Int32(n) } else { Bson::String(format!("{n}")) };
-    let documents = |from: i32| (from..from + 15_000).map(|n| doc! { "_id": id(n), "x": "y".repeat(300) });
+    let documents = |from: i32| (from..from + 15_000).map(|n| doc! { "_id": id(n), "x": "y".repeat(700) });
     for from in [0, 15_000, 30_000] {
         shop.collection::<Document>("clustered").insert_many(documents(from)).await.unwrap();
     }
     let at = |n: i32| bson::DateTime::from_millis(1_790_000_000_000 + i64::from(n) * 1_000);
     // One bucket each.
-    let readings = (0..45_000).map(|n| doc! { "t": at(n), "m": n, "v": n });
+    let readings = (0..45_000).map(|n| doc! { "t": at(n), "m": n, "v": "y".repeat(150) });
     shop.collection::<Document>("series").insert_many(readings).await.unwrap();
     for name in ["clustered", "system.buckets.series"] {
         copy(&pair, name).await;

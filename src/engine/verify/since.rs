@@ -72,6 +72,8 @@ impl Verifier {
             written.has(verdict) || (trims && verdict.kind() == MismatchKind::Missing)
         };
         let (theirs, ours): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(is_theirs);
+        // They stay in doubt, so that another check counts them again.
+        theirs.iter().flat_map(Verdict::keys).for_each(|key| self.dirty.touch(target.uuid, key));
         self.progress.written_by_others(target, &theirs);
         Ok(ours)
     }
