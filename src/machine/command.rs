@@ -229,7 +229,7 @@ impl Machine {
                 let count = show_count(cutover.finalize_failed.len() as u64);
                 let mut effects = self.become_open(now);
                 let text =
-                    format!("{by} went on although {count} things are not as on the source; the report names them");
+                    format!("{by} went on although not everything is as on the source ({count} named in the report)");
                 effects.insert(0, Effect::Log(Severity::Warn, "accepted", text));
                 Ok(effects)
             }
