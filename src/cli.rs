@@ -210,6 +210,9 @@ pub struct CutoverArgs {
     /// Go on although the source is not known to be quiet; the drain is proven all the same.
     #[arg(long)]
     pub assume_stopped: bool,
+    /// Check the data before the destination is opened, or after it; otherwise as the plan says.
+    #[arg(long, value_enum)]
+    pub check: Option<CheckChoice>,
     /// Return as soon as the engine accepted, instead of following the cutover to its end.
     #[arg(long)]
     pub no_wait: bool,
@@ -245,11 +248,11 @@ pub struct StepArgs {
     /// Copy the documents again that differ, and check them once more.
     #[arg(long)]
     pub repair: bool,
-    /// Try the failed steps of finalizing again.
+    /// Try the failed steps of finalizing again, or check again what differed.
     #[arg(long)]
     pub retry: bool,
-    /// Do without the indexes that could not be built, or open the destination although steps of finalizing failed; the
-    /// report names them.
+    /// Do without the indexes that could not be built, or open the destination although steps of finalizing failed or
+    /// options, indexes or views differ; the report names them.
     #[arg(long)]
     pub accept_failed: bool,
     /// Only measure how long the last change takes to arrive, as a cutover would need it; changes nothing.
@@ -258,6 +261,15 @@ pub struct StepArgs {
     /// Give up the rest of the verification; the report says so.
     #[arg(long)]
     pub skip_verification: bool,
+}
+
+/// `--check`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckChoice {
+    /// Check first, then open.
+    First,
+    /// Open first; the result arrives while the application may write.
+    After,
 }
 
 /// `--cutover`.

@@ -7,7 +7,9 @@ mod notify;
 mod section;
 
 use crate::{
-    model::{Endpoint, NamespaceFilter, Notify, Options, PasswordFrom, Plan, Tls, Verify, filter::Pattern, units},
+    model::{
+        CheckOrder, Endpoint, NamespaceFilter, Notify, Options, PasswordFrom, Plan, Tls, Verify, filter::Pattern, units,
+    },
     paths, pem,
     secret::Secret,
     uri,
@@ -330,6 +332,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         "ready_for",
         "quiet_for",
         "verify",
+        "check",
         "throttle",
         "spool_limit",
         "block_source_writes",
@@ -359,6 +362,11 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
             None | Some("exact") => Verify::Exact,
             Some("off") => Verify::Off,
             Some(_) => return Err(section.at("verify", "verify is \"exact\" or \"off\"")),
+        },
+        check: match section.text("check")? {
+            None | Some("first") => CheckOrder::First,
+            Some("after") => CheckOrder::After,
+            Some(_) => return Err(section.at("check", "check is \"first\" or \"after\"")),
         },
         throttle: match section.text("throttle")? {
             None => None,

@@ -63,7 +63,7 @@ impl Report {
             "ops_applied": snapshot.ops_applied,
             "verification": snapshot.verification,
             "verification_skipped_by": self.texts("skipped").next(),
-            "metadata_differences": self.metadata_differences(),
+            "metadata_differences": self.snapshot.verification.metadata_differences,
             "rehearsal": snapshot.rehearsal,
             "cutover": cutover.map(|cutover| json!({
                 "started": cutover.started,
@@ -72,6 +72,7 @@ impl Report {
                 "assumed_stopped_by": cutover.assumed_by,
                 "late_write": cutover.late_write,
                 "opened": cutover.opened,
+                "check": cutover.check,
                 "steps": cutover.lines,
             })),
             "downtime_ms": cutover.and_then(|cutover| cutover.downtime_ms),
@@ -117,18 +118,6 @@ impl Report {
         self.events.iter().filter(|event| !NOISE.contains(&event.kind.as_str()))
     }
 
-    /// From verification and from the comparison after finalizing, each once.
-    fn metadata_differences(&self) -> Vec<&str> {
-        let verified = self.snapshot.verification.metadata_differences.iter().map(String::as_str);
-        let mut all: Vec<&str> = Vec::new();
-        for difference in verified.chain(self.texts("metadata")) {
-            if !all.contains(&difference) {
-                all.push(difference);
-            }
-        }
-        all
-    }
-
     /// What the operator still has to do, most urgent first.
     fn left_to_do(&self) -> Vec<String> {
         let snapshot = &self.snapshot;
@@ -141,7 +130,7 @@ impl Report {
             let command = "db.adminCommand({setUserWriteBlockMode: 1, global: false})";
             todo.push(format!("the source still refuses user writes; when it shall take them again: {command}"));
         }
-        if !self.metadata_differences().is_empty() {
+        if !self.snapshot.verification.metadata_differences.is_empty() {
             todo.push("look at the differences in metadata".into());
         }
         for failed in &snapshot.indexes.failed {

@@ -2,14 +2,14 @@
 //!
 //! Each line is `TIME  what happens  ->  phase [, word …]`. TIME is since the start (`+30s` adds to the line before).
 //! After the arrow stands what must be true afterwards: the phase, and any of `deadline=120h` (time left),
-//! `can-cutover`, `cannot-cutover`, `step=drain`, `does=effect` (the effect was asked for), `refused="part of the reason"`.
+//! `can-cutover`, `cannot-cutover`, `step=drain`, `differences=1` (in options, indexes and views), `does=effect` (the effect was asked for), `refused="part of the reason"`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use jiff::Timestamp;
 use mongoferry::{
     machine::{Effect, Event, Machine, Measurement, Settings},
     model::{
-        Command, Endpoint, Optime, Options, Plan, Problem, Refusal, Side,
+        CheckOrder, Command, Endpoint, Optime, Options, Plan, Problem, Refusal, Side,
         command::Consent,
         units::{parse_duration, show_clock},
     },
@@ -114,10 +114,9 @@ impl Scenario {
             ["fixed", ts] => event(&mut self.machine, Event::CutoverFixed(optime(ts))),
             ["drained"] => event(&mut self.machine, Event::Drained),
             ["checked", count] => event(&mut self.machine, Event::Checked { mismatches: count.parse().unwrap() }),
-            ["finalized", failed @ ..] => event(
-                &mut self.machine,
-                Event::Finalized { failed: failed.iter().map(|name| (*name).to_string()).collect() },
-            ),
+            ["finalized", failed @ ..] => event(&mut self.machine, finalized(failed, &[], &[])),
+            ["finalized-differing", differences @ ..] => event(&mut self.machine, finalized(&[], differences, &[])),
+            ["finalized-without", accepted @ ..] => event(&mut self.machine, finalized(&[], &[], accepted)),
             ["cleaned-up"] => event(&mut self.machine, Event::CleanedUp),
             ["fails"] => {
                 let problem = Problem::before_writing(Side::Source, "gone", "connection refused", "start it");
@@ -125,6 +124,16 @@ impl Scenario {
             }
             command => self.machine.command(command_of(command), "ops@pts/1", now),
         }
+    }
+}
+
+fn finalized(failed: &[&str], differences: &[&str], accepted: &[&str]) -> Event {
+    let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    Event::Finalized {
+        failed: owned(failed),
+        differences: owned(differences),
+        accepted: owned(accepted),
+        destination: Optime::new(700, 1),
     }
 }
 
@@ -141,6 +150,8 @@ fn command_of(words: &[&str]) -> Command {
         ["prepare-cutover"] => Command::PrepareCutover,
         ["continue"] => Command::ContinueCutover { assume_stopped: false },
         ["override"] => Command::ContinueCutover { assume_stopped: true },
+        ["check-first"] => Command::ChooseCheck(CheckOrder::First),
+        ["open-first"] => Command::ChooseCheck(CheckOrder::After),
         ["accept-failed"] => Command::AcceptFailedIndexes,
         ["go-back"] => Command::GoBack,
         ["skip-verification"] => Command::SkipVerification,
@@ -187,6 +198,10 @@ fn check(place: &str, scenario: &Scenario, outcome: &Result<Vec<Effect>, Refusal
             Some(("step", step)) => {
                 let word = machine.cutover.as_ref().map(|cutover| serde_json::to_string(&cutover.step).unwrap());
                 assert_eq!(word, Some(format!("{step:?}")), "{place}: {seen}");
+            }
+            Some(("differences", count)) => {
+                let differences = machine.cutover.as_ref().and_then(|cutover| cutover.differences.as_ref());
+                assert_eq!(differences.map(|all| all.len().to_string()).as_deref(), Some(count), "{place}: {seen}");
             }
             Some(("deadline", left)) => {
                 let deadline = machine.deadline.unwrap_or_else(|| panic!("{place}: no deadline; {seen}"));
@@ -248,6 +263,8 @@ mod property {
                 "go-back",
                 "skip-verification",
                 "repair-mismatches",
+                "open-first",
+                "check-first",
                 "retry",
                 "stop",
                 "fixed 500:5",
@@ -256,6 +273,7 @@ mod property {
                 "checked 2",
                 "finalized",
                 "finalized shop.orders",
+                "finalized-differing shop.orders",
                 "cleaned-up",
             ])
             .prop_map(String::from),

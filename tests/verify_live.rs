@@ -5,6 +5,8 @@
 mod common;
 #[path = "verify/kinds.rs"]
 mod kinds;
+#[path = "verify/opened.rs"]
+mod opened;
 #[path = "verify/phases.rs"]
 mod phases;
 #[path = "verify/resume.rs"]

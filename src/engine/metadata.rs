@@ -222,7 +222,7 @@ fn index_differences(
     let mut differences = Vec::new();
     for (name, there) in source {
         let Some(here) = destination.get(name) else {
-            differences.push(format!("{namespace}: index {name} is missing on the destination"));
+            differences.push(missing_index(namespace, name));
             continue;
         };
         let fields: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
@@ -241,6 +241,11 @@ fn index_differences(
         differences.push(format!("{namespace}: index {name} is on the destination only"));
     }
     differences
+}
+
+/// How an index is named that only the source has.
+pub fn missing_index(namespace: &Namespace, name: &str) -> String {
+    format!("{namespace}: index {name} is missing on the destination")
 }
 
 fn same_index_field(field: &str, left: Option<&Bson>, right: Option<&Bson>) -> bool {

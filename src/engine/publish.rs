@@ -10,7 +10,7 @@ use super::{
 use crate::{
     machine::Machine,
     model::{
-        Phase, Severity, Snapshot,
+        CheckOrder, Phase, Severity, Snapshot,
         snapshot::{Application, ClusterView, Cutover, CutoverStep, StepLine, StepState, VerificationState, Writer},
     },
     mongo::Cluster,
@@ -154,6 +154,9 @@ impl Publisher {
         drop(source_use);
         snapshot.foreign_writes = run.foreign.borrow().clone();
         snapshot.verification = run.verification.borrow().clone();
+        if let Some(differences) = machine.cutover.as_ref().and_then(|cutover| cutover.differences.clone()) {
+            snapshot.verification.metadata_differences = differences;
+        }
         if machine.verification_skipped_by.is_some() && snapshot.verification.state != VerificationState::Done {
             snapshot.verification.state = VerificationState::Skipped;
         }
@@ -204,16 +207,25 @@ fn cutover_view(machine: &Machine, run: &Run, last_source_write: Option<Timestam
             detail: cutover.cutover_ts.map_or(String::new(), |ts| format!("up to ts {ts}")),
         },
     ];
-    if machine.settings.verify {
+    let check = match cutover.check {
+        CheckOrder::First => CutoverStep::CheckData,
+        CheckOrder::After => CutoverStep::CheckOpened,
+    };
+    let checked = machine.settings.verify.then(|| {
         let detail = match (&machine.verification_skipped_by, cutover.mismatches) {
             (Some(by), _) => format!("skipped by {by}"),
             (None, Some(count)) => format!("{count} documents differ"),
             (None, None) => String::new(),
         };
-        lines.push(StepLine { label: "data checked".into(), state: state(CutoverStep::CheckData), detail });
-    }
-    if cutover.step >= CutoverStep::Finalize {
-        lines.extend(run.finalizing.borrow().lines.iter().cloned());
+        StepLine { label: "data checked".into(), state: state(check), detail }
+    });
+    let finalizing = match cutover.step >= CutoverStep::Finalize {
+        true => run.finalizing.borrow().lines.clone(),
+        false => Vec::new(),
+    };
+    match cutover.check {
+        CheckOrder::First => lines.extend(checked.into_iter().chain(finalizing)),
+        CheckOrder::After => lines.extend(finalizing.into_iter().chain(checked)),
     }
     Some(Cutover {
         step: cutover.step,
@@ -222,6 +234,7 @@ fn cutover_view(machine: &Machine, run: &Run, last_source_write: Option<Timestam
         last_source_write,
         waiting_by: cutover.waiting_by.clone(),
         source_blocked: cutover.source_blocked,
+        check: cutover.check,
         assumed_stopped: cutover.assumed_stopped_by.is_some(),
         assumed_by: cutover.assumed_stopped_by.clone(),
         late_write: cutover.late_write.clone(),

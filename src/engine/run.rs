@@ -3,19 +3,18 @@
 //! Every task takes what it needs, works, and hands it back with its [`Outcome`]; nothing is shared behind a lock.
 
 mod block;
+mod check;
 mod rehearsal;
 mod sync;
 
 use super::{
-    capped,
     checkpoint::Checkpointer,
-    cleanup, clear, connect_info,
+    cleanup, clear,
     context::Context,
     dirty::DirtySet,
     fetch::FetchEnd,
-    finalize,
     follow::Follower,
-    foreign, index, lag, lease, metadata,
+    foreign, index, lag, lease,
     migration_user::{Account, MigrationUser},
     operations::{self, SourceUse},
     record::Position,
@@ -23,19 +22,21 @@ use super::{
     retry::{Halt, retry},
     sign_in,
     spool::{SpoolKeeper, SpoolReader},
-    verify::{Target, Verifier},
+    verify::Verifier,
     view::{ApplyView, FetchView, InitialSyncView, StepsView},
 };
 use crate::{
     machine::Saved,
     model::{
         Optime, Plan, Problem, Severity, Side,
-        snapshot::{ConnectInfo, FailedIndex, ForeignWrites, Rehearsal, Verification, VerificationState},
+        snapshot::{ConnectInfo, ForeignWrites, Rehearsal, Verification, VerificationState},
     },
-    mongo::{Cluster, Namespace},
+    mongo::Cluster,
     oplog::Dialect,
 };
 use bson::Uuid;
+use check::Wanted;
+pub use check::{FinalForm, Finalized};
 use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 use sync::{Tail, initial_sync, taken_up};
 use tokio::{
@@ -80,9 +81,9 @@ pub enum Outcome {
     /// The final pass or a repair ended.
     Checked(Box<Verifier>, Result<Verification, Halt>),
     /// Finalizing ended and the source was looked at once more.
-    Finalized(Box<Follower>, Result<Vec<FailedIndex>, Halt>),
-    /// Cleanup ended; what options, indexes and views differ.
-    CleanedUp(Result<Vec<String>, Halt>),
+    Finalized(Box<Follower>, Result<Finalized, Halt>),
+    /// Cleanup ended.
+    CleanedUp,
 }
 
 /// What the copy hands to following.
@@ -177,8 +178,12 @@ pub struct Run {
     stop_comparing: CancellationToken,
     /// The collections when following began, for the comparison beside it.
     registry: Registry,
-    /// A check was asked for while the verifier was still at work.
-    check_wanted: bool,
+    /// Ends the check at the cutover.
+    checking: CancellationToken,
+    /// What was asked for while the verifier was still at work.
+    wanted: Option<Wanted>,
+    /// Ends the look-out for writes of others on the destination.
+    alone: CancellationToken,
     outcomes: mpsc::Sender<Outcome>,
     /// Ends fetching and measuring; the rest goes on.
     syncing: CancellationToken,
@@ -211,6 +216,8 @@ impl Run {
         let checkpoints = Checkpointer::new(context.clone(), plan.clone(), views, keepers, events);
         Self {
             checkpoints: Some(tokio::spawn(checkpoints.run())),
+            alone: context.cancel.child_token(),
+            checking: context.cancel.child_token(),
             syncing: context.cancel.child_token(),
             stop_comparing: verifier.stopper(),
             verifier: Some(Box::new(verifier)),
@@ -242,7 +249,7 @@ impl Run {
             dirty,
             copied: None,
             follower: None,
-            check_wanted: false,
+            wanted: None,
             outcomes,
         }
     }
@@ -278,7 +285,7 @@ impl Run {
         let Some(asked) = self.asked.take() else { return };
         let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
         let desk = foreign::Desk { reader, is_first: self.is_first, view: self.foreign.clone(), asked };
-        let context = Context { cancel: self.syncing.clone(), ..self.context.clone() };
+        let context = Context { cancel: self.alone.clone(), ..self.context.clone() };
         tokio::spawn(foreign::watch(context, desk));
     }
 
@@ -424,106 +431,17 @@ impl Run {
         self.spawn(async move { Outcome::CutoverFixed(fetched_until_now(&context, fetch).await) });
     }
 
-    /// Compares beside following.
-    pub fn begin_verification(&mut self) {
-        let Some(mut verifier) = self.verifier.take() else { return };
-        let rows = self.sync.borrow().rows.clone();
-        let documents = |namespace: &Namespace| {
-            let name = namespace.to_string();
-            rows.iter().find(|row| row.namespace == name).map_or(0, |row| row.documents)
-        };
-        let targets = Target::all(&self.registry, documents);
-        self.spawn(async move {
-            let ended = match verifier.base_pass(targets.clone()).await {
-                // Documents that change from here on are compared again as they come to rest.
-                Ok(()) => verifier.keep_fresh(targets).await,
-                Err(halt) => Err(halt),
-            };
-            Outcome::BasePassEnded(verifier, ended)
-        });
-    }
-
-    /// Compares what changed since its last comparison, once the base pass is out of the way.
-    pub fn check_data(&mut self) {
-        let Some(registry) = self.follower.as_ref().map(|follower| follower.registry().clone()) else { return };
-        let Some(mut verifier) = self.verifier.take() else {
-            // It is comparing beside following; what it has not reached is compared now, with the source at rest.
-            self.stop_comparing.cancel();
-            self.check_wanted = true;
-            return;
-        };
-        self.check_wanted = false;
-        let context = self.context.clone();
-        self.spawn(async move {
-            let checked = match capped::reconcile(&context, &registry).await {
-                Ok(()) => verifier.final_pass(&registry).await,
-                Err(halt) => Err(halt),
-            };
-            Outcome::Checked(verifier, checked)
-        });
-    }
-
-    /// Takes the verifier back; starts the check that was asked for meanwhile.
-    pub fn keep_verifier(&mut self, verifier: Box<Verifier>) {
-        self.verifier = Some(verifier);
-        if self.check_wanted {
-            self.check_data();
-        }
-    }
-
-    /// Nobody waits for the check any more.
-    pub fn forget_check(&mut self) {
-        self.check_wanted = false;
-    }
-
-    /// Copies the differing documents again and compares them once more.
-    pub fn repair_mismatches(&mut self) {
-        let Some(registry) = self.follower.as_ref().map(|follower| follower.registry().clone()) else { return };
-        let Some(mut verifier) = self.verifier.take() else { return };
-        self.spawn(async move {
-            let checked = verifier.repair(&registry).await;
-            Outcome::Checked(verifier, checked)
-        });
-    }
-
-    /// Gives indexes, TTL values and capped sizes their final form, then looks at both clusters once more.
-    pub fn finalize(&mut self) {
-        let Some(mut follower) = self.follower.take() else { return };
-        let (context, view, fetch) = (self.context.clone(), self.finalizing.clone(), self.fetch.subscribe());
-        let last_look = self.last_look.clone();
-        self.spawn(async move {
-            if context.options.verify == crate::model::Verify::Off
-                && let Err(halt) = capped::reconcile(&context, follower.registry()).await
-            {
-                return Outcome::Finalized(follower, Err(halt));
-            }
-            let failed = match finalize::finalize(&context, follower.registry_mut(), &view).await {
-                Ok(failed) => {
-                    let looks = (fetched_until_now(&context, fetch), last_look.take(&context.events));
-                    let (fetched, ()) = tokio::join!(looks.0, looks.1);
-                    fetched.map(|_| failed)
-                }
-                Err(halt) => Err(halt),
-            };
-            Outcome::Finalized(follower, failed)
-        });
-    }
-
-    /// Compares metadata, removes what mongoferry created, keeps the connect page current.
+    /// Removes what mongoferry created.
     pub fn clean_up(&mut self) {
         // Nothing is fetched any more into the folder that is removed now.
         self.syncing.cancel();
+        self.leave_to_application();
         if let Err(error) = self.dirty.end() {
             let text = format!("what was compared stays on this host: {error}");
             self.context.events.record(Severity::Warn, "verify", text);
         }
         let (context, view, spool) = (self.context.clone(), self.cleanup.clone(), self.spool_folder());
         let user = self.user.clone();
-        let mut remaining = self.context.clone();
-        if let Some(user) = &user {
-            // The temporary user is gone soon; the connect page stays.
-            remaining.destination = user.operator().clone();
-        }
         let lease = self.lease.take();
         self.spawn(async move {
             // A renewal that is under way would bring the lease back after it was removed.
@@ -531,11 +449,9 @@ impl Run {
                 renewing.cancel();
                 let _ = keeper.await;
             }
-            let differences = metadata::compare(&context).await;
             cleanup::clean_up(&context, user.as_deref(), &spool, &view).await;
-            Outcome::CleanedUp(differences)
+            Outcome::CleanedUp
         });
-        tokio::spawn(connect_info::poll(remaining, self.plan.destination.clone(), self.connect.clone()));
     }
 
     /// Drops the temporary user, if cleanup has not done it: what ends without completing leaves no login behind.

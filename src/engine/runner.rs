@@ -16,7 +16,7 @@ use super::{
     record::Record,
     restore::Restored,
     retry::Halt,
-    run::{Outcome, Run},
+    run::{Finalized, Outcome, Run},
 };
 use crate::{
     machine::{Effect, Event, Machine, Measurement, Saved, Settings},
@@ -252,6 +252,8 @@ impl Runner {
             Command::TestNotices => self.test_notices(&by),
             command => self.command(command, &by).await,
         };
+        // Whoever has the answer shall not see the verdict of before and take it for the new one.
+        self.publish();
         // The client may have gone without waiting for the answer.
         let _ = reply.send(answer);
     }
@@ -414,21 +416,18 @@ impl Runner {
                     run.keep_follower(follower);
                 }
                 match ended {
-                    Ok(failed) => {
+                    Ok(Finalized { failed, differences, accepted, destination }) => {
                         let named = |failed: &FailedIndex| {
                             format!("{} / {} / {}", failed.namespace, failed.index, failed.reason)
                         };
                         let failed = failed.iter().map(named).collect();
                         self.measure();
-                        self.happened(Event::Finalized { failed });
+                        self.happened(Event::Finalized { failed, differences, accepted, destination });
                     }
                     Err(halt) => self.failed(halt),
                 }
             }
-            Outcome::CleanedUp(differences) => {
-                self.metadata_compared(differences);
-                self.happened(Event::CleanedUp);
-            }
+            Outcome::CleanedUp => self.happened(Event::CleanedUp),
             Outcome::Cleared(Err(halt))
             | Outcome::Copied(Err(halt))
             | Outcome::Indexed(Err(halt))

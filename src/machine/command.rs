@@ -6,7 +6,7 @@ use super::{
     state::{CutoverState, Machine},
 };
 use crate::model::{
-    Command, Phase, Refusal, Severity,
+    CheckOrder, Command, Phase, Refusal, Severity,
     command::Consent,
     snapshot::{CutoverStep, Extension},
     units::{show_count, show_duration},
@@ -40,14 +40,15 @@ impl Machine {
             Command::ContinueCutover { assume_stopped } => self.continue_cutover(assume_stopped, by, now),
             Command::GoBack => self.go_back(by, now),
             Command::SkipVerification => self.skip_verification(by, now),
-            Command::RepairMismatches => match &self.cutover {
-                Some(cutover)
-                    if cutover.step == CutoverStep::CheckData && cutover.mismatches.is_some_and(|n| n > 0) =>
-                {
-                    Ok(vec![Effect::RepairMismatches])
+            Command::ChooseCheck(order) => self.choose_check(order, by),
+            Command::RepairMismatches if self.has_mismatches() => Ok(vec![Effect::RepairMismatches]),
+            Command::RepairMismatches => not_now("there is nothing to repair: no finished check found a difference"),
+            Command::Retry if self.has_mismatches() => {
+                if let Some(cutover) = &mut self.cutover {
+                    cutover.mismatches = None;
                 }
-                _ => not_now("there is nothing to repair: no finished check found a difference"),
-            },
+                Ok(vec![Effect::CheckData, Effect::Log(Severity::Info, "retry", format!("{by} asked to check again"))])
+            }
             Command::Rehearse if matches!(self.phase, Phase::Following | Phase::Ready) => {
                 Ok(vec![Effect::Rehearse(by.into())])
             }
@@ -181,7 +182,10 @@ impl Machine {
             assumed_stopped_by: None,
             late_write: None,
             mismatches: None,
+            check: self.settings.check,
             finalize_failed: Vec::new(),
+            differences: None,
+            destination_ts: None,
             opened: None,
         });
         Ok(vec![Effect::Log(Severity::Info, "cutover", format!("cutover begun by {by}; nothing has changed yet"))])
@@ -229,7 +233,8 @@ impl Machine {
                     return Ok(effects);
                 }
                 let mut effects = self.become_open(now);
-                let text = format!("{by} went on although {count} finalizing steps failed; the report names them");
+                let text =
+                    format!("{by} went on although not everything is as on the source ({count} named in the report)");
                 effects.insert(0, Effect::Log(Severity::Warn, "accepted", text));
                 Ok(effects)
             }
@@ -266,14 +271,47 @@ impl Machine {
         Ok(effects)
     }
 
+    fn choose_check(&mut self, order: CheckOrder, by: &str) -> Result<Vec<Effect>, Refusal> {
+        if !self.settings.verify {
+            return not_now("the plan switched verification off");
+        }
+        let text = match order {
+            CheckOrder::First => "check first, then open",
+            CheckOrder::After => "open first; the result of the check arrives later",
+        };
+        match &mut self.cutover {
+            Some(cutover)
+                if self.phase == Phase::Cutover
+                    && matches!(cutover.step, CutoverStep::StopApplication | CutoverStep::Drain) =>
+            {
+                cutover.check = order;
+                Ok(vec![Effect::Log(Severity::Info, "check", format!("{by} chose: {text}"))])
+            }
+            Some(_) => not_now("the last changes are applied; the order is fixed for this cutover"),
+            None => not_now("it is chosen in the cutover, which has not begun"),
+        }
+    }
+
+    /// A finished check found differences, and the cutover waits for somebody to decide.
+    fn has_mismatches(&self) -> bool {
+        self.cutover.as_ref().is_some_and(|cutover| {
+            matches!(cutover.step, CutoverStep::CheckData | CutoverStep::CheckOpened)
+                && cutover.mismatches.is_some_and(|count| count > 0)
+        })
+    }
+
     fn skip_verification(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
-        if !matches!(&self.cutover, Some(cutover) if cutover.step == CutoverStep::CheckData) {
+        let step = self.cutover.as_ref().map(|cutover| cutover.step);
+        if !matches!(step, Some(CutoverStep::CheckData | CutoverStep::CheckOpened)) {
             return not_now("verification can be skipped only while the cutover waits for it");
         }
         self.verification_skipped_by = Some(by.into());
         let text = format!("{by} gave up the rest of the verification; the report says so");
         let mut effects = vec![Effect::Log(Severity::Warn, "skipped", text)];
-        effects.extend(self.become_finalizing(now));
+        effects.extend(match step {
+            Some(CutoverStep::CheckOpened) => self.become_cleaning_up(),
+            _ => self.become_finalizing(now),
+        });
         Ok(effects)
     }
 

@@ -5,7 +5,7 @@ use super::{
     state::{CutoverState, Machine},
 };
 use crate::model::{
-    Optime, Phase, Severity,
+    CheckOrder, Optime, Phase, Severity,
     snapshot::CutoverStep,
     units::{show_count, show_duration},
 };
@@ -73,7 +73,7 @@ impl Machine {
             return effects;
         }
         let mut effects = vec![Effect::Log(Severity::Info, "drained", "0 operations behind".into())];
-        if self.settings.verify {
+        if self.checks(CheckOrder::First) {
             self.step(CutoverStep::CheckData);
             effects.push(Effect::CheckData);
         } else {
@@ -83,25 +83,34 @@ impl Machine {
     }
 
     pub(super) fn checked(&mut self, mismatches: u64, now: Timestamp) -> Vec<Effect> {
-        if !self.at(Phase::Cutover, CutoverStep::CheckData) {
+        let is_open = self.at(Phase::Cleanup, CutoverStep::CheckOpened);
+        if !is_open && !self.at(Phase::Cutover, CutoverStep::CheckData) {
             return Vec::new();
         }
-        if let Some(effects) = self.reopen_on_late_write() {
+        if !is_open && let Some(effects) = self.reopen_on_late_write() {
             return effects;
         }
         if let Some(cutover) = &mut self.cutover {
             cutover.mismatches = Some(mismatches);
         }
         if mismatches > 0 {
-            let text = format!("{} documents differ; repair them or go back", show_count(mismatches));
+            let way_out = if is_open { "give up the verification" } else { "go back" };
+            let text = format!("{} documents differ; repair them or {way_out}", show_count(mismatches));
             return vec![Effect::Log(Severity::Error, "differs", text)];
         }
         let mut effects = vec![Effect::Log(Severity::Info, "verified", "0 documents differ".into())];
-        effects.extend(self.become_finalizing(now));
+        effects.extend(if is_open { self.become_cleaning_up() } else { self.become_finalizing(now) });
         effects
     }
 
-    pub(super) fn finalized(&mut self, failed: Vec<String>, now: Timestamp) -> Vec<Effect> {
+    pub(super) fn finalized(
+        &mut self,
+        failed: Vec<String>,
+        differences: Vec<String>,
+        accepted: Vec<String>,
+        destination: Optime,
+        now: Timestamp,
+    ) -> Vec<Effect> {
         if !self.at(Phase::Finalizing, CutoverStep::Finalize) {
             return Vec::new();
         }
@@ -109,14 +118,33 @@ impl Machine {
             self.enter(Phase::Cutover, now);
             return effects;
         }
-        if failed.is_empty() {
-            return self.become_open(now);
-        }
-        let logs = failed.iter().map(|what| Effect::Log(Severity::Error, "finalize", what.clone())).collect();
+        let log = |kind| move |what: &String| Effect::Log(Severity::Error, kind, what.clone());
+        let mut effects: Vec<Effect> = failed.iter().map(log("finalize")).collect();
+        effects.extend(differences.iter().chain(&accepted).map(log("metadata")));
+        let holds = self.holds_differences();
         if let Some(cutover) = &mut self.cutover {
+            cutover.destination_ts = Some(destination);
             cutover.finalize_failed = failed;
+            if holds {
+                cutover.finalize_failed.extend(differences.iter().cloned());
+            }
+            cutover.differences = Some(differences.into_iter().chain(accepted).collect());
+            if !cutover.finalize_failed.is_empty() {
+                return effects;
+            }
         }
-        logs
+        effects.extend(self.become_open(now));
+        effects
+    }
+
+    /// A difference in options, indexes or views keeps the destination closed until somebody decides.
+    pub fn holds_differences(&self) -> bool {
+        self.checks(CheckOrder::First) && self.verification_skipped_by.is_none()
+    }
+
+    /// The data is checked, and at that moment.
+    pub(super) fn checks(&self, order: CheckOrder) -> bool {
+        self.settings.verify && self.cutover.as_ref().is_some_and(|cutover| cutover.check == order)
     }
 
     /// A measurement during the cutover: has somebody written again?
@@ -145,13 +173,25 @@ impl Machine {
 
     pub(super) fn become_open(&mut self, now: Timestamp) -> Vec<Effect> {
         self.enter(Phase::Cleanup, now);
-        self.step(CutoverStep::Open);
         self.deadline = None;
         if let Some(cutover) = &mut self.cutover {
             cutover.opened = Some(now);
             cutover.finalize_failed.clear();
         }
-        vec![Effect::Log(Severity::Info, "open", "the destination accepts writes now".into()), Effect::CleanUp]
+        let mut effects = vec![Effect::Log(Severity::Info, "open", "the destination accepts writes now".into())];
+        if self.checks(CheckOrder::After) {
+            self.step(CutoverStep::CheckOpened);
+            effects.push(Effect::CheckData);
+        } else {
+            effects.extend(self.become_cleaning_up());
+        }
+        effects
+    }
+
+    /// Nothing is left to check.
+    pub(super) fn become_cleaning_up(&mut self) -> Vec<Effect> {
+        self.step(CutoverStep::Open);
+        vec![Effect::CleanUp]
     }
 
     /// A user write after the cutover timestamp would be lost, and so would a transaction that commits then: back to
@@ -181,13 +221,16 @@ impl Machine {
             assumed_stopped_by: None,
             late_write: Some(text.clone()),
             mismatches: None,
+            check: cutover.check,
             finalize_failed: Vec::new(),
+            differences: None,
+            destination_ts: None,
             opened: None,
         };
         Some(vec![Effect::FollowAgain, Effect::Log(Severity::Error, "late-write", text)])
     }
 
-    fn at(&self, phase: Phase, step: CutoverStep) -> bool {
+    pub(super) fn at(&self, phase: Phase, step: CutoverStep) -> bool {
         self.phase == phase && self.cutover.as_ref().is_some_and(|cutover| cutover.step == step)
     }
 

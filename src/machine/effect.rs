@@ -46,13 +46,14 @@ pub enum Effect {
     DrainTo(Optime),
     /// Stop draining or checking and follow again.
     FollowAgain,
-    /// Compare what changed since its last comparison; answer with `Checked`.
+    /// Compare what changed since its last comparison, before or after the opening; answer with `Checked`.
     CheckData,
     /// Copy the differing documents again and compare them once more; answer with `Checked`.
     RepairMismatches,
-    /// Give indexes, capped sizes and TTL values their final form; answer with `Finalized`.
+    /// Give indexes, capped sizes and TTL values their final form, then compare options, indexes and views; answer with
+    /// `Finalized`.
     Finalize,
-    /// Compare options, indexes and views, remove what mongoferry created; answer with `CleanedUp`.
+    /// Remove what mongoferry created; answer with `CleanedUp`.
     CleanUp,
 
     // The end

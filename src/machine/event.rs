@@ -44,6 +44,12 @@ pub enum Event {
     Finalized {
         /// `namespace / index / reason`.
         failed: Vec<String>,
+        /// What differs in options, indexes and views though nobody accepted it.
+        differences: Vec<String>,
+        /// The same for indexes that are known to be missing.
+        accepted: Vec<String>,
+        /// The destination's newest position after the last write of mongoferry.
+        destination: Optime,
     },
     /// Everything mongoferry created on the destination is gone, or left to the operator by name.
     CleanedUp,

@@ -128,7 +128,13 @@ impl Machine {
                 effects
             }
             Phase::Finalizing => vec![Effect::Finalize],
-            Phase::Cleanup => vec![Effect::CleanUp],
+            Phase::Cleanup => match &mut self.cutover {
+                Some(cutover) if cutover.step == CutoverStep::CheckOpened => {
+                    cutover.mismatches = None;
+                    vec![Effect::CheckData]
+                }
+                _ => vec![Effect::CleanUp],
+            },
             _ => vec![Effect::Follow],
         }
     }

@@ -7,7 +7,7 @@ use super::{
     notice::Told,
 };
 use crate::model::{
-    Optime, Phase, Problem, Severity,
+    CheckOrder, Optime, Phase, Problem, Severity,
     snapshot::{CutoverStep, Extension},
     units::{show_count, show_duration},
 };
@@ -79,8 +79,17 @@ pub struct CutoverState {
     pub late_write: Option<String>,
     /// Documents that differ, once checked.
     pub mismatches: Option<u64>,
+    /// Before or after the opening.
+    #[serde(default)]
+    pub check: CheckOrder,
     /// What finalizing could not do.
     pub finalize_failed: Vec<String>,
+    /// What differs in options, indexes and views; `None` before they were compared.
+    #[serde(default)]
+    pub differences: Option<Vec<String>>,
+    /// The destination's position before it was opened: what it wrote later is not mongoferry's.
+    #[serde(default)]
+    pub destination_ts: Option<Optime>,
     /// When the destination was opened for writes.
     pub opened: Option<Timestamp>,
 }
@@ -141,8 +150,10 @@ impl Machine {
             Event::SourceNotBlocked(why) => self.source_not_blocked(&why),
             Event::Drained => self.drained(now),
             Event::Checked { mismatches } => self.checked(mismatches, now),
-            Event::Finalized { failed } => self.finalized(failed, now),
-            Event::CleanedUp if self.phase == Phase::Cleanup => self.become_completed(now),
+            Event::Finalized { failed, differences, accepted, destination } => {
+                self.finalized(failed, differences, accepted, destination, now)
+            }
+            Event::CleanedUp if self.at(Phase::Cleanup, CutoverStep::Open) => self.become_completed(now),
             // An outcome of a phase that was stopped or failed meanwhile.
             Event::Cleared | Event::Copied | Event::Indexed { .. } | Event::CleanedUp => Vec::new(),
         }

@@ -1,7 +1,7 @@
 //! Commands: everything that an operator can ask of the engine, by key or by command line.
 
 use super::{
-    plan::{Endpoint, Plan},
+    plan::{CheckOrder, Endpoint, Plan},
     problem::Problem,
 };
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub enum Command {
         /// The typed override of the quiet check. Never of the drain.
         assume_stopped: bool,
     },
+    /// Check the data before the destination is opened, or after it. Possible until the last changes are applied.
+    ChooseCheck(CheckOrder),
     /// Do without the indexes that could not be built; the cutover does not wait for them any more.
     AcceptFailedIndexes,
     /// Leave the guided cutover; syncing continues. Free until the destination was opened.
@@ -40,7 +42,7 @@ pub enum Command {
     SkipVerification,
     /// Copy the documents again that verification found different, and check them once more.
     RepairMismatches,
-    /// Try again what failed: index builds while following, steps of finalizing.
+    /// Try again what failed: index builds while following, a check that found differences, steps of finalizing.
     Retry,
     /// Send a test notice by every channel of the plan.
     TestNotices,

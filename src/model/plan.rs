@@ -118,6 +118,17 @@ pub enum Verify {
     Off,
 }
 
+/// When the data is checked at the cutover.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckOrder {
+    /// Check first, then open: the destination accepts writes when nothing differs.
+    #[default]
+    First,
+    /// Open first: the result arrives while the application may write already.
+    After,
+}
+
 /// Everything in a plan that is not an endpoint. Durations are the operator's, defaults as documented in the README.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
@@ -137,6 +148,9 @@ pub struct Options {
     pub quiet_for: Duration,
     /// Verification of the copy.
     pub verify: Verify,
+    /// Whether the destination is opened before or after the check at the cutover; may be chosen anew there.
+    #[serde(default)]
+    pub check: CheckOrder,
     /// Limit on source reads during the copy in bytes per second; `None`: no limit.
     pub throttle: Option<u64>,
     /// Most bytes of local disk that fetched changes may take (20 GB); beyond it fetching waits.
@@ -160,6 +174,7 @@ impl Default for Options {
             ready_for: Duration::from_secs(30),
             quiet_for: Duration::from_secs(60),
             verify: Verify::Exact,
+            check: CheckOrder::First,
             throttle: None,
             spool_limit: 20_000_000_000,
             block_source_writes: false,

@@ -3,7 +3,9 @@
 //! Plain data, complete (no screen asks anything else), coalesced by the engine. Times are UTC, sizes bytes, durations
 //! ms. Unknown is `None`, never a guess.
 
-use super::{check::ValidationReport, notice::Channel, phase::Phase, problem::Problem, units::Optime};
+use super::{
+    check::ValidationReport, notice::Channel, phase::Phase, plan::CheckOrder, problem::Problem, units::Optime,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -318,9 +320,11 @@ pub enum CutoverStep {
     Drain,
     /// Documents that changed since their last check are compared.
     CheckData,
-    /// TTL, unique, capped, … get their final form.
+    /// TTL, unique, capped, … get their final form; options, indexes and views are compared.
     Finalize,
-    /// The destination accepts writes.
+    /// Open first: the destination accepts writes, and documents are compared.
+    CheckOpened,
+    /// The destination accepts writes, and nothing is left to check.
     Open,
 }
 
@@ -341,6 +345,9 @@ pub struct Cutover {
     /// User writes are blocked on the source.
     #[serde(default)]
     pub source_blocked: bool,
+    /// Whether the data is checked before or after the opening.
+    #[serde(default)]
+    pub check: CheckOrder,
     /// True when the operator overrode the quiet check.
     pub assumed_stopped: bool,
     /// Who overrode it.
@@ -410,6 +417,10 @@ pub struct Verification {
     pub recheck: u64,
     /// Documents that differ (missing, extra or different), after the recheck.
     pub mismatches: u64,
+    /// Documents that differ because the application (or the destination's TTL monitor) wrote them there after it was
+    /// opened: no mistake of the copy.
+    #[serde(default)]
+    pub application: u64,
     /// Metadata that differs, `namespace: what`.
     pub metadata_differences: Vec<String>,
     /// One row per collection that was looked at, differing ones first.
@@ -433,6 +444,9 @@ pub struct VerifiedCollection {
     pub extra: u64,
     /// On both, bytes differ.
     pub different: u64,
+    /// Differ because they were written on the destination after it was opened: no mistake of the copy.
+    #[serde(default)]
+    pub application: u64,
     /// Finished.
     pub done: bool,
 }

@@ -61,6 +61,7 @@ fn state(snapshot: &Snapshot, now: Timestamp) -> String {
         ),
         Phase::Cutover => cutover(snapshot),
         Phase::Finalizing => "finalizing the destination".into(),
+        Phase::Cleanup if is_checking(snapshot) => cutover(snapshot),
         Phase::Cleanup => "the destination accepts writes; cleaning up".into(),
         Phase::Completed => completed(snapshot),
         Phase::Paused => halted(snapshot, "PAUSED"),
@@ -68,6 +69,10 @@ fn state(snapshot: &Snapshot, now: Timestamp) -> String {
         Phase::Stopped => halted(snapshot, "STOPPED by the operator"),
         Phase::Failed => halted(snapshot, "FAILED"),
     }
+}
+
+fn is_checking(snapshot: &Snapshot) -> bool {
+    snapshot.cutover.as_ref().is_some_and(|cutover| cutover.step == CutoverStep::CheckOpened)
 }
 
 fn copying(snapshot: &Snapshot) -> String {
@@ -89,6 +94,9 @@ fn cutover(snapshot: &Snapshot) -> String {
         CutoverStep::Drain => format!("applying the last changes lag {}{}", lag(snapshot), waiting(snapshot)),
         CutoverStep::CheckData => format!("checking the data {}", verification(&snapshot.verification)),
         CutoverStep::Finalize => "finalizing the destination".into(),
+        CutoverStep::CheckOpened => {
+            format!("the destination accepts writes now; checking the data {}", verification(&snapshot.verification))
+        }
         CutoverStep::Open => "the destination accepts writes now".into(),
     }
 }

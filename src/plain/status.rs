@@ -77,12 +77,15 @@ pub fn json(snapshot: &Snapshot, engine: Engine) -> Value {
         "foreign_writes": snapshot.foreign_writes,
         "cutover": snapshot.cutover.as_ref().map(|cutover| json!({
             "step": cutover.step,
+            "check": cutover.check,
             "downtime_ms": cutover.downtime_ms,
         })),
         "verification": {
             "state": snapshot.verification.state,
             "documents": snapshot.verification.documents,
             "mismatches": snapshot.verification.mismatches,
+            "application": snapshot.verification.application,
+            "metadata_differences": snapshot.verification.metadata_differences.len(),
         },
         "error": snapshot.error,
         "report": snapshot.report,

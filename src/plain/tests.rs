@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{
-    Event, Problem, Severity, Side,
+    CheckOrder, Event, Problem, Severity, Side,
     snapshot::{Cutover, CutoverStep, VerificationState},
 };
 use jiff::Timestamp;
@@ -51,6 +51,7 @@ fn a_cutover_says_its_step() {
     state.thresholds.quiet_for_ms = 60_000;
     state.source_quiet_ms = Some(12_000);
     let cutover = |step| Cutover {
+        check: CheckOrder::First,
         step,
         started: now(),
         cutover_ts: None,

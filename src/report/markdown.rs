@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::model::{
-    Phase, Side,
+    CheckOrder, Phase, Side,
     check::{CheckId, CheckState},
     snapshot::{ClusterView, MismatchKind, StepState, VerificationState},
     units::{show_bytes, show_count, show_duration},
@@ -176,6 +176,22 @@ fn verification(page: &mut Page, report: &Report) {
             format_args!("{} missing, {} extra, {} different", row.missing, row.extra, row.different),
         );
     }
+    let is_opened_first = report
+        .snapshot
+        .cutover
+        .as_ref()
+        .is_some_and(|cutover| cutover.check == CheckOrder::After && cutover.opened.is_some());
+    if is_opened_first {
+        page.item("checked", "after the destination was opened, as the operator chose");
+        let theirs = counted(verification.application, "document differs", "documents differ");
+        page.item(
+            "written by the application",
+            format_args!(
+                "{theirs} because they were written on the destination after it was opened; no mistake of the copy, but what \
+                 they were when it was opened is not known"
+            ),
+        );
+    }
     if !verification.examples.is_empty() {
         page.line("\n| collection | _id | how | where |\n|---|---|---|---|");
         for example in &verification.examples {
@@ -188,10 +204,10 @@ fn verification(page: &mut Page, report: &Report) {
             page.line(format_args!("| {} | {} | {kind} | {} |", cell(namespace), cell(id), cell(&paths)));
         }
     }
-    let differences = report.metadata_differences();
+    let differences = &report.snapshot.verification.metadata_differences;
     if differences.is_empty() {
-        // They are compared after finalizing, so a migration that ended before has nothing to say about them.
-        let finished = report.snapshot.phase == Phase::Completed;
+        // They are compared at the end of finalizing, so a migration that ended before has nothing to say about them.
+        let finished = report.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.opened.is_some());
         page.item("options, indexes, views", if finished { "no difference was found" } else { "not compared" });
     }
     for difference in differences {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{
-    CheckId, Optime, Severity, ValidationReport,
+    CheckId, CheckOrder, Optime, Severity, ValidationReport,
     snapshot::{
         ClusterView, CollectionRow, CollectionState, Cutover, CutoverStep, Extension, FailedIndex, Mismatch,
         MismatchKind, StepLine, VerifiedCollection,
@@ -88,10 +88,12 @@ fn completed() -> Snapshot {
         documents_total: 107_124_552,
         missing: 0,
         extra: 0,
+        application: 0,
         different: 0,
         done: true,
     }];
     snapshot.cutover = Some(Cutover {
+        check: CheckOrder::First,
         step: CutoverStep::Open,
         started: at("12:29:00"),
         cutover_ts: Some(Optime::new(1_795_457_229, 7)),
@@ -111,6 +113,26 @@ fn completed() -> Snapshot {
 #[test]
 fn a_completed_migration_reads_like_this() {
     insta::assert_snapshot!("completed", Report::new(&completed(), &events()).markdown());
+}
+
+#[test]
+fn a_destination_that_was_opened_first_says_what_the_application_wrote() {
+    let mut snapshot = completed();
+    let before = Report::new(&snapshot, &events()).markdown();
+    assert!(!before.contains("written by the application"), "{before}");
+    snapshot.cutover.as_mut().expect("cutover").check = CheckOrder::After;
+    snapshot.verification.application = 211;
+    let report = Report::new(&snapshot, &events());
+    let text = report.markdown();
+    for wanted in
+        ["checked: after the destination was opened", "written by the application: 211 documents differ because"]
+    {
+        assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+    }
+    assert_eq!(
+        (&report.json()["cutover"]["check"], &report.json()["verification"]["application"]),
+        (&"after".into(), &211.into())
+    );
 }
 
 #[test]

@@ -29,13 +29,15 @@ pub async fn start(client: &Client, accept_warnings: bool, clear_destination: bo
 /// Cuts over as soon as the gates allow. Ends when the migration is over, or stands where only a person can decide.
 /// `stop_application` asks the demo to stop its application when the walk-through asks for it.
 pub async fn cut_over(mut client: Client, stop_application: bool) -> Stand {
-    let mut repaired = false;
+    let (mut repaired, mut gave_up) = (false, None);
     loop {
         let snapshot = client.snapshot();
         let step = snapshot.cutover.as_ref().map(|cutover| cutover.step);
         let differs = snapshot.verification.mismatches > 0;
         let asked = match (snapshot.phase, step) {
-            (Phase::Completed | Phase::Stopped | Phase::Failed, _) => return Stand::Over,
+            (Phase::Completed | Phase::Stopped | Phase::Failed, _) => {
+                return gave_up.map_or(Stand::Over, Stand::OpenedDiffering);
+            }
             (Phase::Expired, _) => return Stand::Expired,
             (Phase::Ready, _) if snapshot.can_cutover => client.send(Command::PrepareCutover).await,
             (Phase::Cutover, Some(CutoverStep::StopApplication)) => {
@@ -53,6 +55,16 @@ pub async fn cut_over(mut client: Client, stop_application: bool) -> Stand {
                 }
                 repaired = true;
                 client.send(Command::RepairMismatches).await
+            }
+            (Phase::Cleanup, Some(CutoverStep::CheckOpened)) if differs && is_checked(&snapshot) => {
+                if repaired {
+                    // The destination is in use: what is left to do is said, and cleaned up.
+                    gave_up = Some(snapshot.verification.mismatches);
+                    client.send(Command::SkipVerification).await
+                } else {
+                    repaired = true;
+                    client.send(Command::RepairMismatches).await
+                }
             }
             (Phase::Finalizing, _) if finalize_failed(&snapshot) => return Stand::FinalizeFailed,
             _ => Ok(()),
@@ -73,7 +85,9 @@ pub enum Stand {
     Expired,
     /// This many documents differ even after a repair.
     Differs(u64),
-    /// A finalizing step failed.
+    /// This many documents of an opened destination differ even after a repair.
+    OpenedDiffering(u64),
+    /// A finalizing step failed, or options, indexes or views differ.
     FinalizeFailed,
 }
 

@@ -3,9 +3,9 @@
 
 use super::{control::refused, exit, find};
 use crate::{
-    cli::{CutoverArgs, StepArgs},
+    cli::{CheckChoice, CutoverArgs, StepArgs},
     model::{
-        Command, Phase, Refusal, Snapshot,
+        CheckOrder, Command, Phase, Refusal, Snapshot,
         snapshot::{CutoverStep, StepState, VerificationState},
     },
     plain,
@@ -19,6 +19,9 @@ use std::{
 
 /// While a step waits for the operator's application, why is said so often.
 const SAY_EVERY: Duration = Duration::from_secs(30);
+
+/// A snapshot is not older than this.
+const LATE: Duration = Duration::from_secs(2);
 
 /// Cuts over and returns the exit code.
 pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
@@ -52,8 +55,20 @@ pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
             _ => Some(Command::PrepareCutover),
         },
     };
-    if let Some(command) = asked
-        && let Err(refusal) = client.send(command).await
+    if let Some(command) = asked {
+        let checks = matches!(command, Command::RepairMismatches | Command::Retry);
+        if let Err(refusal) = client.send(command).await {
+            return refused(&refusal);
+        }
+        if checks {
+            // The verdict of before may still be on its way here.
+            let begun = |now: &Snapshot| now.phase != snapshot.phase || !differs(now);
+            let mut watched = client.clone();
+            let _ = tokio::time::timeout(LATE, super::autopilot::wait_for(&mut watched, begun)).await;
+        }
+    }
+    if let Some(check) = arguments.check
+        && let Err(refusal) = client.send(Command::ChooseCheck(order(check))).await
     {
         return refused(&refusal);
     }
@@ -101,6 +116,13 @@ async fn rehearse(mut client: Client) -> anyhow::Result<u8> {
         );
     }
     Ok(exit::DONE)
+}
+
+fn order(choice: CheckChoice) -> CheckOrder {
+    match choice {
+        CheckChoice::First => CheckOrder::First,
+        CheckChoice::After => CheckOrder::After,
+    }
 }
 
 fn step_command(step: StepArgs) -> Option<Command> {
@@ -156,6 +178,12 @@ async fn drive(mut client: Client, assume_stopped: bool) -> anyhow::Result<u8> {
             (Phase::Cutover, Some(CutoverStep::CheckData)) if differs(&snapshot) => bail!(
                 "{} documents differ, the destination is not opened. Next: mongoferry verify {1}, then mongoferry cutover \
                  {1} --repair, --skip-verification or --back",
+                snapshot.verification.mismatches,
+                snapshot.name
+            ),
+            (Phase::Cleanup, Some(CutoverStep::CheckOpened)) if differs(&snapshot) => bail!(
+                "{} documents differ; the destination accepts writes already. Next: mongoferry verify {1}, then mongoferry \
+                 cutover {1} --repair (leaves alone what the application wrote) or --skip-verification",
                 snapshot.verification.mismatches,
                 snapshot.name
             ),

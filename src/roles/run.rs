@@ -4,7 +4,7 @@ use super::{autopilot, exit, host::Hosted, validate::lines};
 use crate::{
     cli::CutoverMode,
     config,
-    model::{Command, Phase, Plan, Problem, Refusal, Snapshot, ValidationReport, check::CheckState},
+    model::{CheckOrder, Command, Phase, Plan, Problem, Refusal, Snapshot, ValidationReport, check::CheckState},
     paths, plain,
     session::Client,
     store,
@@ -122,8 +122,8 @@ async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::S
 }
 
 /// What can be typed while a migration runs.
-pub const TYPED: &str =
-    "pause resume extend rehearse cutover accept-failed continue back repair retry skip-verification test-notices stop";
+pub const TYPED: &str = "pause resume extend rehearse cutover accept-failed continue back repair retry skip-verification \
+     check-first open-first test-notices stop";
 
 /// The command that a word stands for.
 pub fn typed_command(line: &str) -> Option<Command> {
@@ -140,6 +140,8 @@ pub fn typed_command(line: &str) -> Option<Command> {
         "repair" => Command::RepairMismatches,
         "retry" => Command::Retry,
         "skip-verification" => Command::SkipVerification,
+        "check-first" => Command::ChooseCheck(CheckOrder::First),
+        "open-first" => Command::ChooseCheck(CheckOrder::After),
         "test-notices" => Command::TestNotices,
         "stop" => Command::Stop,
         _ => return None,
@@ -181,6 +183,11 @@ async fn finish(client: &Client, stand: autopilot::Stand) -> anyhow::Result<u8> 
             bail!(
                 "{count} documents differ even after they were copied again; the cutover was not finished. {}",
                 "Look at the report; the source is untouched and the destination was not opened."
+            )
+        }
+        Stand::OpenedDiffering(count) => {
+            bail!(
+                "{count} documents differ even after they were copied again; the destination accepts writes. Look at the report"
             )
         }
         Stand::FinalizeFailed => {

@@ -5,7 +5,7 @@
 //! the engine sends holds no type from here, so the compiler refuses a secret on the way back.
 
 use crate::{
-    model::{Command, Endpoint, Options, PasswordFrom, Plan, Secrets, Tls, command::Consent},
+    model::{CheckOrder, Command, Endpoint, Options, PasswordFrom, Plan, Secrets, Tls, command::Consent},
     secret::Secret,
 };
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,7 @@ enum CommandDef {
     Extend,
     PrepareCutover,
     ContinueCutover { assume_stopped: bool },
+    ChooseCheck(CheckOrder),
     AcceptFailedIndexes,
     Rehearse,
     GoBack,
@@ -160,6 +161,7 @@ mod tests {
         for command in [
             Command::Start(Consent { warnings: true, clear_destination: false }),
             Command::ContinueCutover { assume_stopped: true },
+            Command::ChooseCheck(CheckOrder::After),
             Command::SkipVerification,
         ] {
             let text = serde_json::to_string(&Handed(command.clone())).unwrap();

@@ -218,6 +218,6 @@ fn cutover(cutover: Option<&Cutover>) -> Screen {
     match cutover.map(|cutover| cutover.step) {
         None | Some(CutoverStep::StopApplication | CutoverStep::Drain) => Screen::StopApplication,
         Some(CutoverStep::CheckData) => Screen::CheckData,
-        Some(CutoverStep::Finalize | CutoverStep::Open) => Screen::Finalising,
+        Some(CutoverStep::Finalize | CutoverStep::CheckOpened | CutoverStep::Open) => Screen::Finalising,
     }
 }

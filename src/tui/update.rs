@@ -419,6 +419,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Extend => "extend",
         Command::PrepareCutover => "prepare to cutover",
         Command::ContinueCutover { .. } => "continue",
+        Command::ChooseCheck(_) => "choose when the data is checked",
         Command::Rehearse => "rehearse the cutover",
         Command::AcceptFailedIndexes => "do without the failed indexes",
         Command::GoBack => "go back",

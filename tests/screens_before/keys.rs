@@ -3,7 +3,7 @@
 use super::wizard::{CA, Wizard, failed, fine, now, plan, running, warned};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use mongoferry::{
-    model::{Command, Phase, Refusal, Snapshot, Tls, snapshot::Cutover, snapshot::CutoverStep},
+    model::{CheckOrder, Command, Phase, Refusal, Snapshot, Tls, snapshot::Cutover, snapshot::CutoverStep},
     tui::{
         action::Screen,
         effect::{Effect, Message},
@@ -250,6 +250,7 @@ fn the_screen_follows_the_phase_unless_the_operator_looks_elsewhere() {
     assert_eq!(wizard.model.screen, Screen::Following);
     let step = |step| {
         Some(Cutover {
+            check: CheckOrder::First,
             step,
             started: now(),
             cutover_ts: None,

@@ -3,7 +3,7 @@
 use super::scene::{SCENES, Scene, Shown, States, scene, with_view};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use mongoferry::{
-    model::Command,
+    model::{CheckOrder, Command, snapshot::CutoverStep},
     tui::{
         action::{Action, Screen},
         theme::Glyphs,
@@ -178,6 +178,44 @@ fn verification_is_fixed_by_a_key_and_skipped_only_by_typing() {
         panic!("w must save")
     };
     assert!(text.contains("665f0d0000000000000000b2") && text.contains("tags.0"));
+}
+
+#[test]
+fn the_order_of_check_and_opening_is_one_key_until_the_drain_is_over() {
+    let chosen = |name| match once(name, Shown::StopApplication, 'o') {
+        Some(Action::Send(Command::ChooseCheck(order))) => Some(order),
+        Some(Action::Say(_)) => None,
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(chosen("cutover_quiet"), Some(CheckOrder::After));
+    assert_eq!(chosen("cutover_open_first"), Some(CheckOrder::First));
+    assert_eq!(chosen("cutover_drain"), Some(CheckOrder::After));
+    let mut drained = scene("cutover_quiet");
+    drained.snapshot.cutover.as_mut().expect("cutover").step = CutoverStep::CheckData;
+    let pressed = press(&drained, &mut States::default(), Shown::StopApplication, KeyCode::Char('o'));
+    assert!(matches!(pressed, Some(Action::Say(_))), "{pressed:?}");
+}
+
+#[test]
+fn what_differs_after_the_opening_is_fixed_checked_again_or_skipped() {
+    let opened = |key| once("verification_opened", Shown::CheckData, key);
+    assert!(matches!(opened('f'), Some(Action::Send(Command::RepairMismatches))));
+    assert!(matches!(opened('r'), Some(Action::Send(Command::Retry))));
+    assert!(matches!(opened('S'), Some(Action::Confirm(_))));
+    assert!(matches!(once("verification_done", Shown::CheckData, 'r'), Some(Action::Say(_))));
+    let Some(Action::Save { text, .. }) = opened('w') else { panic!("w must save") };
+    assert!(text.contains("written by the application since the opening: 1113"), "{text}");
+}
+
+#[test]
+fn a_difference_in_metadata_is_accepted_only_by_typing() {
+    let Some(Action::Confirm(asked)) = once("finalising_differs", Shown::Finalising, 'A') else { panic!("A must ask") };
+    assert_eq!(asked.expected, "prod-new");
+    assert!(matches!(*asked.then, Action::Send(Command::ContinueCutover { assume_stopped: false })));
+    assert!(asked.body.iter().any(|line| line.contains("index email_1 is missing")), "{:?}", asked.body);
+    // Not while something still runs, and not when nothing failed.
+    assert!(matches!(once("finalising_failed_step", Shown::Finalising, 'A'), Some(Action::Say(_))));
+    assert!(matches!(once("finalising_open", Shown::Finalising, 'A'), Some(Action::Say(_))));
 }
 
 #[test]

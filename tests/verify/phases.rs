@@ -8,9 +8,12 @@ use crate::{
 };
 use bson::{DateTime, Document, doc};
 use mongodb::Client;
-use mongoferry::model::{
-    Command, Phase,
-    snapshot::{CutoverStep, Snapshot, StepLine},
+use mongoferry::{
+    demo::Release,
+    model::{
+        Command, Phase,
+        snapshot::{CutoverStep, Snapshot, StepLine, StepState},
+    },
 };
 use std::{
     sync::{
@@ -42,7 +45,7 @@ fn write(source: &Client, ends: &Arc<AtomicBool>) -> JoinHandle<i32> {
     })
 }
 
-async fn stage(source: &Client, phases: &[&str]) {
+pub async fn stage(source: &Client, phases: &[&str]) {
     let shop = source.database("shop");
     source.database("admin").run_command(doc! { "setParameter": 1, "ttlMonitorSleepSecs": 1 }).await.unwrap();
     let bulk = shop.collection::<Document>("bulk");
@@ -54,9 +57,14 @@ async fn stage(source: &Client, phases: &[&str]) {
     }
     let index = doc! { "key": { "a": 1 }, "name": "a_1" };
     shop.run_command(doc! { "createIndexes": "kinds", "indexes": [index] }).await.unwrap();
+    shop.run_command(doc! { "collMod": "kinds", "validator": validator() }).await.unwrap();
 }
 
-fn named(snapshot: &Snapshot) -> Vec<String> {
+fn validator() -> Document {
+    doc! { "a": { "$ne": "never" } }
+}
+
+pub fn named(snapshot: &Snapshot) -> Vec<String> {
     let one = |example: &mongoferry::model::snapshot::Mismatch| {
         let kind = format!("{:?}", example.kind).to_lowercase();
         assert_eq!(example.namespace, "shop.kinds", "{example:?}");
@@ -68,7 +76,7 @@ fn named(snapshot: &Snapshot) -> Vec<String> {
 }
 
 /// Through "Stop your application" to the check.
-async fn to_the_check(client: &mut mongoferry::session::Client) {
+pub async fn to_the_check(client: &mut mongoferry::session::Client) {
     drive::wait(client, "a quiet source", |snapshot| {
         snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms)
     })
@@ -78,8 +86,19 @@ async fn to_the_check(client: &mut mongoferry::session::Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_corrupted_in_any_phase_is_named_and_nothing_else() {
+    corrupted_in_any_phase(common::pair().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_corrupted_in_any_phase_is_named_on_old_servers_too() {
+    tokio::join!(
+        async { corrupted_in_any_phase(common::pair_between(Release::V4_4_2, Release::V4_4_2).await).await },
+        async { corrupted_in_any_phase(common::pair_between(Release::V5_0_4, Release::V5_0_4).await).await },
+    );
+}
+
+async fn corrupted_in_any_phase(pair: common::Pair) {
     let phases = ["following", "ready", "cutover"];
-    let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     stage(&source, &phases).await;
     let ends = Arc::new(AtomicBool::new(false));
@@ -122,19 +141,38 @@ async fn what_is_corrupted_in_any_phase_is_named_and_nothing_else() {
     assert_eq!(named(&checked), kinds::wanted(&phases), "after {rounds} rounds of writes");
     assert_eq!(checked.verification.mismatches, 21);
 
-    // Repaired, rechecked, and what differs besides documents is named in the end.
+    // Repaired, rechecked, and what differs besides documents is named before anything is opened.
     drive::repair(&client).await;
-    let done = drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
-    assert_eq!((done.verification.mismatches, done.verification.examples.len()), (0, 0));
-    let metadata = done.verification.metadata_differences.join("\n");
-    assert!(metadata.contains("shop.kinds: index a_1 is missing on the destination"), "{metadata}");
-    assert!(metadata.contains("shop.kinds: option validator is absent on the source"), "{metadata}");
-    // A validator that was taken away leaves its level.
-    for client in [&source, &destination] {
-        client.database("shop").run_command(doc! { "collMod": "kinds", "validator": {} }).await.unwrap();
-    }
+    let is_held = |snapshot: &Snapshot| {
+        let mut lines = snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
+        snapshot.phase == Phase::Finalizing && lines.any(|line| line.state == StepState::Failed)
+    };
+    let held = drive::wait(&mut client, "the comparison of metadata", is_held).await;
+    assert_eq!((held.verification.mismatches, held.verification.examples.len()), (0, 0));
+    let named = |snapshot: &Snapshot| {
+        let mut named = snapshot.verification.metadata_differences.clone();
+        named.sort();
+        named
+    };
+    let held = drive::wait(&mut client, "the names", |snapshot| is_held(snapshot) && named(snapshot).len() == 2).await;
+    assert_eq!(
+        named(&held),
+        [
+            "shop.kinds: index a_1 is missing on the destination",
+            r#"shop.kinds: option validator is {"a":{"$ne":"never"}} on the source, {"z":{"$exists":false}} on the destination"#,
+        ]
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let held = client.snapshot();
+    assert!(!held.can_write && held.phase == Phase::Finalizing, "{:#?}", held.cutover);
+
+    // Mended by hand.
+    shop.run_command(doc! { "collMod": "kinds", "validator": validator() }).await.unwrap();
     let index = doc! { "key": { "a": 1 }, "name": "a_1" };
     shop.run_command(doc! { "createIndexes": "kinds", "indexes": [index] }).await.unwrap();
+    client.send(Command::Retry).await.expect("retry");
+    let done = drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
+    assert_eq!(done.verification.metadata_differences, Vec::<String>::new());
     compare::assert_identical(&source, &destination).await;
 }
 

@@ -1,8 +1,11 @@
 //! What was compared survives the process, and a list of touched documents that is full becomes ranges.
 
+#![allow(clippy::unwrap_used)]
+
 use super::{check, named, sets::Pair};
 use crate::sets::{key, literal};
-use bson::{Document, RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use bson::{Bson, Document, RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use futures_util::StreamExt;
 use mongoferry::{
     engine::{
         dirty::{Compared, DirtySet},
@@ -34,6 +37,90 @@ async fn returned(cluster: &Cluster) -> i64 {
     match metrics.get("returned").expect("returned") {
         Some(RawBsonRef::Int64(count)) => count,
         other => panic!("{other:?}"),
+    }
+}
+
+/// The identifiers of a collection in natural order, which is that of `_id` where these tests ask for it.
+async fn ids(cluster: &Cluster, name: &str) -> Vec<Bson> {
+    let collection = cluster.login.database("shop").collection::<Document>(name);
+    let mut cursor = collection.find(doc! {}).sort(doc! { "$natural": 1 }).projection(doc! { "_id": 1 }).await.unwrap();
+    let mut ids = Vec::new();
+    while let Some(document) = cursor.next().await {
+        ids.push(document.unwrap().get("_id").unwrap().clone());
+    }
+    ids
+}
+
+/// Copies a collection from the source as it is, many documents at once.
+async fn copy(pair: &Pair, name: &str) {
+    let collection = |cluster: &Cluster| cluster.login.database("shop").collection::<RawDocumentBuf>(name);
+    let mut cursor = collection(&pair.context.source).find(doc! {}).await.unwrap().chunks(10_000);
+    while let Some(documents) = cursor.next().await {
+        let documents: Vec<RawDocumentBuf> = documents.into_iter().map(Result::unwrap).collect();
+        collection(&pair.context.destination).insert_many(documents).await.unwrap();
+    }
+}
+
+/// Collections without an index on `_id` go on where they stood, too: clustered ones (with identifiers of several types)
+/// and the buckets of time-series collections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_middle_of_a_collection_in_natural_order_goes_on_where_it_stood() {
+    let mut pair = Pair::start().await;
+    let clustered = rawdoc! { "create": "clustered", "clusteredIndex": { "key": { "_id": 1 }, "unique": true } };
+    pair.both("shop", clustered).await;
+    pair.both("shop", rawdoc! { "create": "series", "timeseries": { "timeField": "t", "metaField": "m" } }).await;
+    let shop = pair.context.source.login.database("shop");
+    let id = |n: i32| if n < 20_000 { Bson::Int32(n) } else { Bson::String(format!("{n}")) };
+    let documents = |from: i32| (from..from + 15_000).map(|n| doc! { "_id": id(n), "x": "y".repeat(700) });
+    for from in [0, 15_000, 30_000] {
+        shop.collection::<Document>("clustered").insert_many(documents(from)).await.unwrap();
+    }
+    let at = |n: i32| bson::DateTime::from_millis(1_790_000_000_000 + i64::from(n) * 1_000);
+    // One bucket each.
+    let readings = (0..45_000).map(|n| doc! { "t": at(n), "m": n, "v": "y".repeat(150) });
+    shop.collection::<Document>("series").insert_many(readings).await.unwrap();
+    for name in ["clustered", "system.buckets.series"] {
+        copy(&pair, name).await;
+    }
+    let registry = pair.registry().await;
+    for name in ["clustered", "system.buckets.series"] {
+        let uuid = pair.uuid(&registry, &format!("shop.{name}"));
+        let ids = ids(&pair.context.source, name).await;
+        let targets: Vec<_> =
+            Target::all(&registry, |_| 45_000).into_iter().filter(|target| target.uuid == uuid).collect();
+        assert_eq!((targets.len(), ids.len()), (1, 45_000));
+        pair.context.options = Arc::new(Options { throttle: Some(2_000_000), ..Options::default() });
+        let dirty: Arc<DirtySet> = Arc::default();
+        let view = || watch::Sender::new(Verification::default());
+        let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), view());
+        let stop = verifier.stopper();
+        let first = targets.clone();
+        let comparing = tokio::spawn(async move { verifier.base_pass(first).await });
+        let reached = tokio::time::timeout(Duration::from_secs(120), async {
+            loop {
+                if let Compared::Until(_, documents) = dirty.compared(uuid) {
+                    return documents;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let reached = reached.await.expect("a range was compared");
+        stop.cancel();
+        comparing.await.expect("ended").expect("stopped");
+
+        pair.context.options = Arc::new(Options::default());
+        let late = ids[44_000].clone();
+        let gone = pair.context.destination.login.database("shop").collection::<Document>(name);
+        assert_eq!(gone.delete_one(doc! { "_id": late }).await.unwrap().deleted_count, 1);
+        let before = returned(&pair.context.destination).await;
+        let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), view());
+        verifier.base_pass(targets).await.expect("base pass");
+        let read = returned(&pair.context.destination).await - before;
+        let rest = 45_000 - i64::try_from(reached).expect("count");
+        assert!((rest - 1..rest + 1_000).contains(&read), "{name}: {read} documents were read, {rest} were left");
+        let verdict = verifier.final_pass(&registry).await.expect("final pass");
+        let row = verdict.collections.iter().find(|row| row.namespace == format!("shop.{name}")).expect("a row");
+        assert_eq!((row.missing, row.extra, row.different, row.documents), (1, 0, 0, 45_000), "{name}");
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::Runner;
 use crate::{
-    engine::{checkpoint::host_name, retry::Halt},
-    machine::Effect,
+    engine::{checkpoint::host_name, run::FinalForm, verify::Since},
+    machine::{Effect, Machine},
     model::{Notice, Phase, Refusal, Severity, notice::NoticeKind},
     report::Report,
 };
@@ -53,20 +53,39 @@ impl Runner {
                     Effect::FixCutover => run.fix_cutover(),
                     Effect::DrainTo(ts) => run.drain_to(ts),
                     Effect::FollowAgain => {
-                        run.forget_check();
+                        run.end_check();
                         run.follow_again();
                     }
-                    Effect::CheckData => run.check_data(),
-                    Effect::RepairMismatches => run.repair_mismatches(),
+                    Effect::CheckData => {
+                        if self.machine.phase == Phase::Cleanup {
+                            run.leave_to_application();
+                            // After a restart nothing follows, and nothing will.
+                            if let Some(registry) = self.indexed.take() {
+                                run.prepare_following(registry);
+                            }
+                        }
+                        run.check_data(since(&self.machine));
+                    }
+                    Effect::RepairMismatches => run.repair_mismatches(since(&self.machine)),
                     Effect::Finalize => {
                         // After a restart nothing follows yet.
                         if let Some(registry) = self.indexed.take() {
                             run.prepare_following(registry);
                         }
-                        run.forget_check();
-                        run.finalize();
+                        run.end_check();
+                        run.finalize(FinalForm {
+                            is_reconciled: self
+                                .machine
+                                .cutover
+                                .as_ref()
+                                .is_some_and(|cutover| cutover.mismatches.is_some()),
+                            holds: self.machine.holds_differences(),
+                        });
                     }
-                    Effect::CleanUp => run.clean_up(),
+                    Effect::CleanUp => {
+                        run.end_check();
+                        run.clean_up();
+                    }
                     Effect::Log(..)
                     | Effect::Validate(_)
                     | Effect::StopTasks
@@ -74,23 +93,6 @@ impl Runner {
                     | Effect::Notify(..)
                     | Effect::CompareAgain => {}
                 }
-            }
-        }
-    }
-
-    pub(super) fn metadata_compared(&mut self, differences: Result<Vec<String>, Halt>) {
-        let Some(run) = &self.run else { return };
-        match differences {
-            Ok(differences) => {
-                for difference in &differences {
-                    self.events.record(Severity::Error, "metadata", difference.clone());
-                }
-                run.verification.send_modify(|verification| verification.metadata_differences = differences);
-            }
-            Err(halt) => {
-                let text = format!("options, indexes and views could not be compared: {halt}");
-                self.events.record(Severity::Error, "metadata", text.clone());
-                run.verification.send_modify(|verification| verification.metadata_differences.push(text));
             }
         }
     }
@@ -141,5 +143,15 @@ impl Runner {
         }
         self.tell(NoticeKind::Test, format!("a test of the notices, asked for by {by}"));
         Ok(())
+    }
+}
+
+/// From when on writes are not the copy's.
+fn since(machine: &Machine) -> Since {
+    let cutover = machine.cutover.as_ref();
+    let opened = cutover.filter(|cutover| cutover.opened.is_some());
+    Since {
+        source: cutover.and_then(|cutover| cutover.cutover_ts),
+        destination: opened.and_then(|cutover| cutover.destination_ts),
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         run::{Outcome, Reconnected, Run},
     },
     machine::Effect,
-    model::{Phase, Severity, Side},
+    model::{Phase, Severity, Side, snapshot::CutoverStep},
 };
 use tokio::sync::mpsc;
 
@@ -47,10 +47,11 @@ impl Runner {
         };
         run.machine.send_replace(Some(self.machine.saved()));
         self.run = Some(run);
-        self.after_lease = if matches!(work, Phase::Clearing | Phase::Copying | Phase::Cleanup) {
-            AfterLease::Work
-        } else {
-            AfterLease::TakeUp
+        let is_checking = self.machine.cutover.as_ref().is_some_and(|cutover| cutover.step == CutoverStep::CheckOpened);
+        self.after_lease = match work {
+            Phase::Clearing | Phase::Copying => AfterLease::Work,
+            Phase::Cleanup if !is_checking => AfterLease::Work,
+            _ => AfterLease::TakeUp,
         };
         self.take_lease();
     }

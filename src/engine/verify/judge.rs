@@ -89,10 +89,10 @@ impl Verifier {
         Ok(judged)
     }
 
-    /// Records verdicts; the first ones become examples with the paths that differ. The documents stay dirty, so that a
+    /// Records the verdicts that are the copy's; the first ones become examples with the paths that differ. The documents stay dirty, so that a
     /// later pass looks at them again.
     pub(super) async fn accept(&self, target: &Target, verdicts: Vec<Verdict>) -> Result<(), Halt> {
-        for verdict in verdicts {
+        for verdict in self.unexplained(target, verdicts).await? {
             verdict.keys().for_each(|key| self.dirty.touch(target.uuid, key));
             if self.progress.record(target, &verdict) {
                 let example = self.describe(target, &verdict).await?;

@@ -17,11 +17,13 @@
 pub mod diff;
 pub mod id;
 mod judge;
+mod opened;
 mod others;
 mod progress;
 pub mod read;
 mod repair;
 mod scan;
+mod since;
 pub mod standalone;
 
 use super::{
@@ -46,6 +48,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream
 use progress::Progress;
 use read::{Access, Interrupted};
 use scan::Sink;
+pub use since::Since;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, atomic::AtomicBool},
@@ -76,6 +79,8 @@ pub struct Shape {
     pub access: Access,
     /// Its default collation is not simple: an identifier may find a document of another spelling.
     pub collated: bool,
+    /// The source's TTL monitor deletes from it.
+    pub expires: bool,
     /// The server removes the oldest documents by itself, which 4.4 does not log (OPLOG.md A.6): always compared whole.
     /// What such a source trimmed and the destination will trim only in finalizing is reported as extra until then.
     pub capped: bool,
@@ -84,9 +89,8 @@ pub struct Shape {
 impl Shape {
     /// The shape of a collection that is migrated.
     pub fn of(tracked: &Tracked) -> Self {
-        let clustered = tracked.kind == Kind::Buckets || tracked.is_clustered();
-        let access = if clustered { Access::Natural } else { Access::Index };
-        Self { access, collated: tracked.is_collated(), capped: tracked.is_capped() }
+        let access = if tracked.kind == Kind::Buckets { Access::Buckets } else { Access::Index };
+        Self { access, collated: tracked.is_collated(), expires: tracked.expires(), capped: tracked.is_capped() }
     }
 }
 
@@ -130,6 +134,9 @@ pub struct Verifier {
     progress: Progress,
     /// The destination's oplog is not for this user.
     cannot_watch: AtomicBool,
+    /// It was said that an oplog does not tell what was written after the cutover.
+    cannot_tell: AtomicBool,
+    since: Since,
     stop: CancellationToken,
 }
 
@@ -138,7 +145,16 @@ impl Verifier {
     pub fn new(context: Context, dirty: Arc<DirtySet>, view: watch::Sender<Verification>) -> Self {
         let throttle = Throttle::new(context.options.throttle);
         let stop = context.cancel.child_token();
-        Self { context, dirty, throttle, progress: Progress::new(view), cannot_watch: AtomicBool::new(false), stop }
+        Self {
+            context,
+            dirty,
+            throttle,
+            progress: Progress::new(view),
+            cannot_watch: AtomicBool::new(false),
+            cannot_tell: AtomicBool::new(false),
+            since: Since::default(),
+            stop,
+        }
     }
 
     /// Fire it to end [`Verifier::base_pass`] and [`Verifier::keep_fresh`] early (both then return `Ok`); what was not
@@ -334,9 +350,17 @@ impl Verifier {
         at_once(ranges.into_iter().map(FutureExt::boxed).collect()).await?;
         at_once(targets.iter().map(|target| this.final_collection(target).boxed()).collect()).await?;
         this.settle(&taken);
-        let known: HashSet<Uuid> = targets.iter().map(|target| target.uuid).collect();
-        let differences = metadata::namespace_differences(&self.context, &known).await?;
+        let differences = self.namespace_differences(&targets).await?;
         Ok(self.progress.complete(differences, self.dirty.count()))
+    }
+
+    /// Once the destination is opened its collections are the application's; they were compared before.
+    async fn namespace_differences(&self, targets: &[Target]) -> Result<Vec<String>, Halt> {
+        if self.since.destination.is_some() {
+            return Ok(Vec::new());
+        }
+        let known: HashSet<Uuid> = targets.iter().map(|target| target.uuid).collect();
+        metadata::namespace_differences(&self.context, &known).await
     }
 
     async fn final_documents(&self, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {

@@ -84,71 +84,84 @@ impl Verifier {
     }
 
     fn note(&self, entry: &RawDocument, names: &Names) {
-        let Ok(ns) = entry.get_str("ns") else { return };
-        if entry.get_str("op").unwrap_or_default() == "c" {
-            if let Ok(command) = entry.get_document("c") {
-                self.note_command(ns, command, names);
-            }
-            return;
-        }
-        let Some(uuid) = names.get(ns) else { return };
-        let field = |name: &[u8]| elements(entry.as_bytes()).find(|element| element.name == name);
-        if let Some(id) = field(b"of").or_else(|| field(b"in")) {
-            self.dirty.touch(*uuid, &id.value.key());
-        }
-    }
-
-    fn note_command(&self, ns: &str, command: &RawDocument, names: &Names) {
-        let db = ns.split_once('.').map_or(ns, |(db, _)| db);
-        let name = command.iter().next().and_then(Result::ok).map(|(name, _)| name.as_str().to_string());
-        match (name.as_deref(), command.iter().next().and_then(Result::ok).map(|(_, value)| value)) {
-            (Some("applyOps"), Some(RawBsonRef::Array(operations))) => {
-                for operation in operations.into_iter().filter_map(|operation| operation.ok()?.as_document()) {
-                    self.note_inner(operation, names);
-                }
-            }
-            (Some("drop" | "emptycapped" | "convertToCapped"), Some(RawBsonRef::String(coll))) => {
-                self.doubt(&Namespace::new(db, coll).to_string(), names);
-            }
-            (Some("renameCollection"), Some(RawBsonRef::String(from))) => {
-                self.doubt(from, names);
-                self.doubt(command.get_str("to").unwrap_or_default(), names);
-            }
-            _ => {}
-        }
-    }
-
-    fn note_inner(&self, operation: &RawDocument, names: &Names) {
-        let Ok(ns) = operation.get_str("ns") else { return };
-        let of = |field: &str| operation.get_document(field).ok().and_then(|document| Id::of(document.as_bytes()));
-        match (operation.get_str("op").unwrap_or_default(), names.get(ns)) {
-            ("c", _) => {
-                if let Ok(command) = operation.get_document("o") {
-                    self.note_command(ns, command, names);
-                }
-            }
-            (_, Some(uuid)) => {
-                if let Some(id) = of("o2").or_else(|| of("o")) {
-                    self.dirty.touch(*uuid, &id.key());
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn doubt(&self, namespace: &str, names: &Names) {
-        if let Some(uuid) = names.get(namespace) {
-            self.dirty.touch_all(*uuid);
-        }
+        changes(entry, &mut |namespace, change| match (names.get(namespace), change) {
+            (Some(uuid), Change::Document(key)) => self.dirty.touch(*uuid, &key),
+            (Some(uuid), Change::Collection) => self.dirty.touch_all(*uuid),
+            (None, _) => {}
+        });
     }
 }
 
-/// Entries from `from` on, cut down to what is needed: the `_id` of updates (`of`), of inserts and deletes (`in`), and
-/// commands whole.
+/// What an entry changed in one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The document of this key.
+    Document(Vec<u8>),
+    /// All documents at once: dropped, renamed, emptied.
+    Collection,
+}
+
+/// Tells every change of an entry that was read with [`projected`].
+pub(super) fn changes(entry: &RawDocument, tell: &mut impl FnMut(&str, Change)) {
+    let Ok(ns) = entry.get_str("ns") else { return };
+    if entry.get_str("op").unwrap_or_default() == "c" {
+        if let Ok(command) = entry.get_document("c") {
+            of_command(ns, command, tell);
+        }
+        return;
+    }
+    let field = |name: &[u8]| elements(entry.as_bytes()).find(|element| element.name == name);
+    if let Some(id) = field(b"of").or_else(|| field(b"in")) {
+        tell(ns, Change::Document(id.value.key()));
+    }
+}
+
+fn of_command(ns: &str, command: &RawDocument, tell: &mut impl FnMut(&str, Change)) {
+    let db = ns.split_once('.').map_or(ns, |(db, _)| db);
+    let first = command.iter().next().and_then(Result::ok);
+    match first.map(|(name, value)| (name.as_str(), value)) {
+        Some(("applyOps", RawBsonRef::Array(operations))) => {
+            for operation in operations.into_iter().filter_map(|operation| operation.ok()?.as_document()) {
+                of_operation(operation, tell);
+            }
+        }
+        Some(("drop" | "emptycapped" | "convertToCapped", RawBsonRef::String(coll))) => {
+            tell(&Namespace::new(db, coll).to_string(), Change::Collection);
+        }
+        Some(("renameCollection", RawBsonRef::String(from))) => {
+            tell(from, Change::Collection);
+            tell(command.get_str("to").unwrap_or_default(), Change::Collection);
+        }
+        _ => {}
+    }
+}
+
+fn of_operation(operation: &RawDocument, tell: &mut impl FnMut(&str, Change)) {
+    let Ok(ns) = operation.get_str("ns") else { return };
+    if operation.get_str("op").unwrap_or_default() == "c" {
+        if let Ok(command) = operation.get_document("o") {
+            of_command(ns, command, tell);
+        }
+        return;
+    }
+    let of = |field: &str| operation.get_document(field).ok().and_then(|document| Id::of(document.as_bytes()));
+    if let Some(id) = of("o2").or_else(|| of("o")) {
+        tell(ns, Change::Document(id.key()));
+    }
+}
+
+/// Entries from `from` on.
 fn command(from: Optime) -> RawDocumentBuf {
+    let mut command = projected();
+    command.append(cstr!("filter"), rawdoc! { "ts": { "$gte": Timestamp { time: from.t, increment: from.i } } });
+    command
+}
+
+/// A reading of the oplog, still without filter. Entries are cut down to what is needed: the `_id` of updates (`of`), of
+/// inserts and deletes (`in`), and commands whole.
+pub(super) fn projected() -> RawDocumentBuf {
     let mut command = rawdoc! {
         "find": "oplog.rs",
-        "filter": { "ts": { "$gte": Timestamp { time: from.t, increment: from.i } } },
         "projection": {
             "_id": 0, "ts": 1, "op": 1, "ns": 1, "of": "$o2._id", "in": "$o._id",
             "c": { "$cond": [{ "$eq": ["$op", "c"] }, "$o", "$$REMOVE"] },

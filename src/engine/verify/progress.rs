@@ -5,6 +5,7 @@ use crate::model::snapshot::{Mismatch, MismatchKind, Verification, VerificationS
 use bson::Uuid;
 use std::{
     collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -39,6 +40,8 @@ struct State {
 struct Row {
     row: VerifiedCollection,
     mismatched: HashSet<Vec<u8>>,
+    /// Hashes of the keys of what others wrote after the opening, so that each counts once.
+    written: HashSet<u64>,
     /// More documents differ than identifiers can be kept: repair goes over the whole collection.
     overflowed: bool,
 }
@@ -83,6 +86,12 @@ impl Progress {
         self.publish(0);
     }
 
+    /// A check or a repair begins: the verdict of before is none any more.
+    pub fn begin_check(&self, recheck: u64) {
+        self.state().state = VerificationState::Running;
+        self.publish(recheck);
+    }
+
     /// The final pass begins: rows of collections that are gone disappear, names follow renames.
     pub fn begin_final(&self, targets: &[Target]) {
         let mut state = self.state();
@@ -97,6 +106,8 @@ impl Progress {
             let row = state.rows.entry(target.uuid).or_insert_with(|| Row::new(target));
             row.row.namespace = target.namespace.to_string();
             row.row.done = false;
+            row.row.application = 0;
+            row.written.clear();
         }
         let known: Vec<Uuid> = state.rows.keys().copied().collect();
         known.into_iter().for_each(|uuid| state.forget_verdicts(uuid));
@@ -164,6 +175,20 @@ impl Progress {
             state.kept_bytes += cost;
         }
         state.examples.len() < MAX_EXAMPLES
+    }
+
+    /// Counts documents that differ because somebody wrote them after the opening, each once.
+    pub fn written_by_others(&self, target: &Target, verdicts: &[Verdict]) {
+        let mut state = self.state();
+        let row = state.rows.entry(target.uuid).or_insert_with(|| Row::new(target));
+        for verdict in verdicts {
+            let mut hasher = DefaultHasher::new();
+            verdict.key().hash(&mut hasher);
+            // Beyond the bound one may count twice.
+            if row.written.len() >= MAX_IDS || row.written.insert(hasher.finish()) {
+                row.row.application += 1;
+            }
+        }
     }
 
     /// Adds an example while there is room.
@@ -240,6 +265,7 @@ impl State {
             // What still differs after a complete pass is a mismatch, not something to be compared again.
             recheck: if self.state == VerificationState::Done { 0 } else { recheck },
             mismatches,
+            application: collections.iter().map(|row| row.application).sum(),
             metadata_differences: self.differences.clone(),
             collections,
             examples,
@@ -256,8 +282,9 @@ impl Row {
             missing: 0,
             extra: 0,
             different: 0,
+            application: 0,
             done: false,
         };
-        Self { row, mismatched: HashSet::new(), overflowed: false }
+        Self { row, mismatched: HashSet::new(), written: HashSet::new(), overflowed: false }
     }
 }

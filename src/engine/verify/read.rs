@@ -17,21 +17,32 @@ use crate::{
         errors::{code, command_problem, explain, may_pass},
     },
 };
-use bson::{raw::cstr, rawdoc};
+use bson::{RawDocumentBuf, raw::cstr, rawdoc};
 use futures_util::StreamExt;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use sha2::{Digest, Sha256};
 
 /// An operator or a session's end interrupted the read (killOp, killAllSessions). Reading on is safe.
 const INTERRUPTED: i32 = 11601;
+/// BSON's type byte.
+const OBJECT_ID: u8 = 0x07;
 
 /// How a collection can be read in order and taken up again after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Through the `_id` index; taken up again with `min`, which crosses types (a filter would stop at its own type).
+    /// Through the `_id` index, or the clustered one; taken up again with `min`, which crosses types (a filter would stop
+    /// at its own type).
     Index,
-    /// Storage order, which is `_id` order (clustered, time-series buckets); starts over after an error.
-    Natural,
+    /// Storage order, which is `_id` order. There is no index on `_id`, and before 6.0 no hint that stands for one; a
+    /// filter bounds the scan, and the server names every bucket by an ObjectId.
+    Buckets,
+}
+
+impl Access {
+    /// Reading can be taken up at this document.
+    pub fn can_begin_at(self, id: Id<'_>) -> bool {
+        self == Access::Index || id.kind() == OBJECT_ID
+    }
 }
 
 /// Why reading ended early.
@@ -97,8 +108,8 @@ impl Batch {
 }
 
 impl<'a> Reader<'a> {
-    /// Opens a range of a collection; another than everything only with [`Access::Index`]. A collection that does not
-    /// exist reads as empty.
+    /// Opens a range of a collection, between documents where [`Access::can_begin_at`]. A collection that does not exist
+    /// reads as empty.
     pub async fn open(
         context: &'a Context,
         (cluster, throttle): (&'a Cluster, Option<&'a Throttle>),
@@ -188,7 +199,8 @@ impl<'a> Reader<'a> {
             let what = format!("reading {} for verification failed", self.namespace);
             return Err(Halt::from(command_problem(side, what, &error)).into());
         }
-        if self.access == Access::Natural {
+        let from = self.last.clone().or_else(|| self.range.from.clone());
+        if from.as_deref().and_then(Id::from_key).is_some_and(|id| !self.access.can_begin_at(id)) {
             return Err(Interrupted::StartOver(side, error));
         }
         let text = format!(
@@ -198,7 +210,6 @@ impl<'a> Reader<'a> {
         );
         self.context.events.record(Severity::Warn, "retry", text);
         self.batch = Batch::default();
-        let from = self.last.clone().or_else(|| self.range.from.clone());
         let rest = Range { from, to: self.range.to.clone() };
         self.cursor = open(self.context, self.cluster, &self.namespace, self.access, &rest).await?;
         Ok(())
@@ -215,21 +226,41 @@ async fn open(
     let what = format!("reading {namespace} for verification");
     retry(cluster.side, &what, &context.events, &context.cancel, || async {
         let mut command = rawdoc! { "find": namespace.coll.as_str() };
-        if access == Access::Index {
-            command.append(cstr!("hint"), rawdoc! { "_id": 1 });
-            if let Some(id) = range.from.as_deref().and_then(Id::from_key) {
-                command.append(cstr!("min"), id.document());
+        let (from, to) = (range.from.as_deref().and_then(Id::from_key), range.to.as_deref().and_then(Id::from_key));
+        match access {
+            Access::Index => {
+                command.append(cstr!("hint"), rawdoc! { "_id": 1 });
+                if let Some(id) = from {
+                    command.append(cstr!("min"), id.document());
+                }
+                if let Some(id) = to {
+                    command.append(cstr!("max"), id.document());
+                }
             }
-            if let Some(id) = range.to.as_deref().and_then(Id::from_key) {
-                command.append(cstr!("max"), id.document());
+            Access::Buckets => {
+                command.append(cstr!("hint"), rawdoc! { "$natural": 1 });
+                command.append(cstr!("filter"), between(from, to));
             }
-        } else {
-            command.append(cstr!("hint"), rawdoc! { "$natural": 1 });
         }
         command.append(cstr!("readConcern"), rawdoc! { "level": "majority" });
         cluster.login.database(&namespace.db).run_raw_cursor_command(command).batch().await
     })
     .await
+}
+
+/// Matches identifiers in `[from, to)`.
+fn between(from: Option<Id<'_>>, to: Option<Id<'_>>) -> RawDocumentBuf {
+    let mut bounds = RawDocumentBuf::new();
+    for (operator, id) in [(cstr!("$gte"), from), (cstr!("$lt"), to)] {
+        if let Some(bound) = id.and_then(|id| id.document().get("_id").ok().flatten().map(bson::RawBson::from)) {
+            bounds.append(operator, bound);
+        }
+    }
+    if bounds.is_empty() {
+        RawDocumentBuf::new()
+    } else {
+        rawdoc! { "_id": bounds }
+    }
 }
 
 /// A document as it was found: its `_id` key and the SHA-256 of its bytes.

@@ -4,7 +4,6 @@ use super::{Target, Verifier, id::Id, progress::Mismatched, read::find_one, scan
 use crate::{
     engine::{
         dirty::Range,
-        metadata,
         registry::Registry,
         retry::{Halt, retry},
     },
@@ -13,7 +12,6 @@ use crate::{
 };
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
-use std::collections::HashSet;
 
 /// Documents that are copied again at the same time; each is in memory twice (at most 16 MiB each).
 const CONCURRENT: usize = 8;
@@ -34,8 +32,7 @@ impl Verifier {
                 Some(Mismatched::Whole) => self.repair_whole(target).await?,
             }
         }
-        let known: HashSet<_> = targets.iter().map(|target| target.uuid).collect();
-        let differences = metadata::namespace_differences(&self.context, &known).await?;
+        let differences = self.namespace_differences(&targets).await?;
         Ok(self.progress.complete(differences, self.dirty.count()))
     }
 
@@ -80,6 +77,9 @@ impl Verifier {
     /// Makes these documents on the destination what they are on the source. A write that the server refuses is an event
     /// and leaves the document as it is; the judgement after it says so.
     pub(super) async fn copy_again(&self, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {
+        if let Some(opened) = self.since.destination {
+            return self.copy_again_after(opened, target, keys).await;
+        }
         let ids = keys.iter().filter_map(|key| Id::from_key(key));
         let copies: Vec<_> = ids.map(|id| self.copy_one_again(target, id).boxed()).collect();
         stream::iter(copies).buffer_unordered(CONCURRENT).try_for_each(|()| std::future::ready(Ok(()))).await
@@ -123,7 +123,7 @@ impl Verifier {
     }
 
     /// Runs one write with majority write concern; `Some` is the server's reason when it refused the statement.
-    async fn write(&self, target: &Target, mut command: RawDocumentBuf) -> Result<Option<String>, Halt> {
+    pub(super) async fn write(&self, target: &Target, mut command: RawDocumentBuf) -> Result<Option<String>, Halt> {
         command.append(bson::raw::cstr!("writeConcern"), rawdoc! { "w": "majority" });
         let context = &self.context;
         let cluster = &context.destination;
@@ -171,7 +171,7 @@ fn insert(target: &Target, document: &RawDocument) -> RawDocumentBuf {
     }
 }
 
-fn equal(id: Id<'_>) -> RawDocumentBuf {
+pub(super) fn equal(id: Id<'_>) -> RawDocumentBuf {
     super::id::in_filter(std::iter::once(id))
 }
 

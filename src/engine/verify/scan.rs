@@ -3,7 +3,7 @@
 use super::{
     Target, Verifier,
     id::Id,
-    read::{Access, Interrupted, Reader},
+    read::{Interrupted, Reader},
 };
 use crate::engine::{
     dirty::{DirtySet, Range},
@@ -128,11 +128,11 @@ impl Verifier {
 
 /// The key before which everything is compared on both sides; `None` where reading cannot begin there.
 fn meeting_point(target: &Target, source: &Reader<'_>, destination: &Reader<'_>) -> Option<Vec<u8>> {
-    if target.shape.access != Access::Index || target.shape.collated {
+    if target.shape.collated {
         return None;
     }
     let (a, b) = (Id::of(source.head()?)?, Id::of(destination.head()?)?);
-    (a == b).then(|| a.key())
+    (a == b && target.shape.access.can_begin_at(a)).then(|| a.key())
 }
 
 /// Compares until one side needs another batch, enough candidates came together, or enough was compared. Returns the documents of the longer

@@ -335,14 +335,15 @@ fn targets(source: &Catalog, destination: &Catalog) -> Vec<Target> {
 fn target(entry: &CatalogEntry, twin: Option<&CatalogEntry>) -> Target {
     let shape = Shape::of(&Tracked::new(entry));
     let other = twin.map_or(shape, |twin| Shape::of(&Tracked::new(twin)));
-    let natural = shape.access == Access::Natural || other.access == Access::Natural;
+    let buckets = shape.access == Access::Buckets || other.access == Access::Buckets;
     Target {
         // The two clusters may use one UUID for two collections.
         uuid: Uuid::new(),
         namespace: entry.namespace.clone(),
         documents: entry.documents.max(twin.map_or(0, |twin| twin.documents)),
         shape: Shape {
-            access: if natural { Access::Natural } else { Access::Index },
+            expires: false,
+            access: if buckets { Access::Buckets } else { Access::Index },
             collated: shape.collated || other.collated,
             capped: shape.capped,
         },

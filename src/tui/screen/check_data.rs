@@ -3,8 +3,8 @@
 use super::{KeyHint, View, running};
 use crate::{
     model::{
-        Command,
-        snapshot::{Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
+        CheckOrder, Command,
+        snapshot::{CutoverStep, Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
         units::show_count,
     },
     tui::{
@@ -62,10 +62,29 @@ fn fix_blocked(view: &View<'_>) -> Option<String> {
 fn skip_blocked(view: &View<'_>) -> Option<String> {
     match view.snapshot.verification.state {
         VerificationState::Running | VerificationState::Waiting => None,
+        VerificationState::Done if recheck_blocked(view).is_none() => None,
         VerificationState::Done => Some("Nothing to skip: everything was compared.".into()),
         VerificationState::Skipped => Some("The rest was skipped already.".into()),
         VerificationState::Off => Some("The plan switched verification off.".into()),
     }
+}
+
+/// Why `r` does nothing now: only a finished check that holds the cutover is made again.
+fn recheck_blocked(view: &View<'_>) -> Option<String> {
+    let verification = &view.snapshot.verification;
+    let waits = view.snapshot.cutover.as_ref().is_some_and(|cutover| {
+        matches!(cutover.step, CutoverStep::CheckData | CutoverStep::CheckOpened) && verification.mismatches > 0
+    });
+    match verification.state {
+        VerificationState::Done if waits => None,
+        VerificationState::Running => Some("The comparison is under way already.".into()),
+        _ => Some("Nothing to check again: no finished check holds the cutover.".into()),
+    }
+}
+
+/// The application may write to the destination already, or will before the check is over.
+fn is_opened_first(view: &View<'_>) -> bool {
+    view.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.check == CheckOrder::After && cutover.opened.is_some())
 }
 
 fn details_blocked(view: &View<'_>, state: &State) -> Option<String> {
@@ -88,7 +107,8 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         (VerificationState::Waiting, _) => "The comparison has not begun yet.".into(),
         (_, count) if count > 0 => {
             let verb = if count == 1 { "document differs" } else { "documents differ" };
-            format!("{} {verb}. f copies them again from the source, which is not changed.", show_count(count))
+            let count = show_count(count);
+            format!("{count} {verb}. f copies them again from the source, which is not changed.")
         }
         (_, _) if metadata > 0 => {
             format!(
@@ -100,6 +120,10 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
             format!("Comparing; {} changed documents are read again.", show_count(verification.recheck))
         }
         (VerificationState::Running, _) => "Comparing; nothing differs so far.".into(),
+        (VerificationState::Done, _) if verification.application > 0 => format!(
+            "None differs but {} that the application wrote since the opening.",
+            show_count(verification.application)
+        ),
         (VerificationState::Done, _) => "Every document was compared and none differs.".into(),
     }
 }
@@ -111,6 +135,7 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
     let mut keys = vec![
         key_unless("Enter", label, "Lists the differing documents of the selected collection", show),
         key_unless("f", "Fix", "Copies the differing documents again, then checks them", fix_blocked(view)),
+        key_unless("r", "Recheck", "Compares once more, for example after a repair by hand", recheck_blocked(view)),
         key("w", "Save report", "Writes what was compared and what differs to a file"),
         key_unless(
             "S",
@@ -144,6 +169,9 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         KeyCode::Esc => return Some(Action::Open(back(view))),
         KeyCode::Char('f') => {
             return Some(fix_blocked(view).map_or(Action::Send(Command::RepairMismatches), Action::Say));
+        }
+        KeyCode::Char('r') => {
+            return Some(recheck_blocked(view).map_or(Action::Send(Command::Retry), Action::Say));
         }
         KeyCode::Char('S') => return Some(skip_blocked(view).map_or_else(|| skip(view), Action::Say)),
         KeyCode::Char('w') => {
@@ -219,6 +247,9 @@ pub fn report(view: &View<'_>) -> String {
     for difference in &verification.metadata_differences {
         text.push_str(&format!("- metadata: {difference}\n"));
     }
+    if is_opened_first(view) {
+        text.push_str(&format!("- written by the application since the opening: {}\n", verification.application));
+    }
     text.push_str("\n| collection | documents | compared | missing | extra | different |\n|---|---|---|---|---|---|\n");
     for row in &verification.collections {
         text.push_str(&format!(
@@ -262,8 +293,13 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let room = height.saturating_sub(lines.len());
     let block_rows = block.len().min(room.saturating_sub(4));
     let table_rows = room.saturating_sub(block_rows + usize::from(block_rows > 0));
-    let table = collections(view, state, columns, table_rows);
-    lines.extend(table);
+    let explains = is_opened_first(view) && table_rows > 4;
+    lines.extend(collections(view, state, columns, table_rows - usize::from(explains)));
+    if explains {
+        let name = running::destination_name(view);
+        let sentence = format!("   APP: written on {name} since it opened; not an error.");
+        lines.push(Line::styled(text::cut(&sentence, columns), view.theme.dim));
+    }
     if block_rows > 0 {
         lines.push(Line::raw(""));
         let scroll = if state.details { state.scroll.min(block.len() - block_rows) } else { 0 };
@@ -346,7 +382,8 @@ fn collections(view: &View<'_>, state: &State, columns: usize, height: usize) ->
     if rows.is_empty() {
         return vec![Line::raw("   No collection was compared yet.")];
     }
-    let titles = [
+    let with_application = is_opened_first(view);
+    let mut titles = vec![
         table::Column::left("COLLECTION", 20, 0),
         table::Column::right("DOCS", 12, 2),
         table::Column::right("COMPARED", 8, 1),
@@ -354,22 +391,26 @@ fn collections(view: &View<'_>, state: &State, columns: usize, height: usize) ->
         table::Column::right("EXTRA", 5, 0),
         table::Column::right("DIFFERENT", 9, 0),
     ];
+    if with_application {
+        titles.push(table::Column::right("APP", 7, 0));
+    }
     let cells: Vec<table::Row> = rows
         .iter()
         .map(|row| {
             let ratio = if row.done { Some(1.0) } else { text::ratio(row.documents, row.documents_total) };
             let mark = if differing(row) > 0 { view.glyphs.warn } else { " " };
-            table::Row {
-                cells: vec![
-                    format!("{mark} {}", row.namespace),
-                    show_count(row.documents_total),
-                    ratio.map_or_else(|| "-".into(), |ratio| format!("{:.0} %", (ratio * 100.0).floor())),
-                    show_count(row.missing),
-                    show_count(row.extra),
-                    show_count(row.different),
-                ],
-                style: if differing(row) > 0 { view.theme.fail } else { view.theme.text },
+            let mut cells = vec![
+                format!("{mark} {}", row.namespace),
+                show_count(row.documents_total),
+                ratio.map_or_else(|| "-".into(), |ratio| format!("{:.0} %", (ratio * 100.0).floor())),
+                show_count(row.missing),
+                show_count(row.extra),
+                show_count(row.different),
+            ];
+            if with_application {
+                cells.push(show_count(row.application));
             }
+            table::Row { cells, style: if differing(row) > 0 { view.theme.fail } else { view.theme.text } }
         })
         .collect();
     let at = state.selected.min(rows.len() - 1);

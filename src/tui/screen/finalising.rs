@@ -4,11 +4,11 @@ use super::{KeyHint, View, running};
 use crate::{
     model::{
         Command, Phase,
-        snapshot::{StepLine, StepState},
-        units::show_clock,
+        snapshot::{CutoverStep, StepLine, StepState},
+        units::{show_clock, show_count},
     },
     tui::{
-        action::{Action, Screen},
+        action::{Action, Confirmation, Screen},
         widget::{
             boxed,
             keys::{key, key_unless, plain},
@@ -48,6 +48,34 @@ fn retry_blocked(view: &View<'_>) -> Option<String> {
     (failed(view) == 0 && !problem).then(|| "Nothing to retry: no step has failed.".into())
 }
 
+/// Why the destination cannot be opened in spite of what failed.
+fn accept_blocked(view: &View<'_>) -> Option<String> {
+    let steps = || view.snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
+    let is_busy = steps().any(|line| matches!(line.state, StepState::Running | StepState::Waiting));
+    let waits = view.snapshot.phase == Phase::Finalizing && failed(view) > 0 && !is_busy;
+    (!waits).then(|| "Nothing to accept: no step of finalizing has failed.".into())
+}
+
+fn accept(view: &View<'_>) -> Action {
+    let mut body = vec!["These are not as on the source; the report will name them:".to_string(), String::new()];
+    let failed = all(view).into_iter().filter(|line| line.state == StepState::Failed);
+    body.extend(failed.take(8).map(|line| format!("  {}: {}", line.label, line.detail)));
+    Action::Confirm(Confirmation {
+        title: "Open the destination all the same?".into(),
+        body,
+        expected: running::destination_name(view),
+        expected_label: "the destination name".into(),
+        button: "Accept and open".into(),
+        then: Box::new(Action::Send(Command::ContinueCutover { assume_stopped: false })),
+    })
+}
+
+/// Documents that differ on a destination that was opened first.
+fn differing(view: &View<'_>) -> Option<u64> {
+    let is_checking = view.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.step == CutoverStep::CheckOpened);
+    Some(view.snapshot.verification.mismatches).filter(|count| is_checking && *count > 0)
+}
+
 fn resume_blocked(view: &View<'_>) -> Option<String> {
     let phase = view.snapshot.phase;
     phase.is_over().then(|| format!("The migration has ended ({phase})."))
@@ -71,7 +99,13 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         return format!("{} (on {}). r tries again.", problem.what, problem.side);
     }
     if failed > 0 {
-        return format!("{} failed; the line says why. r tries again.", text::counted(failed, "step", "steps"));
+        let steps = text::counted(failed, "step", "steps");
+        let accept = if accept_blocked(view).is_none() { "; A accepts it" } else { "" };
+        return format!("{steps} failed; the line says why. r tries again{accept}.");
+    }
+    if let Some(count) = differing(view) {
+        let verb = if count == 1 { "document differs" } else { "documents differ" };
+        return format!("{} {verb} from the source: n shows which.", show_count(count));
     }
     if let Some(sentence) = downtime(view) {
         return sentence;
@@ -103,6 +137,9 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key_unless("i", "Connect info", "Connection strings of the new cluster", connect_blocked(view)),
         key_unless("r", "Retry", "Tries the failed steps again", retry_blocked(view)),
     ];
+    if accept_blocked(view).is_none() {
+        keys.push(key("A", "Accept...", "Opens the destination all the same; asks you to type its name first"));
+    }
     if view.snapshot.phase == Phase::Completed {
         keys.insert(0, key("Enter", "Done", "Shows the success report"));
     }
@@ -125,6 +162,7 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
             Some(resume_blocked(view).map_or(Action::Send(Command::Resume), Action::Say))
         }
         KeyCode::Char('r') => Some(retry_blocked(view).map_or(Action::Send(Command::Retry), Action::Say)),
+        KeyCode::Char('A') => Some(accept_blocked(view).map_or_else(|| accept(view), Action::Say)),
         KeyCode::Enter => Some(done_blocked(view).map_or(Action::Open(Screen::Success), Action::Say)),
         KeyCode::Char('l') => Some(Action::Log),
         KeyCode::Up | KeyCode::Char('k') => {

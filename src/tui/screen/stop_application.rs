@@ -3,8 +3,8 @@
 use super::{KeyHint, View, running};
 use crate::{
     model::{
-        Command,
-        snapshot::{Cutover, CutoverStep, Writer},
+        CheckOrder, Command,
+        snapshot::{Cutover, CutoverStep, VerificationState, Writer},
         units::show_count,
     },
     tui::{
@@ -116,6 +116,23 @@ fn demo_blocked(view: &View<'_>) -> Option<String> {
         .map(|_| "The demo's application has stopped already.".into())
 }
 
+/// Whether the data is checked before or after the opening.
+fn order(view: &View<'_>) -> CheckOrder {
+    view.snapshot.cutover.as_ref().map(|cutover| cutover.check).unwrap_or_default()
+}
+
+/// Why the order of check and opening cannot be chosen now.
+fn order_blocked(view: &View<'_>) -> Option<String> {
+    if view.snapshot.verification.state == VerificationState::Off {
+        return Some("The plan switched verification off: nothing is checked.".into());
+    }
+    match view.snapshot.cutover.as_ref().map(|cutover| cutover.step) {
+        Some(CutoverStep::StopApplication | CutoverStep::Drain) => None,
+        Some(_) => Some("The last changes are applied: the order is fixed for this cutover.".into()),
+        None => Some("The cutover has not begun.".into()),
+    }
+}
+
 /// `quiet for 2 of 60 s`.
 fn quiet_so_far(view: &View<'_>) -> String {
     let needed = text::threshold(view.snapshot.thresholds.quiet_for_ms);
@@ -142,7 +159,9 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         },
         CutoverStep::Drain => format!("Applying the last changes: {} to go. Esc still goes back.", operations(view)),
         CutoverStep::CheckData => "Comparing documents that changed since their last check.".into(),
-        CutoverStep::Finalize | CutoverStep::Open => "Finalising; the last change is applied.".into(),
+        CutoverStep::Finalize | CutoverStep::CheckOpened | CutoverStep::Open => {
+            "Finalising; the last change is applied.".into()
+        }
     }
 }
 
@@ -175,6 +194,13 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         focused,
     ));
     keys.push(key("Left/Right", "Choose", "Moves between the buttons"));
+    let (label, help) = match order(view) {
+        CheckOrder::First => {
+            ("Open first", "Opens the destination before the check; its result arrives while the application writes")
+        }
+        CheckOrder::After => ("Check first", "Checks the data before the destination is opened"),
+    };
+    keys.push(key_unless("o", label, help, order_blocked(view)));
     if view.snapshot.writers.len() > 1 && is_waiting(view) {
         keys.push(key("Up/Down", "Select", "Moves in the list of writers"));
     }
@@ -219,6 +245,13 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         KeyCode::Enter => {
             let send = Action::Send(Command::ContinueCutover { assume_stopped: false });
             return Some(press_blocked(view).map_or(send, Action::Say));
+        }
+        KeyCode::Char('o') => {
+            let other = match order(view) {
+                CheckOrder::First => CheckOrder::After,
+                CheckOrder::After => CheckOrder::First,
+            };
+            return Some(order_blocked(view).map_or(Action::Send(Command::ChooseCheck(other)), Action::Say));
         }
         KeyCode::Char('O') => return Some(override_blocked(view).map_or_else(|| override_quiet(view), Action::Say)),
         KeyCode::Char('a') if view.snapshot.application.is_some() => {
@@ -314,28 +347,37 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
 
 fn steps(view: &View<'_>, step: Option<CutoverStep>) -> Vec<Line<'static>> {
     let name = running::destination_name(view);
+    let opens_first = order(view) == CheckOrder::After;
     let now = match step {
         None | Some(CutoverStep::StopApplication) => 1,
         Some(CutoverStep::Drain) => 2,
         Some(CutoverStep::CheckData) => 3,
-        Some(CutoverStep::Finalize | CutoverStep::Open) => 4,
+        Some(CutoverStep::Finalize) if opens_first => 3,
+        Some(CutoverStep::Finalize | CutoverStep::CheckOpened | CutoverStep::Open) => 4,
     };
-    let titles = [
+    let mut titles = [
         "stop your application",
         "apply the last changes",
         "check the data",
         "point the application at the destination",
     ];
+    if opens_first {
+        titles.swap(2, 3);
+    }
     let mut lines = vec![
         Line::styled(format!(" Cut over, step {now} of 4: {}", titles[now - 1]), view.theme.strong),
         Line::raw(""),
     ];
-    let names = [
+    let mut names = [
         "Stop every writer on the source".to_string(),
         "Confirm the source is quiet, apply the last changes".into(),
         "Check the data".into(),
         format!("Point the application at {name}"),
     ];
+    if opens_first {
+        names[2] = "Check the data while the application writes already".into();
+        names.swap(2, 3);
+    }
     for (index, name) in names.into_iter().enumerate() {
         let number = index + 1;
         let (mark, style) = match number.cmp(&now) {

@@ -1,0 +1,84 @@
+//! Repair on a destination that the application writes to: a document is written only while it is what it was when
+//! nobody had written it since the opening.
+
+use super::{Target, Verifier, id::Id, judge::Verdict, read::find_one, repair::equal};
+use crate::{
+    engine::retry::Halt,
+    model::{Optime, Severity},
+};
+use bson::{RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
+
+/// Documents looked at together; each is in memory twice (at most 16 MiB each).
+const AT_ONCE: usize = 8;
+
+/// One document on both sides, as BSON bytes.
+struct Both {
+    source: Option<Vec<u8>>,
+    destination: Option<Vec<u8>>,
+}
+
+impl Verifier {
+    /// The same as copying again while the destination is closed, without touching what the application wrote.
+    pub(super) async fn copy_again_after(&self, opened: Optime, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {
+        let context = &self.context;
+        for chunk in keys.chunks(AT_ONCE) {
+            let mut looks = Vec::new();
+            for key in chunk {
+                let Some(id) = Id::from_key(key) else { continue };
+                let (source, destination) = tokio::join!(
+                    find_one(context, &context.source, &target.namespace, id),
+                    find_one(context, &context.destination, &target.namespace, id),
+                );
+                looks.push((id, Both { source: source?, destination: destination? }));
+            }
+            // Asked after they were read: what is not in the oplog now was not written before.
+            let verdicts: Vec<Verdict> = chunk.iter().cloned().map(Verdict::Extra).collect();
+            let Some(written) = self.written_since(&context.destination, target, opened, &verdicts).await? else {
+                let text = format!("{}: not repaired; it is not known what the application wrote", target.namespace);
+                context.events.record(Severity::Warn, "repair", text);
+                return Ok(());
+            };
+            for (id, both) in looks {
+                if written.has(&Verdict::Extra(id.key())) {
+                    continue;
+                }
+                let Some(command) = command(target, id, &both) else { continue };
+                if let Some(refused) = self.write(target, command).await? {
+                    let text =
+                        format!("{} {}: the destination refused the repair: {refused}", target.namespace, id.show());
+                    context.events.record(Severity::Warn, "repair", text);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parsed(document: &Option<Vec<u8>>) -> Option<&RawDocument> {
+    document.as_deref().and_then(|bytes| RawDocument::from_bytes(bytes).ok())
+}
+
+/// What makes the destination's document the source's, and nothing when it is another one by then.
+fn command(target: &Target, id: Id<'_>, both: &Both) -> Option<RawDocumentBuf> {
+    let coll = target.namespace.coll.as_str();
+    let here = parsed(&both.destination);
+    let mut filter = equal(id);
+    match here {
+        // Equality here takes 1 for 1.0, which is close enough to notice a write.
+        Some(here) => {
+            let same = rawdoc! { "$eq": ["$$ROOT", { "$literal": here.to_owned() }] };
+            filter.append(cstr!("$expr"), same);
+        }
+        // An upsert that finds nothing: a document that is there by then is refused as a duplicate.
+        None => filter.append(cstr!("$alwaysFalse"), 1),
+    }
+    let Some(wanted) = parsed(&both.source) else {
+        return here.is_some().then(|| rawdoc! { "delete": coll, "deletes": [{ "q": filter, "limit": 1 }] });
+    };
+    let literal = rawdoc! { "$replaceWith": { "$literal": wanted.to_owned() } };
+    Some(rawdoc! {
+        "update": coll,
+        "updates": [{ "q": filter, "u": [literal], "upsert": here.is_none() }],
+        "bypassDocumentValidation": true,
+    })
+}
