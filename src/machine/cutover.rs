@@ -166,7 +166,11 @@ impl Machine {
         let latest = self.gate.latest();
         let late = latest.last_user_write.filter(|newest| *newest > fixed);
         let text = match (late, latest.open_transactions.first()) {
-            (Some(newest), _) => format!("a write arrived on the source at {newest}, after it had been found quiet"),
+            (Some(newest), _) => {
+                let second = Timestamp::from_second(i64::from(newest.t)).unwrap_or_default();
+                let at = second.strftime("%H:%M:%S UTC");
+                format!("a write arrived on the source at {at} ({newest}), after it had been found quiet")
+            }
             (None, Some(open)) => {
                 format!("a transaction was opened on the source after it had been found quiet: {open}")
             }

@@ -8,7 +8,7 @@ use crate::{
         units::show_clock,
     },
     tui::{
-        action::{Action, Screen},
+        action::{Action, Confirmation, Screen},
         widget::{
             boxed,
             keys::{key, key_unless, plain},
@@ -48,6 +48,31 @@ fn retry_blocked(view: &View<'_>) -> Option<String> {
     (failed(view) == 0 && !problem).then(|| "Nothing to retry: no step has failed.".into())
 }
 
+/// Why the destination cannot be opened without what failed.
+fn open_blocked(view: &View<'_>) -> Option<String> {
+    if view.snapshot.can_write {
+        return Some("The destination is open already.".into());
+    }
+    (view.snapshot.phase != Phase::Finalizing || failed(view) == 0).then(|| "No step of finalising has failed.".into())
+}
+
+/// Asks whether the destination may be opened without what failed.
+fn open_without(view: &View<'_>) -> Action {
+    let name = running::destination_name(view);
+    let lines = all(view).into_iter().filter(|line| line.state == StepState::Failed);
+    let mut body: Vec<String> = lines.map(|line| format!("{}: {}", line.label, line.detail)).collect();
+    body.push(String::new());
+    body.push(format!("{name} would be opened without this. Who agreed and when goes into the report."));
+    Action::Confirm(Confirmation {
+        title: format!("Open {name} although this failed?"),
+        body,
+        expected: name,
+        expected_label: "the destination name".into(),
+        button: "Open it".into(),
+        then: Box::new(Action::Send(Command::ContinueCutover { assume_stopped: false })),
+    })
+}
+
 fn resume_blocked(view: &View<'_>) -> Option<String> {
     let phase = view.snapshot.phase;
     phase.is_over().then(|| format!("The migration has ended ({phase})."))
@@ -71,7 +96,9 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         return format!("{} (on {}). r tries again.", problem.what, problem.side);
     }
     if failed > 0 {
-        return format!("{} failed; the line says why. r tries again.", text::counted(failed, "step", "steps"));
+        let steps = text::counted(failed, "step", "steps");
+        let open = if open_blocked(view).is_none() { ", O opens without" } else { "" };
+        return format!("{steps} failed; the line says why. r tries again{open}.");
     }
     if let Some(sentence) = downtime(view) {
         return sentence;
@@ -103,6 +130,10 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key_unless("i", "Connect info", "Connection strings of the new cluster", connect_blocked(view)),
         key_unless("r", "Retry", "Tries the failed steps again", retry_blocked(view)),
     ];
+    if failed(view) > 0 && !view.snapshot.can_write {
+        let why = open_blocked(view);
+        keys.push(key_unless("O", "Open anyway...", "Goes on without what failed; asks you to type a name first", why));
+    }
     if view.snapshot.phase == Phase::Completed {
         keys.insert(0, key("Enter", "Done", "Shows the success report"));
     }
@@ -125,6 +156,7 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
             Some(resume_blocked(view).map_or(Action::Send(Command::Resume), Action::Say))
         }
         KeyCode::Char('r') => Some(retry_blocked(view).map_or(Action::Send(Command::Retry), Action::Say)),
+        KeyCode::Char('O') => Some(open_blocked(view).map_or_else(|| open_without(view), Action::Say)),
         KeyCode::Enter => Some(done_blocked(view).map_or(Action::Open(Screen::Success), Action::Say)),
         KeyCode::Char('l') => Some(Action::Log),
         KeyCode::Up | KeyCode::Char('k') => {
