@@ -10,6 +10,7 @@ use super::{
     lane::{self, Board, Item, oplog_problem},
     record::{Collections, Position},
     registry::Registry,
+    repair::refetch_noted,
     retry::{Halt, retry},
     spool::SpoolReader,
     view::ApplyView,
@@ -135,6 +136,7 @@ impl Follower {
         if self.is_broken {
             return Err(broken("applying ended with an error before and cannot go on from there"));
         }
+        refetch_noted(&self.context, &self.registry, self.dispatched).await?;
         let replay_until = self.replay_until().await?;
         let failed = failed_indexes(&self.registry);
         self.view.send_modify(|view| view.failed_indexes = Some(failed));

@@ -14,7 +14,7 @@ use crate::{
     oplog::Dialect,
     store::{Changes, Journal, StoredPlan, Summary, Table},
 };
-use bson::Uuid;
+use bson::{RawDocumentBuf, Uuid};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -263,7 +263,7 @@ impl Record {
             None => self.half_copied()?,
         };
         let mut changes = Changes::default();
-        changes.empty(Table::Catalog).empty(Table::Ranges).empty(Table::Collections);
+        changes.empty(Table::Catalog).empty(Table::Ranges).empty(Table::Collections).empty(Table::Repairs);
         for fact in [fact::START, fact::CATALOG, fact::CREATED, fact::INTENT] {
             changes.remove(Table::Facts, fact);
         }
@@ -396,6 +396,35 @@ impl Record {
         }
     }
 
+    /// Notes documents, `{ "_id": … }`, that are about to be deleted on the destination and inserted anew.
+    pub fn put_repairs(&self, uuid: Uuid, ids: &[RawDocumentBuf]) -> Result<(), Problem> {
+        let mut changes = Changes::default();
+        for id in ids {
+            changes.put(Table::Repairs, repair_key(uuid, id), []);
+        }
+        self.journal.commit(&changes)
+    }
+
+    /// Notes that they are in place.
+    pub fn remove_repairs(&self, uuid: Uuid, ids: &[RawDocumentBuf]) -> Result<(), Problem> {
+        let mut changes = Changes::default();
+        for id in ids {
+            changes.remove(Table::Repairs, repair_key(uuid, id));
+        }
+        self.journal.commit(&changes)
+    }
+
+    /// Documents that may have been deleted and not inserted anew, by collection.
+    pub fn repairs(&self) -> Result<HashMap<Uuid, Vec<RawDocumentBuf>>, Problem> {
+        let mut repairs: HashMap<Uuid, Vec<RawDocumentBuf>> = HashMap::new();
+        for (key, _) in self.journal.rows(Table::Repairs)? {
+            let (uuid, id) = key.split_first_chunk::<16>().ok_or_else(|| broken("repair", "its key is short"))?;
+            let id = RawDocumentBuf::from_bytes(id.to_vec()).map_err(|error| broken("repair", error))?;
+            repairs.entry(Uuid::from_bytes(*uuid)).or_default().push(id);
+        }
+        Ok(repairs)
+    }
+
     /// Where applying goes on.
     pub fn position(&self) -> Position {
         *lock(&self.position)
@@ -454,6 +483,10 @@ impl Record {
     }
 }
 
+fn repair_key(uuid: Uuid, id: &RawDocumentBuf) -> Vec<u8> {
+    [uuid.bytes().as_slice(), id.as_bytes()].concat()
+}
+
 fn range_key(uuid: Uuid, index: u16) -> Vec<u8> {
     [uuid.bytes().as_slice(), &index.to_be_bytes()].concat()
 }
@@ -465,7 +498,7 @@ mod tests {
         engine::registry::TrackedIndex,
         mongo::{Namespace, catalog::Kind},
     };
-    use bson::{RawDocumentBuf, Timestamp, raw::cstr, rawdoc};
+    use bson::{Timestamp, raw::cstr, rawdoc};
 
     fn record(folder: &Path) -> Record {
         Record::new(Journal::open(folder).unwrap()).unwrap()
@@ -514,6 +547,25 @@ mod tests {
         assert_eq!(ranges[&uuid][1].from.as_ref().unwrap().as_bytes(), odd().as_bytes());
         assert_eq!((ranges[&uuid][1].done, ranges[&uuid][1].bytes), (true, 1 << 40));
         assert_eq!(record.position().applied, Optime::new(2, 0));
+    }
+
+    #[test]
+    fn what_was_deleted_to_be_inserted_anew_is_known_to_the_next_engine() {
+        let folder = tempfile::tempdir().unwrap();
+        let (uuid, other) = (Uuid::new(), Uuid::new());
+        let ids = [rawdoc! { "_id": f64::NAN }, rawdoc! { "_id": { "a": 1_i64 } }];
+        {
+            let record = record(folder.path());
+            record.put_repairs(uuid, &ids).unwrap();
+            record.put_repairs(other, &ids).unwrap();
+            record.remove_repairs(uuid, &ids[..1]).unwrap();
+        }
+        let record = record(folder.path());
+        let repairs = record.repairs().unwrap();
+        assert_eq!(repairs[&uuid], [ids[1].clone()]);
+        assert_eq!(repairs[&other].len(), 2);
+        record.remove_repairs(other, &ids).unwrap();
+        assert!(!record.repairs().unwrap().contains_key(&other));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use super::{
     context::Context,
+    record::Record,
+    registry::Registry,
     retry::{Halt, retry},
     write::{Sent, send},
 };
@@ -43,7 +45,7 @@ pub async fn refetch(
     at: Optime,
     done: impl Fn(usize),
 ) -> Result<(), Halt> {
-    let wanted = Wanted { context, uuid, namespace, at };
+    let mut wanted = Wanted { context, uuid, namespace, at, noted: Vec::new() };
     for some in ids.chunks(TOGETHER) {
         let mut left: Vec<&DocumentId> = some.iter().collect();
         while left.len() > 1 {
@@ -59,24 +61,56 @@ pub async fn refetch(
             wanted.replace_one(id).await?;
             done(1);
         }
+        wanted.forget().await?;
+    }
+    Ok(())
+}
+
+/// Documents that an earlier engine deleted and perhaps did not insert anew.
+pub async fn refetch_noted(context: &Context, registry: &Registry, at: Optime) -> Result<(), Halt> {
+    let noted = context.journal("reading the journal", Record::repairs).await?;
+    for (uuid, ids) in noted {
+        if let Some(tracked) = registry.collections.get(&uuid) {
+            let ids: Vec<_> = ids.iter().filter_map(|id| id_of(id)).collect();
+            refetch(context, uuid, &tracked.namespace, &ids, at, |_| ()).await?;
+        }
+        context.journal("writing the journal", move |record| record.remove_repairs(uuid, &ids)).await?;
     }
     Ok(())
 }
 
 /// A collection of the source, where its documents go, and how new they have to be.
-#[derive(Clone, Copy)]
 struct Wanted<'a> {
     context: &'a Context,
     uuid: Uuid,
     namespace: &'a Namespace,
     at: Optime,
+    /// Documents, `{ "_id": … }`, that the journal has as deleted.
+    noted: Vec<RawDocumentBuf>,
 }
 
 impl Wanted<'_> {
+    /// A document that is deleted to be inserted anew is lost when the engine ends in between: the journal knows it.
+    async fn note(&mut self, ids: impl Iterator<Item = &DocumentId>) -> Result<(), Halt> {
+        let (uuid, ids): (_, Vec<_>) = (self.uuid, ids.map(|id| id.wrapped().to_owned()).collect());
+        self.noted.extend_from_slice(&ids);
+        self.context.journal("writing the journal", move |record| record.put_repairs(uuid, &ids)).await
+    }
+
+    /// Everything that was noted is in place.
+    async fn forget(&mut self) -> Result<(), Halt> {
+        if self.noted.is_empty() {
+            return Ok(());
+        }
+        let (uuid, ids) = (self.uuid, std::mem::take(&mut self.noted));
+        self.context.journal("writing the journal", move |record| record.remove_repairs(uuid, &ids)).await
+    }
+
     /// Puts in place what one reply of the source and few commands can; returns the documents that were not in the reply
     /// or need a look of their own: of another spelling, or refused.
-    async fn replace_together<'a>(&self, ids: Vec<&'a DocumentId>) -> Result<Vec<&'a DocumentId>, Halt> {
-        let Self { context, namespace, .. } = *self;
+    async fn replace_together<'a>(&mut self, ids: Vec<&'a DocumentId>) -> Result<Vec<&'a DocumentId>, Halt> {
+        let Self { context, namespace, .. } = &*self;
+        let (context, namespace): (&Context, &Namespace) = (context, namespace);
         let read = || async {
             match self.find(any_of(&ids), ids.len()).await {
                 // Asking for each of them tells which one it is about.
@@ -102,9 +136,13 @@ impl Wanted<'_> {
             let mut in_place =
                 self.execute(upserts(plain.map(|(id, document)| (id, *document)), name, context.dialect)).await?;
             let is_left = |id: &DocumentId| !in_place.contains(id.wrapped().as_bytes());
-            let left = || exact.iter().filter(|(id, document)| is_left(id) && !holds_zero_timestamp(document));
-            let deleted = self.execute(deletes(left().map(|(id, _)| id), name)).await?;
-            let gone = left().filter(|(id, _)| deleted.contains(id.wrapped().as_bytes()));
+            let left: Vec<_> =
+                exact.iter().filter(|(id, document)| is_left(id) && !holds_zero_timestamp(document)).collect();
+            if !left.is_empty() {
+                self.note(left.iter().map(|(id, _)| id)).await?;
+            }
+            let deleted = self.execute(deletes(left.iter().map(|(id, _)| id), name)).await?;
+            let gone = left.iter().filter(|(id, _)| deleted.contains(id.wrapped().as_bytes()));
             let inserted = self.execute(inserts(gone.map(|(id, document)| (id, *document)), name)).await?;
             in_place.extend(inserted);
             in_place
@@ -125,8 +163,8 @@ impl Wanted<'_> {
         Ok(done)
     }
 
-    async fn replace_one(self, id: &DocumentId) -> Result<(), Halt> {
-        let Self { context, namespace, .. } = self;
+    async fn replace_one(&mut self, id: &DocumentId) -> Result<(), Halt> {
+        let (context, namespace) = (self.context, self.namespace);
         let what = format!("fetching a document of {namespace} again");
         let read = || self.find(id.filter(), 1);
         let documents = match retry(Side::Source, &what, &context.events, &context.cancel, read).await? {
@@ -135,7 +173,7 @@ impl Wanted<'_> {
             Found::Documents(documents) => documents,
         };
         match documents.first() {
-            Some(document) => put(context, namespace, id, document).await,
+            Some(document) => self.put(id, document).await,
             None => match delete(context, namespace, id).await? {
                 None => Ok(()),
                 Some(why) => Err(refused(namespace, &why)),
@@ -143,9 +181,41 @@ impl Wanted<'_> {
         }
     }
 
+    /// An upsert where it stores the document exactly; otherwise delete and insert, which takes another spelling of `_id`
+    /// (OPLOG.md B.7), repeated field names and, on 4.4, nested dollar names (B.3).
+    async fn put(&mut self, id: &DocumentId, document: &RawDocument) -> Result<(), Halt> {
+        let (context, namespace) = (self.context, self.namespace);
+        let is_repeated = repeats_names(document);
+        if !is_repeated {
+            let mut updates = RawArrayBuf::new();
+            updates.push(upsert_statement(id, document, context.dialect));
+            let update = rawdoc! {
+                "update": namespace.coll.as_str(), "updates": updates, "bypassDocumentValidation": true
+            };
+            match write(context, namespace, update).await? {
+                None => return Ok(()),
+                // An insert would rewrite the timestamp.
+                Some(why) if holds_zero_timestamp(document) => return Err(refused(namespace, &why)),
+                Some(_) => {}
+            }
+        } else if holds_zero_timestamp(document) {
+            let why = "it holds a zero timestamp and repeated field names, which no command can store together";
+            return Err(refused(namespace, why));
+        }
+        let insert = rawdoc! {
+            "insert": namespace.coll.as_str(), "documents": [document.to_owned()], "bypassDocumentValidation": true
+        };
+        self.note(std::iter::once(id)).await?;
+        let failed = match delete(context, namespace, id).await? {
+            None => write(context, namespace, insert).await?,
+            failed => failed,
+        };
+        failed.map_or(Ok(()), |why| Err(refused(namespace, &why)))
+    }
+
     /// Documents of the collection, as many as one reply holds and at most `count`.
     async fn find(&self, filter: RawDocumentBuf, count: usize) -> Result<Found, DriverError> {
-        let Self { context, uuid, namespace, at } = *self;
+        let Self { context, uuid, namespace, at, .. } = *self;
         let source = &context.source;
         // A new primary may not know yet that the majority has the change; without `at` it could show an older document.
         let after = Timestamp { time: at.t, increment: at.i };
@@ -198,36 +268,6 @@ fn any_of(ids: &[&DocumentId]) -> RawDocumentBuf {
         values.push(value);
     }
     rawdoc! { "_id": { "$in": values } }
-}
-
-/// An upsert where it stores the document exactly; otherwise delete and insert, which takes another spelling of `_id`
-/// (OPLOG.md B.7), repeated field names and, on 4.4, nested dollar names (B.3).
-async fn put(context: &Context, namespace: &Namespace, id: &DocumentId, document: &RawDocument) -> Result<(), Halt> {
-    let is_repeated = repeats_names(document);
-    if !is_repeated {
-        let mut updates = RawArrayBuf::new();
-        updates.push(upsert_statement(id, document, context.dialect));
-        let update = rawdoc! {
-            "update": namespace.coll.as_str(), "updates": updates, "bypassDocumentValidation": true
-        };
-        match write(context, namespace, update).await? {
-            None => return Ok(()),
-            // An insert would rewrite the timestamp.
-            Some(why) if holds_zero_timestamp(document) => return Err(refused(namespace, &why)),
-            Some(_) => {}
-        }
-    } else if holds_zero_timestamp(document) {
-        let why = "it holds a zero timestamp and repeated field names, which no command can store together";
-        return Err(refused(namespace, why));
-    }
-    let insert = rawdoc! {
-        "insert": namespace.coll.as_str(), "documents": [document.to_owned()], "bypassDocumentValidation": true
-    };
-    let failed = match delete(context, namespace, id).await? {
-        None => write(context, namespace, insert).await?,
-        failed => failed,
-    };
-    failed.map_or(Ok(()), |why| Err(refused(namespace, &why)))
 }
 
 async fn delete(context: &Context, namespace: &Namespace, id: &DocumentId) -> Result<Option<String>, Halt> {

@@ -1,6 +1,9 @@
 //! data: what will be copied, and by name what will not.
 
-use super::board::Finding;
+use super::{
+    board::Finding,
+    clashes::{Clash, clashes},
+};
 use crate::{
     model::{
         NamespaceFilter,
@@ -74,7 +77,15 @@ pub(super) async fn check(source: &Cluster, filter: &NamespaceFilter) -> Result<
             None => left_behind.push(format!("{word}s: never carried; they cannot be listed with this login")),
         }
     }
-    let finding = if lost.is_empty() && left_behind.iter().all(|line| line.contains("cannot be listed")) {
+    let clashes = clashes(&catalog);
+    let finding = if let Some(clash) = clashes.first() {
+        Finding::fail(
+            format!("{evidence}; {}", clashes.iter().map(Clash::text).collect::<Vec<_>>().join("; ")),
+            "the source can hold two objects of one name, a destination cannot",
+            "Give the collection another name with the command below, or drop or exclude it; then run the checks again.",
+        )
+        .command(Some(clash.command()))
+    } else if lost.is_empty() && left_behind.iter().all(|line| line.contains("cannot be listed")) {
         Finding::ok(evidence)
     } else {
         Finding::warn(

@@ -5,6 +5,7 @@
 //! only what failed and what builds on it (`dependencies`).
 
 mod board;
+mod clashes;
 mod clocks;
 mod data;
 mod dependencies;

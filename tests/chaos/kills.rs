@@ -6,7 +6,8 @@ use crate::{
     load::{DOCUMENTS, Load, fill},
     random, rounds, seed,
 };
-use bson::{Document, doc};
+use bson::{Document, doc, rawdoc};
+use mongoferry::{engine::record::Record, store::Journal};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Moments of the cutover at which to kill, in the order in which they come.
@@ -104,4 +105,29 @@ async fn killed_in_every_phase_and_byte_equal() {
         "killed {killed:?} while the application wrote {written} rounds; resident {} MB at most; byte-equal",
         largest / 1_000_000
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_to_be_inserted_anew_comes_back() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    source.database("shop").collection("orders").insert_many((0..100).map(|n| doc! { "_id": n })).await.unwrap();
+    let home = Home::new(&pair.source.uri(), &pair.destination.uri(), "");
+    let mut ferry = Ferry::start(&home);
+    ferry.wait_for_phase(&["ready"]);
+    assert!(ferry.kill());
+    // As an engine leaves it that was killed between the two commands.
+    {
+        let record = Record::new(Journal::open(&home.state()).unwrap()).unwrap();
+        let registry = record.registry().unwrap().unwrap();
+        let uuid = *registry.collections.keys().next().unwrap();
+        record.put_repairs(uuid, &[rawdoc! { "_id": 7 }]).unwrap();
+    }
+    let orders = destination.database("shop").collection::<Document>("orders");
+    orders.delete_one(doc! { "_id": 7 }).await.unwrap();
+    let mut ferry = Ferry::start(&home);
+    ferry.wait_for_phase(&["ready"]);
+    assert_eq!(orders.count_documents(doc! { "_id": 7 }).await.unwrap(), 1, "{}", ferry.story());
+    assert!(ferry.kill());
 }

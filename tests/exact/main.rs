@@ -8,6 +8,7 @@
 mod common;
 
 mod documents;
+mod gridfs;
 mod scenario;
 mod transactions;
 mod unique;
@@ -24,6 +25,7 @@ fn scenarios() -> Vec<Box<dyn Scenario>> {
         Box::new(updates::Updates),
         Box::<transactions::Transactions>::default(),
         Box::new(unique::Unique),
+        Box::new(gridfs::GridFs),
     ]
 }
 
@@ -57,6 +59,7 @@ async fn migrate(pair: &Pair, source: Source) {
     writers.following().await;
     let reached = writers.slowest();
     writers.reach(reached + 5).await;
+    writers.slow_down();
     let done = drive::cut_over(&mut client, async || writers.stop().await).await;
     let events: Vec<String> =
         client.events().since(0).iter().map(|event| format!("{} {}: {}", event.at, event.kind, event.text)).collect();

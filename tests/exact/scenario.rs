@@ -94,6 +94,7 @@ pub struct Writers {
     scenarios: Vec<Arc<dyn Scenario>>,
     rounds: Vec<Arc<AtomicU64>>,
     stop: Arc<AtomicBool>,
+    pause_ms: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -104,23 +105,29 @@ impl Writers {
             scenario.load(&source).await;
         }
         let rounds = scenarios.iter().map(|_| Arc::default()).collect();
-        Self { source, scenarios, rounds, stop: Arc::default(), tasks: Vec::new() }
+        let pause_ms = Arc::new(AtomicU64::new(150));
+        Self { source, scenarios, rounds, stop: Arc::default(), pause_ms, tasks: Vec::new() }
     }
 
     pub fn start(&mut self) {
         for (scenario, rounds) in self.scenarios.iter().zip(&self.rounds) {
             let (source, scenario, rounds) = (self.source.clone(), scenario.clone(), rounds.clone());
-            let stop = self.stop.clone();
+            let (stop, pause_ms) = (self.stop.clone(), self.pause_ms.clone());
             self.tasks.push(tokio::spawn(async move {
                 let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
                     n += 1;
                     scenario.round(&source, n).await;
                     rounds.store(u64::try_from(n).unwrap(), Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(150)).await;
+                    tokio::time::sleep(Duration::from_millis(pause_ms.load(Ordering::Relaxed))).await;
                 }
             }));
         }
+    }
+
+    /// So that a busy machine catches up and gets to the cutover.
+    pub fn slow_down(&self) {
+        self.pause_ms.store(1_500, Ordering::Relaxed);
     }
 
     /// The fewest rounds that a scenario has made.

@@ -10,9 +10,19 @@ use mongodb::Client;
 use mongoferry::model::Phase;
 use std::collections::BTreeSet;
 
-const PHASES: [&str; 4] = ["before", "copy", "index", "follow"];
-const INCLUDE: [&str; 8] =
-    ["in.*", "in.x_named", "part.a*", "one.only", "both", "gone_copy.a", "gone_index.a", "gone_follow.a"];
+const PHASES: [&str; 6] = ["before", "start", "copy", "index", "follow", "cutover"];
+const INCLUDE: [&str; 10] = [
+    "in.*",
+    "in.x_named",
+    "part.a*",
+    "one.only",
+    "both",
+    "gone_start.a",
+    "gone_copy.a",
+    "gone_index.a",
+    "gone_follow.a",
+    "gone_cutover.a",
+];
 /// Exclusion wins, also over what is included by its whole name.
 const EXCLUDE: [&str; 3] = ["in.x*", "both.*", "part.aside"];
 
@@ -185,20 +195,22 @@ async fn keeps_to_the_filter(row: usize) {
         load(source, p, from).await;
     }
     cross(source, "before", from).await;
-    for n in 0..3 {
+    for n in 0..8 {
         insert(source, "in", "ballast", vec![doc! { "pad": "x".repeat(1 << 20), "n": n }]).await;
     }
     let mut migration = Migration::new();
     let mut plan = stage.plan(&INCLUDE, &EXCLUDE);
-    plan.options.throttle = Some(1 << 20);
+    plan.options.throttle = Some(2 << 20);
     drive::start(&mut migration.client, plan).await;
+    // While the engine reads the catalog and creates what it found.
+    cross(source, "start", from).await;
     migration.reach(Phase::Copying).await;
     cross(source, "copy", from).await;
     migration.reach(Phase::Indexing).await;
     cross(source, "index", from).await;
     migration.reach(Phase::Following).await;
     cross(source, "follow", from).await;
-    let snapshot = cut_over(&stage, &mut migration, async || {}).await;
+    let snapshot = cut_over(&stage, &mut migration, async || cross(source, "cutover", from).await).await;
     let differences = compare::differences_in(source, &stage.destination, is_meant).await;
     let failed = migration.events("index-failed");
     assert!(differences.is_empty(), "{}\nindexes: {failed:?}", differences.join("\n"));

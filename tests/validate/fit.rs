@@ -1,4 +1,5 @@
 use super::*;
+use mongoferry::demo::releases::Release;
 
 #[tokio::test]
 async fn a_good_pair_passes_in_order_and_leaves_no_trace() {
@@ -253,4 +254,71 @@ async fn somebody_who_writes_on_the_destination_is_noticed() {
     assert_eq!((empty.state, empty.side), (CheckState::Warn, Side::Destination), "{empty:#?}");
     assert!(empty.evidence.contains("scratch.notes") && empty.fix.contains("Stop what writes there"), "{empty:#?}");
     assert!(empty.fix_command.as_ref().unwrap().contains("$currentOp"), "{empty:#?}");
+}
+
+/// Validates, runs the printed command on the source, and validates again.
+async fn named_and_mended(pair: &common::Pair, client: &mongodb::Client, what: &str) {
+    let plan = plan(Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
+    let report = validate(&plan).await.report;
+    let failed = failure(&report);
+    assert_eq!((failed.id, failed.side), (CheckId::SourceData, Side::Source), "{report:#?}");
+    assert!(failed.evidence.contains(what), "{failed:#?}");
+    let command = failed.fix_command.clone().unwrap();
+    let mut names = command.split('"').filter(|part| part.starts_with("d."));
+    let rename = doc! { "renameCollection": names.next().unwrap(), "to": names.next().unwrap() };
+    client.database("admin").run_command(rename).await.unwrap_or_else(|error| panic!("{command}: {error}"));
+    let report = validate(&plan).await.report;
+    assert!(report.passed(), "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_and_a_collection_of_one_name_are_named_and_mended() {
+    let pair = common::pair_between(Release::V4_4_2, Release::V6_0_5).await;
+    let client = pair.source.client().await.unwrap();
+    let db = client.database("d");
+    db.run_command(doc! { "create": "base" }).await.unwrap();
+    // A race that 4.4 loses nearly always.
+    for n in 0..500 {
+        let name = format!("c{n}");
+        let create = |command: Document| {
+            let db = db.clone();
+            tokio::spawn(async move { db.run_command(command).await.is_ok() })
+        };
+        let (collection, view) =
+            (create(doc! { "create": &name }), create(doc! { "create": &name, "viewOn": "base", "pipeline": [] }));
+        if collection.await.unwrap() && view.await.unwrap() {
+            return named_and_mended(&pair, &client, "a collection and a view have this name").await;
+        }
+        db.run_command(doc! { "drop": &name }).await.unwrap();
+    }
+    panic!("no view and collection of one name");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_beside_buckets_of_its_name_is_named_and_mended() {
+    let pair = common::pair().await;
+    let client = pair.source.client().await.unwrap();
+    let db = client.database("d");
+    let view = doc! { "create": "v", "viewOn": "s", "pipeline": [], "collation": { "locale": "de" } };
+    db.run_command(view).await.unwrap();
+    // The view of another collation refuses it, and the buckets stay.
+    db.run_command(doc! { "create": "s", "timeseries": { "timeField": "at" } }).await.unwrap_err();
+    db.run_command(doc! { "drop": "v" }).await.unwrap();
+    db.run_command(doc! { "create": "s" }).await.unwrap();
+    named_and_mended(&pair, &client, "the buckets of a time series").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clustered_collection_turned_capped_is_refused_in_advance() {
+    let pair = common::pair().await;
+    let db = pair.source.client().await.unwrap().database("d");
+    let clustered = doc! { "create": "c", "clusteredIndex": { "key": { "_id": 1 }, "unique": true } };
+    db.run_command(clustered).await.unwrap();
+    db.run_command(doc! { "insert": "c", "documents": [{ "_id": 1 }] }).await.unwrap();
+    db.run_command(doc! { "convertToCapped": "c", "size": 4_096 }).await.unwrap();
+    let plan = plan(Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
+    let report = validate(&plan).await.report;
+    let failed = failure(&report);
+    assert_eq!((failed.id, failed.side), (CheckId::DestinationFeatures, Side::Destination), "{report:#?}");
+    assert!(failed.evidence.contains("1 collection cannot be created here: d.c"), "{failed:#?}");
 }

@@ -10,11 +10,13 @@ use crate::{
         record::Collections,
         repair::refetch,
         retry::{Halt, retry},
+        spool::SpoolReader,
     },
     model::{Severity, Side, units::show_count},
     oplog::{Change, ChangeKind, DocumentId},
 };
 use bson::{RawDocument, Uuid};
+use futures_util::FutureExt;
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -116,7 +118,12 @@ impl Follower {
             self.leave_to_verification();
             self.build_failed_indexes(board).await?;
         }
-        if self.mending.is_due() { self.fetch_in_order(board).await } else { Ok(()) }
+        // Far behind, most of them would change again in what has yet to be replayed.
+        let is_far_behind = |reader: &mut SpoolReader| reader.peek().now_or_never().is_some();
+        if !self.mending.is_due() || is_far_behind(&mut self.reader) {
+            return Ok(());
+        }
+        self.fetch_in_order(board).await
     }
 
     /// Everything is dispatched that shall be: waits until it is applied, and mends what is left.
