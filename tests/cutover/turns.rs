@@ -68,6 +68,28 @@ async fn a_writer_that_stops_late_is_waited_for() {
     engine.shut_down().await;
 }
 
+/// Quiet is measured some times a second: a write between the last measurement and Continue is a write all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_in_the_moment_of_continue_is_no_quiet() {
+    let _turn = crate::turn().await;
+    let (pair, source, destination) = loaded(100).await;
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    drive::wait(&mut client, "quiet", is_quiet).await;
+    source.database("shop").collection::<Document>("orders").insert_one(doc! { "_id": "now", "n": -1 }).await.unwrap();
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    // Nobody presses anything again.
+    let done = drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
+    let cutover = done.cutover.as_ref().unwrap();
+    let between = cutover.opened.unwrap().as_millisecond() - cutover.last_source_write.unwrap().as_millisecond();
+    assert!(between >= 1_500, "opened {between} ms after a write: {cutover:#?}");
+    compare::assert_identical(&source, &destination).await;
+    engine.shut_down().await;
+}
+
 /// The application comes back while the last changes are still being applied: the step is reopened, in words, and nothing
 /// that it wrote is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
