@@ -148,11 +148,13 @@ impl Publisher {
             .writers
             .iter()
             .filter_map(|writer| {
+                // A time-series collection as its applications call it.
+                let namespace = writer.namespace.replacen(".system.buckets.", ".", 1);
                 Some(Writer {
-                    namespace: writer.namespace.clone(),
                     ops_per_s: writer.ops_per_s,
                     last_write: timestamp(writer.last_write_ms)?,
-                    likely_client: source_use.writers.get(&writer.namespace).cloned(),
+                    likely_client: source_use.writers.get(&namespace).cloned(),
+                    namespace,
                 })
             })
             .collect();
