@@ -105,22 +105,28 @@ impl Route {
             ));
         }
         let parsed = timeout(SRV_PATIENCE, ClientOptions::parse(&endpoint.uri)).await;
+        let not_found = |why: String| {
+            let what = format!("{} cannot be looked up", endpoint.hosts());
+            let fix = "Check this host's DNS, or write the hosts themselves as mongodb://host:port,…";
+            Problem::before_writing(side, what, why, fix).retryable()
+        };
         let mut options = match parsed {
-            Ok(Ok(options)) => options,
-            Ok(Err(error)) if matches!(error.kind.as_ref(), ErrorKind::DnsResolve { .. }) => {
-                return Err(Problem::before_writing(
-                    side,
-                    format!("{} has no SRV record", endpoint.hosts()),
-                    error.to_string(),
-                    "Check the name, or write the hosts themselves as mongodb://host:port,…",
-                ));
-            }
-            Ok(Err(error)) => return Err(unusable(error.to_string())),
+            Ok(Ok(options)) => options::settled(options),
+            Ok(Err(error)) => match error.kind.as_ref() {
+                ErrorKind::DnsResolve { message, .. } if message.to_lowercase().contains("no record") => {
+                    return Err(Problem::before_writing(
+                        side,
+                        format!("{} has no SRV record", endpoint.hosts()),
+                        message.clone(),
+                        "Check the name, or write the hosts themselves as mongodb://host:port,…",
+                    ));
+                }
+                ErrorKind::DnsResolve { message, .. } => return Err(not_found(message.clone())),
+                _ => return Err(unusable(error.to_string())),
+            },
             Err(_) => {
                 let why = format!("the name server did not answer within {} s", SRV_PATIENCE.as_secs());
-                let what = format!("{} cannot be looked up", endpoint.hosts());
-                let fix = "Check this host's DNS, or write the hosts themselves as mongodb://host:port,…";
-                return Err(Problem::before_writing(side, what, why, fix).retryable());
+                return Err(not_found(why));
             }
         };
         endpoint.direct |= options.direct_connection == Some(true);

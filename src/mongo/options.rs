@@ -8,6 +8,24 @@ use std::time::Duration;
 /// How long server selection may take before an operation counts as failed.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// What an address may choose, without its SRV name: the driver would ask for that name again every minute, which no
+/// replica set needs, and a client that ends waits for it.
+pub(super) fn settled(parsed: ClientOptions) -> ClientOptions {
+    let mut options = ClientOptions::default();
+    options.hosts = parsed.hosts;
+    options.repl_set_name = parsed.repl_set_name;
+    options.direct_connection = parsed.direct_connection;
+    options.load_balanced = parsed.load_balanced;
+    options.heartbeat_freq = parsed.heartbeat_freq;
+    options.local_threshold = parsed.local_threshold;
+    options.max_idle_time = parsed.max_idle_time;
+    options.max_pool_size = parsed.max_pool_size;
+    options.min_pool_size = parsed.min_pool_size;
+    options.max_connecting = parsed.max_connecting;
+    options.server_monitoring_mode = parsed.server_monitoring_mode;
+    options
+}
+
 /// Sets it. Returns the files that the driver reads its certificates from; they must outlive its client.
 pub(super) fn complete(
     side: Side,

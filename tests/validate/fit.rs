@@ -32,7 +32,7 @@ async fn a_good_pair_passes_in_order_and_leaves_no_trace() {
     source.database("shop").run_command(doc! { "create": "log", "capped": true, "size": 4096 }).await.unwrap();
     source.database("shop").run_command(doc! { "create": "v", "viewOn": "orders", "pipeline": [] }).await.unwrap();
 
-    let (at_source, at_destination) = (newest(&pair.source).await, newest(&pair.destination).await);
+    let (at_source, at_destination) = (newest(&source).await, newest(&pair.destination.client().await.unwrap()).await);
     let seen = Mutex::new(Vec::new());
     let plan = plan(Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
     let publish = |report: &ValidationReport| seen.lock().unwrap().push(report.clone());
@@ -60,8 +60,8 @@ async fn a_good_pair_passes_in_order_and_leaves_no_trace() {
     assert!(seen.iter().any(|report| report.checks[0].state == CheckState::Running));
     assert_eq!(seen.last(), Some(&report));
     assert_eq!(databases(&destination_cluster.client).await, Vec::<String>::new());
-    assert_eq!(written_since(&pair.source, at_source).await, Vec::<Document>::new());
-    let trial = written_since(&pair.destination, at_destination).await;
+    assert_eq!(written_since(&source, at_source).await, Vec::<Document>::new());
+    let trial = written_since(&destination_cluster.client, at_destination).await;
     assert!(!trial.is_empty());
     for entry in trial {
         assert!(entry.get_str("ns").unwrap().starts_with("mongoferry_check_"), "{entry}");
@@ -161,6 +161,8 @@ async fn an_index_that_the_destination_cannot_build_is_named() {
     let destination = pair.destination.client().await.unwrap();
     let older = doc! { "setFeatureCompatibilityVersion": "5.0" };
     destination.database("admin").run_command(older).await.unwrap();
+    let clients = [pair.source.client().await.unwrap(), destination.clone()];
+    let untouched = Untouched::from_now(clients).await;
 
     let asked = plan(Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
     let report = validate(&asked).await.report;
@@ -173,6 +175,7 @@ async fn an_index_that_the_destination_cannot_build_is_named() {
     assert_eq!(failed.id, CheckId::DestinationVersion);
     assert_eq!(failed.fix_command.as_deref(), Some("db.adminCommand({setFeatureCompatibilityVersion: '6.0'})"));
     assert_eq!(databases(&destination).await, Vec::<String>::new());
+    untouched.holds().await;
 }
 
 #[tokio::test]
@@ -186,6 +189,8 @@ async fn a_collection_that_the_destination_cannot_create_forbids_the_start() {
     let destination = pair.destination.client().await.unwrap();
     let older = doc! { "setFeatureCompatibilityVersion": "5.0" };
     destination.database("admin").run_command(older).await.unwrap();
+    let clients = [pair.source.client().await.unwrap(), destination.clone()];
+    let untouched = Untouched::from_now(clients).await;
 
     let asked = plan(Endpoint::plain(pair.source.uri()), Endpoint::plain(pair.destination.uri()));
     let report = validate(&asked).await.report;
@@ -196,6 +201,7 @@ async fn a_collection_that_the_destination_cannot_create_forbids_the_start() {
     assert_eq!(report.left_behind.len(), 1, "{:?}", report.left_behind);
     assert!(!report.passed() && report.summary.is_empty());
     assert_eq!(databases(&destination).await, Vec::<String>::new());
+    untouched.holds().await;
 }
 
 #[tokio::test]

@@ -200,13 +200,13 @@ pub struct TlsSet {
 }
 
 impl TlsSet {
-    /// With this server certificate, and clients verified against `ca`.
-    pub async fn start(ca: &str, identity: &Identity) -> Self {
+    /// A set of that release with this server certificate, and clients verified against `ca`.
+    pub async fn start(release: Release, ca: &str, identity: &Identity) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = SetOptions::single("rsT");
         options.arguments = tls_arguments(&folder, ca, identity);
         options.arguments.push("--tlsAllowConnectionsWithoutCertificates".into());
-        let mongod = releases::mongod(None, &|_| {}).unwrap();
+        let mongod = releases::mongod(Some(release), &|_| {}).unwrap();
         let set = ReplicaSet::start(&mongod, &options).await.unwrap();
         let admin = set.client().await.unwrap().database("admin");
         admin.run_command(doc! { "setParameter": 1, "tlsMode": "requireTLS" }).await.unwrap();

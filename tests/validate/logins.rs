@@ -1,8 +1,30 @@
 use super::*;
+use mongoferry::demo::releases::Release;
 
 #[tokio::test]
 async fn logins_and_permissions_fail_by_name_and_the_printed_grant_repairs_them() {
-    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    logins_and_permissions(Release::V6_0_5).await;
+}
+
+#[tokio::test]
+async fn logins_and_permissions_fail_by_name_on_5_0_4() {
+    logins_and_permissions(Release::V5_0_4).await;
+}
+
+#[tokio::test]
+async fn logins_and_permissions_fail_by_name_on_4_4_2() {
+    logins_and_permissions(Release::V4_4_2).await;
+}
+
+async fn logins_and_permissions(release: Release) {
+    let pair = common::pair_between(release, release).await;
+    let guarded = Guarded::start_with("rsG", Some(release), None).await;
+    let untouched = Untouched::from_now([
+        guarded.client().await,
+        pair.source.client().await.unwrap(),
+        pair.destination.client().await.unwrap(),
+    ])
+    .await;
     let destination = Endpoint::plain(pair.destination.uri());
     let sign_in = |endpoint: Endpoint| {
         let destination = destination.clone();
@@ -61,11 +83,18 @@ async fn logins_and_permissions_fail_by_name_and_the_printed_grant_repairs_them(
     let report = validate(&writer).await.report;
     assert!(report.passed(), "{report:#?}");
     assert_eq!(databases(&guarded.client().await).await, Vec::<String>::new());
+    untouched.holds().await;
 }
 
 #[tokio::test]
 async fn both_scram_mechanisms_sign_in_and_are_named() {
     let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    let untouched = Untouched::from_now([
+        guarded.client().await,
+        pair.source.client().await.unwrap(),
+        pair.destination.client().await.unwrap(),
+    ])
+    .await;
     let roles = vec!["readAnyDatabase", "clusterMonitor"];
     for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256"] {
         let user = mechanism.to_lowercase();
@@ -80,11 +109,18 @@ async fn both_scram_mechanisms_sign_in_and_are_named() {
         let seen: Vec<&str> = report.seen_by(Side::Source).collect();
         assert_eq!(seen, ["127.0.0.1"]);
     }
+    untouched.holds().await;
 }
 
 #[tokio::test]
 async fn a_user_who_may_sign_in_from_elsewhere_only_is_told_from_where_this_host_comes() {
     let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    let untouched = Untouched::from_now([
+        guarded.client().await,
+        pair.source.client().await.unwrap(),
+        pair.destination.client().await.unwrap(),
+    ])
+    .await;
     let restricted = vec![doc! { "clientSource": ["192.0.2.7"] }];
     let create = doc! { "createUser": "away", "pwd": guarded::PASSWORD, "roles": ["readAnyDatabase", "clusterMonitor"],
     "authenticationRestrictions": restricted };
@@ -93,6 +129,7 @@ async fn a_user_who_may_sign_in_from_elsewhere_only_is_told_from_where_this_host
     let failed = failure(&report);
     assert_eq!((failed.id, failed.side), (CheckId::SourceSignIn, Side::Source));
     assert!(failed.fix.contains("authenticationRestrictions allow 127.0.0.1"), "{failed:#?}");
+    untouched.holds().await;
 }
 
 /// The smallest grant for a selection of one database is of that database.
@@ -101,6 +138,12 @@ async fn a_selection_needs_roles_of_its_databases_only() {
     let (guarded, pair) = (Guarded::start().await, common::pair().await);
     let source = pair.source.client().await.unwrap();
     source.database("shop").collection("orders").insert_one(doc! { "_id": 1 }).await.unwrap();
+    let untouched = Untouched::from_now([
+        guarded.client().await,
+        pair.source.client().await.unwrap(),
+        pair.destination.client().await.unwrap(),
+    ])
+    .await;
     guarded.create_user("small", &["clusterMonitor"]).await;
 
     let mut asked = plan(guarded.endpoint("small"), Endpoint::plain(pair.destination.uri()));
@@ -126,11 +169,18 @@ async fn a_selection_needs_roles_of_its_databases_only() {
     let report = validate(&asked).await.report;
     assert!(report.passed(), "{report:#?}");
     assert_eq!(databases(&guarded.client().await).await, Vec::<String>::new());
+    untouched.holds().await;
 }
 
 #[tokio::test]
 async fn a_user_who_lacks_the_oplog_alone_gets_the_oplog_alone() {
     let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    let untouched = Untouched::from_now([
+        guarded.client().await,
+        pair.source.client().await.unwrap(),
+        pair.destination.client().await.unwrap(),
+    ])
+    .await;
     // Everything that clusterMonitor gives but the oplog.
     let state = doc! { "resource": { "cluster": true }, "actions": ["replSetGetStatus", "serverStatus"] };
     guarded.run(doc! { "createRole": "watcher", "privileges": [state], "roles": [] }).await;
@@ -144,6 +194,7 @@ async fn a_user_who_lacks_the_oplog_alone_gets_the_oplog_alone() {
     guarded.run_printed(grant).await;
     let report = validate(&asked).await.report;
     assert!(report.passed(), "{report:#?}");
+    untouched.holds().await;
 }
 
 /// The script that the validation prints makes the same users and roles on the destination.

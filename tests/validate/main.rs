@@ -10,6 +10,7 @@ mod guarded;
 mod logins;
 mod network;
 mod secrets;
+mod srv;
 mod tls;
 
 use bson::{Document, doc};
@@ -59,8 +60,8 @@ async fn databases(client: &mongodb::Client) -> Vec<String> {
 }
 
 /// Everything but noops and the set's own bookkeeping that the oplog holds after `since`.
-async fn written_since(set: &ReplicaSet, since: bson::Timestamp) -> Vec<Document> {
-    let oplog = set.client().await.unwrap().database("local").collection::<Document>("oplog.rs");
+async fn written_since(client: &mongodb::Client, since: bson::Timestamp) -> Vec<Document> {
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
     let filter =
         doc! { "ts": { "$gt": since }, "op": { "$ne": "n" }, "ns": { "$not": { "$regex": "^(config|admin)\\." } } };
     let mut cursor = oplog.find(filter).await.unwrap();
@@ -71,8 +72,35 @@ async fn written_since(set: &ReplicaSet, since: bson::Timestamp) -> Vec<Document
     entries
 }
 
-async fn newest(set: &ReplicaSet) -> bson::Timestamp {
-    let oplog = set.client().await.unwrap().database("local").collection::<Document>("oplog.rs");
+async fn newest(client: &mongodb::Client) -> bson::Timestamp {
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
     let entry = oplog.find_one(doc! {}).sort(doc! { "$natural": -1 }).await.unwrap().unwrap();
     entry.get_timestamp("ts").unwrap()
+}
+
+/// Clusters as they are before a test validates.
+struct Untouched(Vec<(mongodb::Client, bson::Timestamp)>);
+
+impl Untouched {
+    async fn from_now(clients: impl IntoIterator<Item = mongodb::Client>) -> Self {
+        let mut sides = Vec::new();
+        for client in clients {
+            let since = newest(&client).await;
+            sides.push((client, since));
+        }
+        Self(sides)
+    }
+
+    /// Nothing was written since, but for the trial's temporary database, which is gone again and never held a document.
+    async fn holds(self) {
+        for (client, since) in self.0 {
+            for entry in written_since(&client, since).await {
+                let namespace = entry.get_str("ns").unwrap();
+                let is_document = entry.get_str("op").unwrap() != "c" && !namespace.ends_with(".system.views");
+                assert!(namespace.starts_with("mongoferry_check_") && !is_document, "{entry}");
+            }
+            let left = client.list_database_names().await.unwrap();
+            assert!(!left.iter().any(|name| name.starts_with("mongoferry")), "{left:?}");
+        }
+    }
 }

@@ -38,6 +38,8 @@ async fn addresses_that_lead_nowhere_have_their_own_causes_and_fail_soon() {
 #[tokio::test]
 async fn one_dead_side_does_not_hide_the_other() {
     let pair = common::pair().await;
+    let untouched =
+        Untouched::from_now([pair.source.client().await.unwrap(), pair.destination.client().await.unwrap()]).await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let dead = Endpoint::plain(format!("mongodb://{closed}/"));
     let report = validate(&plan(dead.clone(), Endpoint::plain(pair.destination.uri()))).await.report;
@@ -54,6 +56,7 @@ async fn one_dead_side_does_not_hide_the_other() {
     assert_eq!((failed.id, failed.side), (CheckId::DestinationNetwork, Side::Destination));
     assert_eq!(check(&validated.report, CheckId::SourceData).state, CheckState::Ok);
     assert_eq!(check(&validated.report, CheckId::DestinationFeatures).state, CheckState::Skip);
+    untouched.holds().await;
 }
 
 #[tokio::test]
@@ -61,6 +64,8 @@ async fn servers_that_are_no_replica_set_or_another_one_are_named() {
     let mongod = releases::mongod(None, &|_| {}).unwrap();
     let options = SetOptions { name: None, ..SetOptions::single("x") };
     let (standalone, pair) = (ReplicaSet::start(&mongod, &options).await.unwrap(), common::pair().await);
+    let untouched =
+        Untouched::from_now([pair.source.client().await.unwrap(), pair.destination.client().await.unwrap()]).await;
     let destination = Endpoint::plain(pair.destination.uri());
     for uri in [
         format!("mongodb://127.0.0.1:{}/", standalone.ports()[0]),
@@ -76,6 +81,7 @@ async fn servers_that_are_no_replica_set_or_another_one_are_named() {
     let failed = failure(&report);
     assert!(failed.evidence.contains("rsA, not rsX") && failed.fix.contains("replicaSet=rsA"), "{failed:#?}");
     assert_eq!(databases(&pair.destination.client().await.unwrap()).await, Vec::<String>::new());
+    untouched.holds().await;
 }
 
 #[tokio::test]

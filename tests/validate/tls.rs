@@ -3,6 +3,7 @@ use super::{
     guarded::{Encrypted, Guarded, TlsSet},
     *,
 };
+use mongoferry::demo::releases::Release;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,9 +22,21 @@ async fn tls_failure(endpoint: Endpoint, destination: &Endpoint) -> Check {
 
 #[tokio::test]
 async fn every_tls_mistake_has_its_own_message() {
+    tls_mistakes(Release::V6_0_5).await;
+}
+
+#[tokio::test]
+async fn every_tls_mistake_has_its_own_message_on_4_4_2() {
+    tls_mistakes(Release::V4_4_2).await;
+}
+
+async fn tls_mistakes(release: Release) {
     let root = Authority::new("Root of this run");
     let server = root.server(&["localhost"], (2020, 2040));
-    let (tls, pair) = (TlsSet::start(&root.pem, &server).await, common::pair().await);
+    let tls = TlsSet::start(release, &root.pem, &server).await;
+    let pair = common::pair_between(release, release).await;
+    let untouched =
+        Untouched::from_now([pair.source.client().await.unwrap(), pair.destination.client().await.unwrap()]).await;
     let destination = Endpoint::plain(pair.destination.uri());
     let of =
         |host: &str, tls_: Tls| Endpoint { tls: tls_, ..Endpoint::plain(format!("mongodb://{host}:{}/", tls.port)) };
@@ -80,6 +93,7 @@ async fn every_tls_mistake_has_its_own_message() {
         source.last_write().await.unwrap();
     }
     assert_eq!(databases(&pair.destination.client().await.unwrap()).await, Vec::<String>::new());
+    untouched.holds().await;
 }
 
 #[tokio::test]
@@ -88,7 +102,8 @@ async fn a_missing_intermediate_is_named_and_adding_it_helps() {
     let intermediate = root.below("Example Issuing CA");
     let server = intermediate.server(&["localhost", "127.0.0.1"], (2020, 2040));
     // The server knows its root only, so it cannot show the intermediate.
-    let (tls, pair) = (TlsSet::start(&root.pem, &server).await, common::pair().await);
+    let (tls, pair) = (TlsSet::start(Release::V6_0_5, &root.pem, &server).await, common::pair().await);
+    let untouched = Untouched::from_now([pair.destination.client().await.unwrap()]).await;
     let destination = Endpoint::plain(pair.destination.uri());
     let of = |ca: &str| Endpoint { tls: private(ca), ..Endpoint::plain(format!("mongodb://localhost:{}/", tls.port)) };
     let failed = tls_failure(of(&root.pem), &destination).await;
@@ -97,6 +112,7 @@ async fn a_missing_intermediate_is_named_and_adding_it_helps() {
     assert!(failed.fix.starts_with("Add the certificate of CN=Example Issuing CA to the CA file"), "{failed:#?}");
     let report = validate(&plan(of(&format!("{}{}", root.pem, intermediate.pem)), destination)).await.report;
     assert!(report.passed(), "{report:#?}");
+    untouched.holds().await;
 }
 
 /// A TLS listener with that certificate; mongod refuses to start with one that is not valid now.
@@ -124,6 +140,7 @@ async fn listener(identity: &certificates::Identity) -> u16 {
 #[tokio::test]
 async fn certificates_that_are_not_valid_now_are_named_with_their_dates() {
     let (root, pair) = (Authority::new("Root of dates"), common::pair().await);
+    let untouched = Untouched::from_now([pair.destination.client().await.unwrap()]).await;
     let destination = Endpoint::plain(pair.destination.uri());
     for (years, what, date) in
         [((2020, 2021), "has expired", "valid to 2021-01-01"), ((2038, 2040), "is not valid yet", "2038-01-01")]
@@ -138,6 +155,7 @@ async fn certificates_that_are_not_valid_now_are_named_with_their_dates() {
         assert!(named, "{failed:#?}");
         assert!(failed.fix.contains("clock"), "{failed:#?}");
     }
+    untouched.holds().await;
 }
 
 #[tokio::test]
@@ -145,6 +163,7 @@ async fn a_client_certificate_is_demanded_refused_and_signs_in() {
     let (root, foreign) = (Authority::new("Root of clients"), Authority::new("Foreign root"));
     let encrypted = Encrypted { authority: &root, demands_certificates: true };
     let (guarded, pair) = (Guarded::start_with("rsX", None, Some(encrypted)).await, common::pair().await);
+    let untouched = Untouched::from_now([guarded.client().await, pair.destination.client().await.unwrap()]).await;
     let destination = Endpoint::plain(pair.destination.uri());
     let with = |pem: String| Endpoint { client_certificate: Some(Secret::new(pem)), ..guarded.anonymous() };
     let client = root.client("ferry");
@@ -187,4 +206,5 @@ async fn a_client_certificate_is_demanded_refused_and_signs_in() {
     assert!(report.passed(), "{report:#?}");
     assert_eq!(check(&report, CheckId::SourceSignIn).evidence, "root@admin, SCRAM-SHA-256");
     assert_eq!(databases(&guarded.client().await).await, Vec::<String>::new());
+    untouched.holds().await;
 }
