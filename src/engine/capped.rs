@@ -122,7 +122,7 @@ async fn natural(
     namespace: &Namespace,
     projection: Option<&bson::Document>,
 ) -> Result<impl Stream<Item = Result<RawDocumentBuf, DriverError>> + Unpin + use<>, DriverError> {
-    let collection = cluster.client.database(&namespace.db).collection::<RawDocumentBuf>(&namespace.coll);
+    let collection = cluster.login.database(&namespace.db).collection::<RawDocumentBuf>(&namespace.coll);
     let find = collection.find(doc! {}).sort(doc! { "$natural": 1 });
     match projection {
         Some(projection) => find.projection(projection.clone()).await,
@@ -230,7 +230,7 @@ async fn fill(
     }
     let entry = entry_of(tracked, temporary.clone(), None);
     let command = rawdoc! { "find": tracked.namespace.coll.as_str(), "hint": { "$natural": 1 } };
-    let mut batches = destination.client.database(&temporary.db).run_raw_cursor_command(command).batch().await?;
+    let mut batches = destination.login.database(&temporary.db).run_raw_cursor_command(command).batch().await?;
     while let Some(batch) = batches.try_next().await? {
         write_batch(context, &entry, &batch).await.map_err(Refused::Halt)?;
     }

@@ -145,12 +145,13 @@ mod tests {
     use bson::doc;
 
     async fn strings(endpoint: &Endpoint) -> Strings {
-        let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("client");
+        let options = mongodb::options::ClientOptions::parse("mongodb://127.0.0.1:1").await.expect("options");
+        let login = crate::mongo::login::Login::open(options).expect("client");
         let hosts = vec!["new-a:27017".into(), "new-b:27017".into()];
         let version = ServerVersion { major: 6, minor: 0, patch: 5 };
         let cluster = Cluster {
             side: Side::Destination,
-            client,
+            login,
             set: "rs9".into(),
             version,
             hosts,

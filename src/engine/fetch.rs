@@ -187,7 +187,7 @@ impl Fetcher<'_> {
 
     async fn follow_cursor(&mut self, wait: &mut Wait<'_>) -> Result<(), Stop> {
         let position = Timestamp { time: self.position.t, increment: self.position.i };
-        let oplog = self.context.source.client.database("local").collection::<bson::RawDocumentBuf>("oplog.rs");
+        let oplog = self.context.source.login.database("local").collection::<bson::RawDocumentBuf>("oplog.rs");
         let mut cursor = oplog
             .find(doc! { "ts": { "$gte": position } })
             .cursor_type(CursorType::TailableAwait)

@@ -497,7 +497,7 @@ impl Dispatcher<'_> {
     async fn read_entry(&self, at: Optime) -> Result<RawDocumentBuf, Halt> {
         let context = &self.follower.context;
         let read = || async {
-            let oplog = context.source.client.database("local").collection::<RawDocumentBuf>("oplog.rs");
+            let oplog = context.source.login.database("local").collection::<RawDocumentBuf>("oplog.rs");
             oplog.find_one(doc! { "ts": Timestamp { time: at.t, increment: at.i } }).await
         };
         let what = "reading the beginning of a transaction";

@@ -97,7 +97,7 @@ async fn list_database(
     filter: RawDocumentBuf,
 ) -> Result<Vec<(Namespace, Listed)>, DriverError> {
     let command = rawdoc! { "listCollections": 1, "filter": filter };
-    let mut cursor = cluster.client.database(db).run_raw_cursor_command(command).await?;
+    let mut cursor = cluster.login.database(db).run_raw_cursor_command(command).await?;
     let mut listed = Vec::new();
     while let Some(entry) = cursor.next().await {
         let mut entry = entry?;
@@ -124,7 +124,7 @@ async fn indexes(
     let what = format!("reading the indexes of {namespace}");
     retry(cluster.side, &what, &context.events, &context.cancel, || async {
         let command = rawdoc! { "listIndexes": namespace.coll.as_str() };
-        let cursor = cluster.client.database(&namespace.db).run_raw_cursor_command(command).await;
+        let cursor = cluster.login.database(&namespace.db).run_raw_cursor_command(command).await;
         let mut cursor = match cursor {
             Ok(cursor) => cursor,
             // 26: the collection is gone since it was listed; 166: a view.

@@ -37,6 +37,7 @@ pub mod restore;
 pub mod retry;
 pub mod run;
 pub mod runner;
+pub mod sign_in;
 pub mod spool;
 pub mod throttle;
 pub mod verify;

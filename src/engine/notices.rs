@@ -1,10 +1,13 @@
 //! What tasks tell while they work: events, and what stands in their way until somebody cures it.
 
 use crate::{
-    model::{Problem, Severity},
+    model::{Problem, Severity, Side},
     session::EventLog,
 };
-use std::{collections::BTreeMap, ops::Deref};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Deref,
+};
 use tokio::sync::watch;
 
 /// The event log plus the hindrances that stand right now. Cheap to clone.
@@ -14,6 +17,7 @@ pub struct Notices {
     /// By the name of the work; how many tasks wait at it.
     standing: watch::Sender<BTreeMap<String, (u32, Problem)>>,
     again: watch::Sender<u64>,
+    logged_out: watch::Sender<HashSet<Side>>,
 }
 
 impl Deref for Notices {
@@ -58,6 +62,20 @@ impl Notices {
     /// Wakes everything that waits for a cure.
     pub fn try_again(&self) {
         self.again.send_modify(|count| *count += 1);
+    }
+
+    /// Connections of that side have lost their login.
+    pub fn log_out(&self, side: Side) {
+        self.logged_out.send_if_modified(|sides| sides.insert(side));
+    }
+
+    /// Waits for sides whose connections have lost their login; each is handed out once.
+    pub async fn logged_out(&self) -> HashSet<Side> {
+        // The sender is `self`.
+        let _ = self.logged_out.subscribe().wait_for(|sides| !sides.is_empty()).await;
+        let mut taken = HashSet::new();
+        self.logged_out.send_modify(|sides| taken = std::mem::take(sides));
+        taken
     }
 
     /// Changes when everything that waits shall try again.

@@ -63,7 +63,7 @@ pub async fn operations(cluster: &Cluster) -> Result<Vec<Document>, DriverError>
         "pipeline": [{ "$currentOp": { "allUsers": true, "idleConnections": true, "idleSessions": true } }],
         "cursor": {},
     };
-    let mut cursor = cluster.client.database("admin").run_raw_cursor_command(command).await?;
+    let mut cursor = cluster.login.database("admin").run_raw_cursor_command(command).await?;
     let mut operations = Vec::new();
     while let Some(operation) = cursor.next().await {
         operations.push(operation?);

@@ -292,7 +292,7 @@ fn repeats_inside(value: RawBsonRef<'_>) -> bool {
 /// The documents of the first reply to a `find` on the source, byte for byte. (The driver's `run_command` reads replies
 /// into a map, which keeps only one of repeated field names.)
 async fn first_batch(context: &Context, db: &str, command: RawDocumentBuf) -> Result<Vec<RawDocumentBuf>, DriverError> {
-    let mut batches = context.source.client.database(db).run_raw_cursor_command(command).batch().await?;
+    let mut batches = context.source.login.database(db).run_raw_cursor_command(command).batch().await?;
     let Some(batch) = batches.try_next().await? else { return Ok(Vec::new()) };
     let mut documents = Vec::new();
     for document in batch.doc_slices()? {

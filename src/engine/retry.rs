@@ -9,7 +9,7 @@ use crate::{
     model::{Problem, Severity, Side},
     mongo::{
         cluster::DriverError,
-        errors::{command_problem, explain, is_curable, is_transient},
+        errors::{command_problem, explain, is_curable, is_logged_out, is_transient},
     },
 };
 use std::{future::Future, time::Duration};
@@ -87,6 +87,9 @@ impl<'a> Wait<'a> {
     /// Waits before the next attempt, when one makes sense after `error`.
     pub async fn after(&mut self, error: &DriverError, cancel: &CancellationToken) -> Result<(), Halt> {
         let problem = || command_problem(self.side, format!("{} failed", self.what), error);
+        if is_logged_out(error) {
+            self.notices.log_out(self.side);
+        }
         if is_curable(error) {
             return self.cure(problem(), cancel).await;
         }

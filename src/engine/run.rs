@@ -21,6 +21,7 @@ use super::{
     record::Position,
     registry::Registry,
     retry::{Halt, retry},
+    sign_in,
     spool::{SpoolKeeper, SpoolReader},
     verify::{Target, Verifier},
     view::{ApplyView, FetchView, InitialSyncView, StepsView},
@@ -150,6 +151,10 @@ pub struct Run {
     pub connect: watch::Sender<Option<ConnectInfo>>,
     /// Writes of others to the destination.
     pub foreign: watch::Sender<Vec<ForeignWrites>>,
+    /// Asks for the last look at them.
+    last_look: foreign::LastLook,
+    /// What the task that looks takes over.
+    asked: Option<mpsc::Receiver<foreign::Asked>>,
     /// No engine worked on this migration before.
     is_first: bool,
     /// Who uses the source.
@@ -201,6 +206,8 @@ impl Run {
         let (fetch, apply) = (watch::Sender::default(), watch::Sender::default());
         let keepers = Keepers { machine: machine.subscribe(), keeper: keeper.subscribe() };
         let views = (apply.subscribe(), fetch.subscribe());
+        let (last_look, asked) = foreign::LastLook::new();
+        tokio::spawn(sign_in::keep(context.clone()));
         let checkpoints = Checkpointer::new(context.clone(), plan.clone(), views, keepers, events);
         Self {
             checkpoints: Some(tokio::spawn(checkpoints.run())),
@@ -223,6 +230,8 @@ impl Run {
             cleanup: watch::Sender::default(),
             connect: watch::Sender::default(),
             foreign: watch::Sender::default(),
+            last_look,
+            asked: Some(asked),
             is_first: events == 0,
             source_use: watch::Sender::default(),
             rehearsal: watch::Sender::default(),
@@ -265,9 +274,10 @@ impl Run {
     }
 
     /// Until the destination is opened; from then on it is the application that writes.
-    fn watch_for_others(&self) {
+    fn watch_for_others(&mut self) {
+        let Some(asked) = self.asked.take() else { return };
         let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
-        let desk = foreign::Desk { reader, is_first: self.is_first, view: self.foreign.clone() };
+        let desk = foreign::Desk { reader, is_first: self.is_first, view: self.foreign.clone(), asked };
         let context = Context { cancel: self.syncing.clone(), ..self.context.clone() };
         tokio::spawn(foreign::watch(context, desk));
     }
@@ -476,10 +486,11 @@ impl Run {
         });
     }
 
-    /// Gives indexes, TTL values and capped sizes their final form, then looks at the source once more.
+    /// Gives indexes, TTL values and capped sizes their final form, then looks at both clusters once more.
     pub fn finalize(&mut self) {
         let Some(mut follower) = self.follower.take() else { return };
         let (context, view, fetch) = (self.context.clone(), self.finalizing.clone(), self.fetch.subscribe());
+        let last_look = self.last_look.clone();
         self.spawn(async move {
             if context.options.verify == crate::model::Verify::Off
                 && let Err(halt) = capped::reconcile(&context, follower.registry()).await
@@ -487,7 +498,11 @@ impl Run {
                 return Outcome::Finalized(follower, Err(halt));
             }
             let failed = match finalize::finalize(&context, follower.registry_mut(), &view).await {
-                Ok(failed) => fetched_until_now(&context, fetch).await.map(|_| failed),
+                Ok(failed) => {
+                    let looks = (fetched_until_now(&context, fetch), last_look.take(&context.events));
+                    let (fetched, ()) = tokio::join!(looks.0, looks.1);
+                    fetched.map(|_| failed)
+                }
                 Err(halt) => Err(halt),
             };
             Outcome::Finalized(follower, failed)

@@ -225,6 +225,11 @@ impl Machine {
             }
             (Phase::Finalizing, CutoverStep::Finalize) if !cutover.finalize_failed.is_empty() => {
                 let count = show_count(cutover.finalize_failed.len() as u64);
+                // The application may have gone on while somebody thought about what failed.
+                if let Some(effects) = self.reopen_on_late_write() {
+                    self.enter(Phase::Cutover, now);
+                    return Ok(effects);
+                }
                 let mut effects = self.become_open(now);
                 let text = format!("{by} went on although {count} finalizing steps failed; the report names them");
                 effects.insert(0, Effect::Log(Severity::Warn, "accepted", text));

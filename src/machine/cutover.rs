@@ -166,7 +166,7 @@ impl Machine {
     /// A user write after the cutover timestamp would be lost, and so would a transaction that commits then: back to
     /// "Stop your application", in red. With the operator's override such writes are what was agreed to lose, but they
     /// are still applied up to the timestamp.
-    fn reopen_on_late_write(&mut self) -> Option<Vec<Effect>> {
+    pub(super) fn reopen_on_late_write(&mut self) -> Option<Vec<Effect>> {
         let cutover = self.cutover.as_mut()?;
         let fixed = cutover.cutover_ts?;
         if cutover.assumed_stopped_by.is_some() {

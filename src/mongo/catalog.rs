@@ -187,7 +187,7 @@ async fn confirmed(cluster: &Cluster, position: Optime) -> Result<(), DriverErro
 /// do not count: a busy application commits one during every reading.
 async fn changed_between(cluster: &Cluster, db: &str, before: Optime, until: Optime) -> Result<bool, DriverError> {
     let stamp = |optime: Optime| Timestamp { time: optime.t, increment: optime.i };
-    let oplog = cluster.client.database("local").collection::<Document>("oplog.rs");
+    let oplog = cluster.login.database("local").collection::<Document>("oplog.rs");
     let filter = doc! {
         "ts": { "$gt": stamp(before), "$lte": stamp(until) },
         "$or": [
@@ -305,7 +305,7 @@ async fn list_all(
     db: &str,
     command: RawDocumentBuf,
 ) -> Result<(Vec<RawDocumentBuf>, Optime), DriverError> {
-    let mut cursor = cluster.client.database(db).run_raw_cursor_command(command).batch().await?;
+    let mut cursor = cluster.login.database(db).run_raw_cursor_command(command).batch().await?;
     let (mut objects, mut at) = (Vec::new(), Optime::default());
     while let Some(batch) = cursor.next().await {
         let batch = batch?;

@@ -1,6 +1,6 @@
 //! A connected replica set: the client plus what `hello` and `buildInfo` said about it.
 
-use super::{memory_file::MemoryFile, tally::Tally};
+use super::{login::Login, memory_file::MemoryFile, tally::Tally};
 use crate::model::{Optime, Side};
 use bson::{RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 use std::{fmt, sync::Arc};
@@ -40,7 +40,7 @@ pub struct Cluster {
     /// Source or destination.
     pub side: Side,
     /// The driver's client. Only `mongo`, `validate` and the effects in `engine` use it.
-    pub client: mongodb::Client,
+    pub login: Login,
     /// Replica set name.
     pub set: String,
     /// Server version of the primary.
@@ -76,7 +76,7 @@ impl Cluster {
     /// Runs one command on the primary and returns the raw reply (`ok: 0` becomes an error; `writeErrors` do not).
     pub async fn run(&self, db: &str, command: RawDocumentBuf) -> Result<RawDocumentBuf, DriverError> {
         let begun = self.tally.begin(db, &command);
-        let reply = RawDocumentBuf::try_from(&self.client.database(db).run_raw_command(command).await?)?;
+        let reply = RawDocumentBuf::try_from(&self.login.database(db).run_raw_command(command).await?)?;
         if let Some(begun) = begun {
             begun.answered(&reply);
         }

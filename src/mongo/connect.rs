@@ -5,6 +5,7 @@
 
 use super::{
     cluster::{Cluster, DriverError, ServerVersion},
+    login::Login,
     memory_file::MemoryFile,
     options,
     probe::{self, Greeting, Host, Rejection, Stage},
@@ -18,7 +19,6 @@ use crate::{
 use bson::doc;
 use futures_util::future::join_all;
 use mongodb::{
-    Client,
     error::ErrorKind,
     options::{ClientOptions, ServerAddress},
 };
@@ -249,8 +249,8 @@ impl Route {
 
     async fn open(&self, options: ClientOptions, greeting: &Greeting) -> Result<Cluster, Problem> {
         let failed = |error: DriverError| self.driver_problem("connecting to the replica set", &error);
-        let client = Client::with_options(options).map_err(failed)?;
-        let admin = client.database("admin");
+        let login = Login::open(options).map_err(failed)?;
+        let admin = login.database("admin");
         let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(failed)?;
         let build = admin.run_command(doc! { "buildInfo": 1 }).await.map_err(failed)?;
         let version = build.get_str("version").ok().and_then(ServerVersion::parse).ok_or_else(|| {
@@ -265,7 +265,7 @@ impl Route {
         let primary = hello.get_str("primary").ok().map(String::from).or_else(|| known.primary.clone());
         Ok(Cluster {
             side: self.side,
-            client,
+            login,
             set: known.set.clone().unwrap_or_default(),
             version,
             hosts: known.members.clone(),

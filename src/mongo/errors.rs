@@ -17,6 +17,10 @@ pub const PRIMARY_STEPPED_DOWN: i32 = 189;
 /// writes, a full disk, an exceeded quota.
 const CURABLE_CODES: [i32; 7] = [13, 18, 371, 391, 8000, 12501, 14031];
 
+const UNAUTHORIZED: i32 = 13;
+const AUTHENTICATION_FAILED: i32 = 18;
+const REAUTHENTICATION_REQUIRED: i32 = 391;
+
 /// True when the same command may succeed later without a change: network errors, elections, lost cursors.
 pub fn is_transient(error: &DriverError) -> bool {
     match error.kind.as_ref() {
@@ -33,6 +37,23 @@ pub fn is_curable(error: &DriverError) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Authentication { .. } => true,
         _ => code(error).is_some_and(|code| CURABLE_CODES.contains(&code)),
+    }
+}
+
+/// True when the server did not accept the login.
+fn is_refused(error: &DriverError) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Authentication { .. }) || code(error) == Some(AUTHENTICATION_FAILED)
+}
+
+/// True when the server has forgotten who signed in on the connection; another one may do. The text is the only
+/// difference to a missing privilege.
+pub fn is_logged_out(error: &DriverError) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => {
+            command.code == REAUTHENTICATION_REQUIRED
+                || (command.code == UNAUTHORIZED && command.message.ends_with("requires authentication"))
+        }
+        _ => false,
     }
 }
 
@@ -87,10 +108,18 @@ pub fn explain(error: &DriverError) -> String {
 pub fn command_problem(side: Side, what: impl Into<String>, error: &DriverError) -> Problem {
     let retry_helps = is_transient(error);
     let fix = match code(error) {
+        _ if is_logged_out(error) => "The user was dropped; create it again, and the migration goes on by itself.",
         Some(13) => "Grant the missing privilege to the migration user; the migration goes on by itself.",
-        Some(18 | 391) => "The user or its password changed; correct it on the server.",
+        _ if is_refused(error) => {
+            "The user is gone or its password changed: correct it on the server, and the migration goes on by itself. A \
+             temporary user (mongoferry_…) comes back when this process is ended and the migration resumed."
+        }
         Some(371) => "Lift the write block (setUserWriteBlockMode); the migration goes on by itself.",
-        Some(8000 | 12501 | 14031) => "Free or add disk space; the migration goes on by itself.",
+        Some(8000) => {
+            "Do what the service's message asks for (over a quota: free space or enlarge the cluster); the migration goes on \
+             by itself."
+        }
+        Some(12501 | 14031) => "Free or add disk space; the migration goes on by itself.",
         _ if retry_helps => "Check that the cluster is reachable and has a primary, then resume.",
         _ => "Look at the server's message; when its cause is gone, resume.",
     };
@@ -101,5 +130,26 @@ pub fn command_problem(side: Side, what: impl Into<String>, error: &DriverError)
         fix: fix.into(),
         retry_helps,
         written: "The source is untouched; the destination keeps what was copied so far.".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_login_is_not_a_missing_privilege() {
+        assert!(is_logged_out(&from_code(13, "command getMore requires authentication")));
+        assert!(is_logged_out(&from_code(391, "reauthentication required")));
+        assert!(!is_logged_out(&from_code(13, "not authorized on shop to execute command { insert: \"a\" }")));
+        assert!(!is_logged_out(&from_code(8000, "you are over your space quota")));
+    }
+
+    #[test]
+    fn what_somebody_can_cure_is_waited_for() {
+        for code in [8000, 14031, 371] {
+            assert!(is_curable(&from_code(code, "refused")) && may_pass_code(code) && !is_transient_code(code));
+        }
+        assert!(!may_pass(&from_code(11000, "E11000")));
     }
 }

@@ -77,7 +77,7 @@ impl OplogWindow {
 /// Bytes in the oplog, and how many it may hold.
 pub async fn sizes(cluster: &Cluster) -> Result<(u64, u64), DriverError> {
     let pipeline = [doc! { "$collStats": { "storageStats": {} } }];
-    let oplog = cluster.client.database("local").collection::<Document>("oplog.rs");
+    let oplog = cluster.login.database("local").collection::<Document>("oplog.rs");
     let mut cursor = oplog.aggregate(pipeline).with_type::<RawDocumentBuf>().await?;
     if !cursor.advance().await? {
         return Err(DriverError::custom("$collStats of local.oplog.rs returned nothing"));
@@ -89,7 +89,7 @@ pub async fn sizes(cluster: &Cluster) -> Result<(u64, u64), DriverError> {
 
 /// Seconds of the oldest (1) or newest (-1) entry.
 async fn edge(cluster: &Cluster, direction: i32) -> Result<u32, DriverError> {
-    let oplog = cluster.client.database("local").collection::<Document>("oplog.rs");
+    let oplog = cluster.login.database("local").collection::<Document>("oplog.rs");
     let entry = oplog.find_one(doc! {}).sort(doc! { "$natural": direction }).projection(doc! { "ts": 1 }).await?;
     let entry = entry.ok_or_else(|| DriverError::custom("local.oplog.rs is empty"))?;
     let stamp = entry.get_timestamp("ts").map_err(|_| DriverError::custom("an oplog entry has no ts"))?;

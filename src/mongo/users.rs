@@ -33,7 +33,7 @@ pub async fn create(
         }
         command
     };
-    let admin = cluster.client.database("admin");
+    let admin = cluster.login.database("admin");
     match admin.run_command(command("createUser")).await {
         Err(error) if code(&error) == Some(USER_EXISTS) => admin.run_command(command("updateUser")).await.map(drop),
         created => created.map(drop),
@@ -42,7 +42,7 @@ pub async fn create(
 
 /// Drops the user `name` of `admin`; one that is gone already is no error.
 pub async fn remove(cluster: &Cluster, name: &str) -> Result<(), DriverError> {
-    match cluster.client.database("admin").run_command(doc! { "dropUser": name }).await {
+    match cluster.login.database("admin").run_command(doc! { "dropUser": name }).await {
         Err(error) if code(&error) == Some(USER_NOT_FOUND) => Ok(()),
         dropped => dropped.map(drop),
     }

@@ -47,7 +47,7 @@ async fn read_recent_writes(destination: &Cluster) -> Result<Vec<RecentWrites>, 
         doc! { "$sort": { "count": -1, "_id": 1 } },
         doc! { "$limit": 10 },
     ];
-    let oplog = destination.client.database("local").collection::<Document>("oplog.rs");
+    let oplog = destination.login.database("local").collection::<Document>("oplog.rs");
     let found = oplog.aggregate(pipeline).max_time(Duration::from_secs(5));
     let mut cursor = found.with_type::<RawDocumentBuf>().await?;
     let mut writes = Vec::new();
@@ -72,7 +72,7 @@ pub(super) async fn selected(
         }
         let (mut collections, mut bytes) = (0, 0);
         let command = doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true };
-        let mut cursor = destination.client.database(&name).run_cursor_command(command).await?;
+        let mut cursor = destination.login.database(&name).run_cursor_command(command).await?;
         while cursor.advance().await? {
             let object: &RawDocument = cursor.current();
             let coll = object.get_str("name")?;

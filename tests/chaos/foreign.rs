@@ -111,6 +111,11 @@ async fn foreign_writes_are_noticed_and_nobody_else_is_accused() {
     ferry.wait("ready", |snapshot| snapshot["can_cutover"] == true);
     ferry.say("cutover");
     ferry.wait("the quiet source", |snapshot| snapshot["source_quiet_ms"].as_u64().is_some_and(|quiet| quiet > 1_500));
+    // What comes right behind a look is found by the last one, before the destination is opened.
+    of(&modern, "small16").insert_one(doc! { "_id": "before a look" }).await.unwrap();
+    ferry.wait("a look", |snapshot| found(snapshot, "shop.small16").is_some());
+    of(&modern, "small17").insert_one(doc! { "_id": "behind a look" }).await.unwrap();
+    of(&old, "small18").update_many(doc! {}, doc! { "$set": { "k": -2 } }).await.unwrap();
     ferry.say("continue");
     ferry.wait("open", |snapshot| snapshot["can_write"] == true);
     of(&modern, "small11").insert_one(doc! { "_id": "application" }).await.unwrap();
@@ -118,6 +123,8 @@ async fn foreign_writes_are_noticed_and_nobody_else_is_accused() {
     assert!(ferry.end().success());
     let report: Value = serde_json::from_slice(&std::fs::read(home.state().join("report.json")).unwrap()).unwrap();
     assert!(found(&report, "shop.small7").is_some() && found(&report, "shop.small11").is_none(), "{report}");
+    assert!(at_least(&report, "shop.small17", 1) && at_least(&report, "shop.small18", 50), "{report}");
+    assert_eq!(ferry.told("foreign-unseen"), 0, "{}", ferry.story());
     let page = std::fs::read_to_string(home.state().join("report.md")).unwrap();
     assert!(page.contains("somebody else writes to shop.small8"), "{page}");
 }

@@ -59,7 +59,7 @@ pub fn cut_over(home: &Home, moments: &[&str], killed: &mut BTreeMap<String, u32
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_every_phase_and_byte_equal() {
-    let _turn = crate::turn_alone().await;
+    let _turn = crate::turn().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, DOCUMENTS / 2).await;

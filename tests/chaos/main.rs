@@ -23,6 +23,7 @@ mod network;
 mod outages;
 mod pauses;
 mod proxy;
+mod refusals;
 mod rollback;
 mod short_oplog;
 

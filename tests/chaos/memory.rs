@@ -6,6 +6,7 @@ use crate::{
     ferry::{Ferry, Home},
 };
 use bson::{Document, doc, spec::BinarySubtype};
+use futures_util::{StreamExt, stream};
 use mongodb::{Client, IndexModel};
 use std::time::{Duration, Instant};
 
@@ -89,11 +90,12 @@ async fn memory_is_bounded_with_thousands_of_collections() {
     let pair = common::pair().await;
     let source = pair.source.client().await.unwrap();
     let count = 2_000;
-    for n in 0..count {
+    let create = async |n: i32| {
         let one = source.database(&format!("tenant{}", n % 30)).collection::<Document>(&format!("c{n}"));
         one.insert_many((0..20).map(|k| doc! { "_id": k, "k": k })).await.unwrap();
         one.create_index(IndexModel::builder().keys(doc! { "k": 1 }).build()).await.unwrap();
-    }
+    };
+    stream::iter(0..count).for_each_concurrent(8, create).await;
     let home = Home::new(&pair.source.uri(), &pair.destination.uri(), "");
     let mut ferry = Ferry::start(&home);
     ferry.wait("following", following);

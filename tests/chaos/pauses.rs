@@ -140,7 +140,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_on_this_host_pauses_and_nothing_is_skipped() {
-    let _turn = crate::turn_alone().await;
+    let _turn = crate::turn().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, 12_000).await;

@@ -28,14 +28,14 @@ async fn forgetful() -> (ReplicaSet, ReplicaSet) {
     (a.expect("source"), b.expect("destination"))
 }
 
-/// Writes that fill the oplog: about 3 MB/s of what does not compress to nothing.
+/// Writes that fill the oplog and the spool: about 3 MB/s of what hardly compresses.
 pub fn flood(client: &Client, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<()> {
     let flooded = client.database("shop").collection::<Document>("flooded");
     tokio::spawn(async move {
-        let mut n = 0_i64;
+        let (mut n, mut seed) = (0_i64, 77);
         while !stop.load(Ordering::Relaxed) {
             n += 1;
-            let pad: String = (0..30_000_i64).map(|k| char::from(b'a' + ((n * 31 + k * k * 7) % 26) as u8)).collect();
+            let pad: String = (0..30_000).map(|_| char::from(b'a' + crate::random(&mut seed, 26) as u8)).collect();
             let change = doc! { "$set": { "pad": pad, "n": n } };
             flooded.update_one(doc! { "_id": n % 40 }, change).upsert(true).await.unwrap();
             tokio::time::sleep(Duration::from_millis(8)).await;

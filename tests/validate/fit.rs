@@ -59,9 +59,9 @@ async fn a_good_pair_passes_in_order_and_leaves_no_trace() {
     let seen = seen.into_inner().unwrap();
     assert!(seen.iter().any(|report| report.checks[0].state == CheckState::Running));
     assert_eq!(seen.last(), Some(&report));
-    assert_eq!(databases(&destination_cluster.client).await, Vec::<String>::new());
+    assert_eq!(databases(&destination_cluster.login.client()).await, Vec::<String>::new());
     assert_eq!(written_since(&source, at_source).await, Vec::<Document>::new());
-    let trial = written_since(&destination_cluster.client, at_destination).await;
+    let trial = written_since(&destination_cluster.login.client(), at_destination).await;
     assert!(!trial.is_empty());
     for entry in trial {
         assert!(entry.get_str("ns").unwrap().starts_with("mongoferry_check_"), "{entry}");

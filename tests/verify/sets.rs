@@ -64,7 +64,7 @@ impl Pair {
     pub async fn copy_raw(&self, db: &str, name: &str) {
         let (source, destination) = (&self.context.source, &self.context.destination);
         let mut cursor =
-            source.client.database(db).collection::<RawDocumentBuf>(name).find(doc! {}).await.expect("cursor");
+            source.login.client().database(db).collection::<RawDocumentBuf>(name).find(doc! {}).await.expect("cursor");
         while let Some(document) = cursor.next().await {
             let command = rawdoc! { "insert": name, "documents": [document.expect("document")] };
             destination.run(db, command).await.expect("inserted");
@@ -75,12 +75,12 @@ impl Pair {
     pub async fn registry(&self) -> Registry {
         let source = &self.context.source;
         let mut registry = Registry { started_at: Optime::new(1, 1), ..Registry::default() };
-        for db in source.client.list_database_names().await.expect("databases") {
+        for db in source.login.client().list_database_names().await.expect("databases") {
             if !self.context.options.filter.may_select_in(&db) {
                 continue;
             }
             let command = doc! { "listCollections": 1 };
-            let mut cursor = source.client.database(&db).run_cursor_command(command).await.expect("cursor");
+            let mut cursor = source.login.client().database(&db).run_cursor_command(command).await.expect("cursor");
             while let Some(entry) = cursor.next().await {
                 let entry: Document = entry.expect("entry");
                 let name = entry.get_str("name").expect("name");

@@ -61,7 +61,7 @@ pub async fn split(source: &Cluster, namespace: &Namespace, bytes: u64) -> Resul
     let size = i64::try_from(wanted * SAMPLES).unwrap_or(i64::MAX);
     let pipeline =
         [doc! { "$sample": { "size": size } }, doc! { "$project": { "_id": 1 } }, doc! { "$sort": { "_id": 1 } }];
-    let collection = source.client.database(&namespace.db).collection::<RawDocumentBuf>(&namespace.coll);
+    let collection = source.login.database(&namespace.db).collection::<RawDocumentBuf>(&namespace.coll);
     let sampled: Vec<RawDocumentBuf> =
         collection.aggregate(pipeline).allow_disk_use(true).with_type::<RawDocumentBuf>().await?.try_collect().await?;
     Ok(between(&sampled, usize::try_from(wanted).unwrap_or(1)))

@@ -398,7 +398,7 @@ async fn find(
     parameters: RawDocumentBuf,
     (after, batch): (Optime, Option<u32>),
 ) -> Result<RawBatchCursor, DriverError> {
-    let source = context.source.client.database(&entry.namespace.db);
+    let source = context.source.login.database(&entry.namespace.db);
     let run = |collection: bson::RawBson| {
         let mut command = RawDocumentBuf::new();
         command.append(cstr!("find"), collection);

@@ -7,7 +7,7 @@
 
 mod watch;
 
-pub use watch::{Desk, watch};
+pub use watch::{Asked, Desk, LastLook, watch};
 
 use super::history::Rate;
 use crate::{

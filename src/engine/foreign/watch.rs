@@ -1,20 +1,21 @@
 //! Looks at the destination's oplog while the migration runs: counted on the server, seldom, and never for more than a
-//! twentieth of the time. What an expensive look leaves out is not looked at later.
+//! twentieth of the time. What an expensive look leaves out is not looked at later, except by the last look, which comes
+//! before the destination is opened.
 
 use super::{Ledger, Seen};
 use crate::{
-    engine::{context::Context, operations::likely_clients},
+    engine::{context::Context, notices::Notices, operations::likely_clients},
     model::{Optime, Severity, snapshot::ForeignWrites},
     mongo::{
         Cluster, Namespace,
         cluster::DriverError,
-        errors::{code, explain, is_transient},
+        errors::{code, explain, is_logged_out, is_transient},
     },
 };
 use bson::{RawDocumentBuf, Timestamp, rawdoc};
 use std::{collections::HashMap, time::Duration};
 use tokio::{
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
 };
 
@@ -26,6 +27,11 @@ const SHARE: u32 = 20;
 const SETTLED: Duration = Duration::from_secs(30);
 /// Commands without an answer are over by then.
 const GIVEN_UP: Duration = Duration::from_secs(600);
+/// Distance between two attempts while the oplog cannot be read.
+const UNSEEN: Duration = Duration::from_secs(60);
+/// How long opening the destination waits for the last look.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+const SETTLE_STEP: Duration = Duration::from_millis(50);
 /// Distance between two events about one namespace.
 const AGAIN: Duration = Duration::from_secs(600);
 /// Namespaces that events name.
@@ -33,6 +39,34 @@ const NAMED: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// MaxTimeMSExpired.
 const TOO_LONG: i32 = 50;
+
+/// Somebody waits for a look; dropped, there is none.
+pub type Asked = oneshot::Sender<()>;
+
+/// The asking end of the last look.
+#[derive(Debug, Clone)]
+pub struct LastLook(mpsc::Sender<Asked>);
+
+impl LastLook {
+    /// The asking end, and what goes on the desk.
+    pub fn new() -> (Self, mpsc::Receiver<Asked>) {
+        let (asking, asked) = mpsc::channel(1);
+        (Self(asking), asked)
+    }
+
+    /// Returns when everything that is written now was looked at, or when that is not to be had, which is said.
+    pub async fn take(&self, events: &Notices) {
+        let looked = async {
+            let (asking, answer) = oneshot::channel();
+            self.0.send(asking).await.is_ok() && answer.await.is_ok()
+        };
+        if !timeout(LAST_PATIENCE, looked).await.unwrap_or(false) {
+            let text = "nobody looked for writes of others to the destination right before it was opened: its oplog could \
+                        not be read in time, or mongoferry had only just been started again";
+            events.record(Severity::Warn, "foreign-unseen", text);
+        }
+    }
+}
 
 /// Who looks, and where it is shown.
 #[derive(Debug)]
@@ -43,27 +77,39 @@ pub struct Desk {
     pub is_first: bool,
     /// What the snapshot shows.
     pub view: watch::Sender<Vec<ForeignWrites>>,
+    /// Who waits for the last look.
+    pub asked: mpsc::Receiver<Asked>,
 }
 
 /// Watches until cancelled, which is before anybody hears that the destination accepts writes. Says when it cannot.
 pub async fn watch(context: Context, desk: Desk) {
     let cancel = context.cancel.clone();
     let watching = async {
-        if !desk.is_first {
-            while desk.reader.last_write().await.is_err() {
-                sleep(PACE).await;
-            }
-            sleep(SETTLED).await;
-        }
         let ledger = Ledger::new(context.options.filter.clone());
         let mut watcher = Watcher { context: &context, desk, ledger, told: HashMap::new() };
-        let error = watcher.run().await;
-        let text = format!(
-            "writes of others to the destination cannot be noticed, because its oplog cannot be read: {}. Make sure that \
-             nobody writes to it, or grant clusterMonitor to the destination's login",
-            explain(&error)
-        );
-        watcher.context.events.record(Severity::Warn, "foreign-unseen", text);
+        if !watcher.desk.is_first {
+            while watcher.desk.reader.last_write().await.is_err() {
+                watcher.rest(PACE).await;
+            }
+            watcher.rest(SETTLED).await;
+        }
+        let mut is_told = false;
+        loop {
+            let error = watcher.run().await;
+            if !std::mem::replace(&mut is_told, true) {
+                let text = format!(
+                    "writes of others to the destination cannot be noticed, because its oplog cannot be read: {}. Make \
+                     sure that nobody writes to it, or grant clusterMonitor to the destination's login",
+                    explain(&error)
+                );
+                context.events.record(Severity::Warn, "foreign-unseen", text);
+            }
+            watcher.rest(UNSEEN).await;
+            if is_logged_out(&error) {
+                // What fails is told by the next attempt.
+                let _ = watcher.desk.reader.login.renew();
+            }
+        }
     };
     tokio::select! {
         () = cancel.cancelled() => {}
@@ -87,48 +133,81 @@ impl Watcher<'_> {
             // Before the position is read: what is confirmed here is not behind it.
             let ours = tally.sums();
             let Ok(last) = self.desk.reader.last_write().await else {
-                sleep(PACE).await;
+                self.rest(PACE).await;
                 continue;
             };
             self.ledger.rebase(ours);
-            let took = match self.look_on(last.optime).await {
-                Ok(took) => took,
-                Err(error) => return error,
-            };
-            sleep(took * SHARE).await;
+            if let Err(error) = self.look_on(last.optime).await {
+                return error;
+            }
         }
     }
 
-    /// Looks again and again from `from` on, until a look was expensive (how long it took) or impossible, or what is
-    /// known about our own commands changed.
-    async fn look_on(&mut self, mut from: Optime) -> Result<Duration, DriverError> {
+    /// Looks again and again from `from` on, until a look was impossible, or was expensive and the time that it cost is
+    /// made up for, or what is known about our own commands changed.
+    async fn look_on(&mut self, mut from: Optime) -> Result<(), DriverError> {
         let tally = self.context.destination.tally.clone();
+        let mut distance = PACE;
         loop {
-            sleep(PACE).await;
-            if tally.forget_unanswered(GIVEN_UP) {
-                return Ok(Duration::ZERO);
+            let asked = self.asked_within(distance).await;
+            if asked.is_none() && (distance > PACE || tally.forget_unanswered(GIVEN_UP)) {
+                return Ok(());
             }
-            let Ok(Ok(last)) = timeout(PATIENCE, self.desk.reader.last_write()).await else { continue };
-            let until = last.majority_optime;
-            if until <= from {
-                continue;
+            let Ok(Ok(until)) = timeout(PATIENCE, self.confirmed(asked.is_some())).await else { continue };
+            if until > from {
+                // After the position was read: what stands before it is confirmed or possible here.
+                let ours = tally.sums();
+                let began = Instant::now();
+                let seen = match timeout(PATIENCE, entries(&self.desk.reader, from, until)).await {
+                    Ok(Ok(seen)) => Some(seen),
+                    Ok(Err(error)) if code(&error) == Some(TOO_LONG) => None,
+                    Ok(Err(error)) if is_transient(&error) => continue,
+                    Ok(Err(error)) => return Err(error),
+                    Err(_) => None,
+                };
+                distance = (began.elapsed() * SHARE).max(PACE);
+                let Some(seen) = seen else { continue };
+                from = until;
+                let grown = self.ledger.take(seen, &ours);
+                self.tell(grown).await;
             }
-            // After the position was read: what stands before it is confirmed or possible here.
-            let ours = tally.sums();
-            let began = Instant::now();
-            let seen = match timeout(PATIENCE, entries(&self.desk.reader, from, until)).await {
-                Ok(Ok(seen)) => seen,
-                Ok(Err(error)) if code(&error) == Some(TOO_LONG) => return Ok(began.elapsed()),
-                Ok(Err(error)) if is_transient(&error) => continue,
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Ok(began.elapsed()),
-            };
-            let took = began.elapsed();
-            from = until;
-            let grown = self.ledger.take(seen, &ours);
-            self.tell(grown).await;
-            if took * SHARE > PACE {
-                return Ok(took);
+            if let Some(asked) = asked {
+                // Who asked may have given up waiting.
+                let _ = asked.send(());
+            }
+        }
+    }
+
+    /// A position up to which the majority has everything; when it is for the last look, one that covers what is written
+    /// now.
+    async fn confirmed(&self, is_last: bool) -> Result<Optime, DriverError> {
+        let first = self.desk.reader.last_write().await?;
+        let mut confirmed = first.majority_optime;
+        while is_last && confirmed < first.optime {
+            sleep(SETTLE_STEP).await;
+            confirmed = self.desk.reader.last_write().await?.majority_optime;
+        }
+        Ok(confirmed)
+    }
+
+    /// Waits that long, or until somebody asks for a look.
+    async fn asked_within(&mut self, time: Duration) -> Option<Asked> {
+        let asked = async {
+            match self.desk.asked.recv().await {
+                Some(asked) => asked,
+                None => std::future::pending().await,
+            }
+        };
+        timeout(time, asked).await.ok()
+    }
+
+    /// Waits that long; whoever asks meanwhile hears that nobody looks.
+    async fn rest(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.asked_within(left).await.is_none() {
+                return;
             }
         }
     }

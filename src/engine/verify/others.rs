@@ -52,7 +52,7 @@ impl Verifier {
 
     async fn read_on(&self, from: Optime, names: &Names) -> Result<(), crate::mongo::cluster::DriverError> {
         let cluster = &self.context.destination;
-        let mut cursor = cluster.client.database("local").run_raw_cursor_command(command(from)).batch().await?;
+        let mut cursor = cluster.login.database("local").run_raw_cursor_command(command(from)).batch().await?;
         let mut newest = None;
         while let Some(batch) = cursor.next().await {
             for entry in batch?.doc_slices()? {

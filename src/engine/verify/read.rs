@@ -227,7 +227,7 @@ async fn open(
             command.append(cstr!("hint"), rawdoc! { "$natural": 1 });
         }
         command.append(cstr!("readConcern"), rawdoc! { "level": "majority" });
-        cluster.client.database(&namespace.db).run_raw_cursor_command(command).batch().await
+        cluster.login.database(&namespace.db).run_raw_cursor_command(command).batch().await
     })
     .await
 }
@@ -294,5 +294,5 @@ async fn by_id(cluster: &Cluster, namespace: &Namespace, ids: &[Id<'_>]) -> Resu
         "filter": in_filter(ids.iter().copied()),
         "readConcern": { "level": "majority" },
     };
-    cluster.client.database(&namespace.db).run_raw_cursor_command(command).batch().await
+    cluster.login.database(&namespace.db).run_raw_cursor_command(command).batch().await
 }

@@ -297,7 +297,7 @@ async fn read_catalog(context: &Context, cluster: &Cluster) -> Result<Catalog, H
 
 /// Whether anybody but the server itself wrote after `since`; `None` when the oplog cannot be read.
 async fn written_since(cluster: &Cluster, since: Optime) -> Option<bool> {
-    let oplog = cluster.client.database("local").collection::<Document>("oplog.rs");
+    let oplog = cluster.login.database("local").collection::<Document>("oplog.rs");
     let filter = doc! {
         "ts": { "$gt": Timestamp { time: since.t, increment: since.i } },
         "op": { "$ne": "n" },
