@@ -8,7 +8,7 @@ mod markdown;
 use crate::model::{
     Event, Phase, Snapshot,
     check::{Check, CheckState},
-    snapshot::{StepState, VerificationState},
+    snapshot::{CollectionRow, StepState, VerificationState},
 };
 use serde_json::{Value, json};
 use std::{
@@ -39,7 +39,7 @@ impl Report {
         markdown::write(self)
     }
 
-    /// For scripts: one object; times UTC RFC 3339, sizes bytes, durations ms, unknown is null.
+    /// For scripts: one object as `assets/report.schema.json` describes it; times UTC RFC 3339, sizes bytes, durations ms, unknown is null.
     pub fn json(&self) -> Value {
         let snapshot = &self.snapshot;
         let copy = &snapshot.copy;
@@ -59,6 +59,7 @@ impl Report {
                 "documents": copy.documents,
                 "bytes": copy.bytes,
             },
+            "collections": snapshot.collections.iter().map(collection).collect::<Vec<_>>(),
             "indexes": snapshot.indexes,
             "ops_applied": snapshot.ops_applied,
             "verification": snapshot.verification,
@@ -66,10 +67,12 @@ impl Report {
             "metadata_differences": self.snapshot.verification.metadata_differences,
             "rehearsal": snapshot.rehearsal,
             "cutover": cutover.map(|cutover| json!({
+                "step": cutover.step,
                 "started": cutover.started,
                 "cutover_ts": cutover.cutover_ts,
                 "last_source_write": cutover.last_source_write,
                 "assumed_stopped_by": cutover.assumed_by,
+                "source_blocked": cutover.source_blocked,
                 "late_write": cutover.late_write,
                 "opened": cutover.opened,
                 "check": cutover.check,
@@ -158,6 +161,18 @@ impl Report {
         }
         todo
     }
+}
+
+/// Without what is only of interest while it is copied.
+fn collection(row: &CollectionRow) -> Value {
+    json!({
+        "namespace": row.namespace,
+        "state": row.state,
+        "documents": row.documents,
+        "bytes": row.bytes,
+        "indexes_built": row.indexes_built,
+        "indexes_total": row.indexes_total,
+    })
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {

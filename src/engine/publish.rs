@@ -19,6 +19,10 @@ use jiff::Timestamp;
 use std::{path::Path, sync::Arc};
 use tokio::{sync::watch, time::Instant};
 
+/// Events of these kinds, when they warn, are what went wrong and was survived.
+const INCIDENTS: [&str; 8] =
+    ["retry", "repair", "reconnect", "hindered", "oplog-lost", "late-write", "foreign-write", "foreign-unseen"];
+
 /// Publishes snapshots.
 #[derive(Debug)]
 pub struct Publisher {
@@ -83,6 +87,7 @@ impl Publisher {
             snapshot.left_behind = report.left_behind.clone();
         }
         snapshot.thresholds = machine.settings.thresholds();
+        snapshot.blocks_source = machine.settings.blocks_source;
         snapshot.under_ready_lag_ms = u64::try_from(machine.gate.under_for(now).as_millis()).unwrap_or(u64::MAX);
         snapshot.can_cutover = machine.can_cutover(now);
         snapshot.cutover_blocked_by = machine.cutover_blocked_by(now);
@@ -99,10 +104,8 @@ impl Publisher {
         if let Some(run) = run {
             self.add_run(&mut snapshot, machine, run);
         }
-        let worrying = |event: &crate::model::Event| {
-            event.severity >= Severity::Warn
-                && matches!(event.kind.as_str(), "retry" | "repair" | "reconnect" | "foreign-write" | "foreign-unseen")
-        };
+        let worrying =
+            |event: &crate::model::Event| event.severity >= Severity::Warn && INCIDENTS.contains(&event.kind.as_str());
         snapshot.incidents =
             events.since(0).iter().filter(|event| worrying(event)).map(|event| event.text.clone()).collect();
         snapshot
@@ -120,7 +123,9 @@ impl Publisher {
         if let Some(failed) = apply.failed_indexes {
             snapshot.indexes.failed = failed;
         }
-        if let Some(reading) = run.lag.borrow().as_ref() {
+        // After that nothing is measured, and the last reading says nothing about now.
+        let is_syncing = !snapshot.can_write && !snapshot.phase.is_over();
+        if let Some(reading) = run.lag.borrow().as_ref().filter(|_| is_syncing) {
             snapshot.lag_ms = reading.lag_ms;
             snapshot.fetch_lag_ms = reading.fetch_lag_ms;
             snapshot.source_quiet_ms = reading.source_quiet_ms;
@@ -143,11 +148,13 @@ impl Publisher {
             .writers
             .iter()
             .filter_map(|writer| {
+                // A time-series collection as its applications call it.
+                let namespace = writer.namespace.replacen(".system.buckets.", ".", 1);
                 Some(Writer {
-                    namespace: writer.namespace.clone(),
                     ops_per_s: writer.ops_per_s,
                     last_write: timestamp(writer.last_write_ms)?,
-                    likely_client: source_use.writers.get(&writer.namespace).cloned(),
+                    likely_client: source_use.writers.get(&namespace).cloned(),
+                    namespace,
                 })
             })
             .collect();
@@ -164,7 +171,9 @@ impl Publisher {
         snapshot.rehearsal = run.rehearsal.borrow().clone();
         snapshot.cleanup = run.cleanup.borrow().lines.clone();
         snapshot.connect = run.connect.borrow().clone();
-        self.recorder.sample(tick, snapshot.lag_ms, snapshot.copy.bytes_per_s, snapshot.ops_waiting);
+        if is_syncing {
+            self.recorder.sample(tick, snapshot.lag_ms, snapshot.copy.bytes_per_s, snapshot.ops_waiting);
+        }
         snapshot.history = self.recorder.history().clone();
     }
 }

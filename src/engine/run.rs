@@ -31,7 +31,7 @@ use crate::{
         Optime, Plan, Problem, Severity, Side,
         snapshot::{ConnectInfo, ForeignWrites, Rehearsal, Verification, VerificationState},
     },
-    mongo::Cluster,
+    mongo::{Cluster, LastWrite},
     oplog::Dialect,
 };
 use bson::Uuid;
@@ -75,7 +75,7 @@ pub enum Outcome {
     /// A rehearsal ended; it said how.
     Rehearsed,
     /// The newest majority-committed position of the source, with everything up to it fetched.
-    CutoverFixed(Result<Optime, Halt>),
+    CutoverFixed(Result<LastWrite, Halt>),
     /// The base pass of verification ended.
     BasePassEnded(Box<Verifier>, Result<(), Halt>),
     /// The final pass or a repair ended.
@@ -474,16 +474,15 @@ async fn keep_registry(context: &Context, registry: &Registry) -> Result<(), Hal
 }
 
 /// The source's newest position, once the majority has it and the fetcher everything up to it.
-async fn fetched_until_now(context: &Context, mut fetch: watch::Receiver<FetchView>) -> Result<Optime, Halt> {
+async fn fetched_until_now(context: &Context, mut fetch: watch::Receiver<FetchView>) -> Result<LastWrite, Halt> {
     let source = &context.source;
     let newest =
         retry(Side::Source, "reading the newest position", &context.events, &context.cancel, || source.last_write())
-            .await?
-            // Not the majority's, which may lag: what is written already must not come behind the cutover.
-            .optime;
+            .await?;
     tokio::select! {
         () = context.cancel.cancelled() => Err(Halt::Cancelled),
-        reached = fetch.wait_for(|view| view.fetched_ts >= newest) => match reached {
+        // Not the majority's, which may lag: what is written already must not come behind the cutover.
+        reached = fetch.wait_for(|view| view.fetched_ts >= newest.optime) => match reached {
             Ok(_) => Ok(newest),
             Err(_) => Err(Halt::Cancelled),
         },

@@ -333,6 +333,11 @@ impl Runner {
     }
 
     fn measure(&mut self) {
+        self.measure_at(None);
+    }
+
+    /// With everything fetched that was written before `until` on the source's clock, its quiet is known up to there.
+    fn measure_at(&mut self, until: Option<i64>) {
         match self.events.hindrance() {
             Some(problem) => self.happened(Event::Hindered(Box::new(problem))),
             None if self.machine.error.is_some() => self.happened(Event::Relieved),
@@ -344,9 +349,12 @@ impl Runner {
         let Some(run) = &self.run else { return };
         if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
             let reading = *run.lag.borrow();
+            let last_write = run.fetch.borrow().last_active_write;
+            let quiet_now = until.zip(last_write).map(|(until, last)| u64::try_from(until - last).unwrap_or(0));
+            let quiet = reading.as_ref().and_then(|reading| reading.source_quiet_ms);
             let measurement = Measurement {
                 lag_ms: reading.as_ref().and_then(|reading| reading.lag_ms),
-                source_quiet_ms: reading.as_ref().and_then(|reading| reading.source_quiet_ms),
+                source_quiet_ms: quiet.into_iter().chain(quiet_now).min(),
                 last_user_write: run.fetch.borrow().last_user_write.map(|(ts, _)| ts),
                 repair_pending: run.apply.borrow().repair_pending,
                 failed_indexes: failed_indexes(run),
@@ -386,9 +394,9 @@ impl Runner {
             Outcome::SourceBlocked(Ok(())) => self.happened(Event::SourceBlocked),
             Outcome::SourceBlocked(Err(why)) => self.happened(Event::SourceNotBlocked(why)),
             Outcome::Rehearsed => {}
-            Outcome::CutoverFixed(Ok(ts)) => {
-                self.measure();
-                self.happened(Event::CutoverFixed(ts));
+            Outcome::CutoverFixed(Ok(newest)) => {
+                self.measure_at(Some(newest.local_time_ms));
+                self.happened(Event::CutoverFixed(newest.optime));
             }
             Outcome::FollowEnded(follower, ended) => self.follow_ended(follower, ended),
             Outcome::BasePassEnded(verifier, ended) => {

@@ -217,7 +217,9 @@ impl Machine {
                     return Ok(vec![Effect::Log(Severity::Info, "waiting", text)]);
                 }
                 let mut effects = Vec::new();
-                if !is_quiet {
+                if is_quiet {
+                    cutover.waiting_by = Some(by.into());
+                } else {
                     cutover.assumed_stopped_by = Some(by.into());
                     let text = format!("{by} overrode the quiet check; the drain is still proven");
                     effects.push(Effect::Log(Severity::Warn, "override", text));

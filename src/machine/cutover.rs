@@ -16,7 +16,6 @@ impl Machine {
     pub(super) fn become_draining(&mut self) -> Vec<Effect> {
         if let Some(cutover) = &mut self.cutover {
             cutover.late_write = None;
-            cutover.waiting_by = None;
         }
         self.step(CutoverStep::Drain);
         vec![Effect::FixCutover]
@@ -54,9 +53,19 @@ impl Machine {
         vec![Effect::Log(Severity::Error, "block", text)]
     }
 
+    /// The quiet that let the cutover go on was measured a moment before: by now everything up to `ts` is known.
     pub(super) fn cutover_fixed(&mut self, ts: Optime) -> Vec<Effect> {
+        let quiet = self.gate.latest().source_quiet_ms.map(std::time::Duration::from_millis);
+        let is_written = quiet.is_some_and(|quiet| quiet < self.settings.quiet_for);
         match &mut self.cutover {
             Some(cutover) if self.phase == Phase::Cutover && cutover.step == CutoverStep::Drain => {
+                if is_written && cutover.assumed_stopped_by.is_none() && !cutover.source_blocked {
+                    cutover.step = CutoverStep::StopApplication;
+                    let text =
+                        "a write arrived on the source as the cutover went on; it goes on again after as much quiet";
+                    return vec![Effect::Log(Severity::Info, "waiting", text.into())];
+                }
+                cutover.waiting_by = None;
                 cutover.cutover_ts = Some(ts);
                 let text = format!("cutover timestamp {ts}; everything up to it is being applied");
                 vec![Effect::Log(Severity::Info, "drain", text), Effect::DrainTo(ts)]
@@ -206,7 +215,11 @@ impl Machine {
         let latest = self.gate.latest();
         let late = latest.last_user_write.filter(|newest| *newest > fixed);
         let text = match (late, latest.open_transactions.first()) {
-            (Some(newest), _) => format!("a write arrived on the source at {newest}, after it had been found quiet"),
+            (Some(newest), _) => {
+                let second = Timestamp::from_second(i64::from(newest.t)).unwrap_or_default();
+                let at = second.strftime("%H:%M:%S UTC");
+                format!("a write arrived on the source at {at} ({newest}), after it had been found quiet")
+            }
             (None, Some(open)) => {
                 format!("a transaction was opened on the source after it had been found quiet: {open}")
             }

@@ -100,6 +100,9 @@ pub struct Snapshot {
     /// The last rehearsal of the cutover.
     #[serde(default)]
     pub rehearsal: Option<Rehearsal>,
+    /// Continue makes the source refuse user writes, as the plan says; nobody waits for quiet then.
+    #[serde(default)]
+    pub blocks_source: bool,
     /// The guided cutover, once begun.
     pub cutover: Option<Cutover>,
     /// Verification of the copy.
@@ -566,6 +569,7 @@ impl Snapshot {
             foreign_writes: Vec::new(),
             open_transactions: Vec::new(),
             rehearsal: None,
+            blocks_source: false,
             cutover: None,
             verification: Verification::default(),
             cleanup: Vec::new(),

@@ -1,9 +1,10 @@
 //! `status`: one JSON object with stable names, or a few lines for people. Pure.
 
 use super::line;
-use crate::model::{Phase, Snapshot};
-use jiff::Timestamp;
+use crate::model::{Phase, Snapshot, units::show_clock};
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Who works on the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +93,18 @@ pub fn json(snapshot: &Snapshot, engine: Engine) -> Value {
     })
 }
 
-/// The same for people.
-pub fn lines(snapshot: &Snapshot, engine: Engine, now: Timestamp) -> String {
+/// `119:41:08 left to cut over; the window ends 2026-11-28 13:08 UTC (2026-11-28 14:08 here)`
+fn window(deadline: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let minutes = |zone: &TimeZone| deadline.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
+    let here = format!("{} UTC ({} here)", minutes(&TimeZone::UTC), minutes(zone));
+    match Duration::try_from(deadline.duration_since(now)) {
+        Ok(left) if !left.is_zero() => format!("{} left to cut over; the window ends {here}\n", show_clock(left)),
+        _ => format!("the cutover window ended {here}\n"),
+    }
+}
+
+/// The same for people; the end of the cutover window in their `zone` too.
+pub fn lines(snapshot: &Snapshot, engine: Engine, now: Timestamp, zone: &TimeZone) -> String {
     let side = |view: &crate::model::snapshot::ClusterView| {
         let set = view.set.as_deref().unwrap_or(&view.label);
         view.version.as_ref().map_or_else(|| set.to_string(), |version| format!("{set} ({version})"))
@@ -111,6 +122,11 @@ pub fn lines(snapshot: &Snapshot, engine: Engine, now: Timestamp) -> String {
                 snapshot.name
             );
         }
+    }
+    if let Some(deadline) = snapshot.cutover_deadline
+        && !snapshot.phase.is_over()
+    {
+        text += &window(deadline, now, zone);
     }
     if engine == Engine::Running && !snapshot.can_cutover && snapshot.phase == Phase::Following {
         text += &format!("no cutover yet: {}\n", snapshot.cutover_blocked_by.join("; "));
@@ -185,6 +201,17 @@ mod tests {
         let object = json(&snapshot(), Engine::Gone);
         assert_eq!((&object["lag_ms"], &object["can_cutover"]), (&Value::Null, &json!(false)));
         assert!(object["cutover_blocked_by"][0].as_str().unwrap().contains("mongoferry resume orders"));
-        assert!(lines(&snapshot(), Engine::Gone, Timestamp::now()).contains("NO ENGINE WORKS ON IT"));
+        assert!(lines(&snapshot(), Engine::Gone, Timestamp::now(), &TimeZone::UTC).contains("NO ENGINE WORKS ON IT"));
+    }
+
+    #[test]
+    fn people_read_how_long_the_window_is_open_and_when_it_ends_where_they_are() {
+        let deadline = Some("2026-11-28T13:08:00Z".parse().unwrap());
+        let ready = Snapshot { cutover_deadline: deadline, ..snapshot() };
+        let there = TimeZone::fixed(jiff::tz::offset(2));
+        let said = |at: &str| lines(&ready, Engine::Running, at.parse().unwrap(), &there);
+        let window = "119:41:08 left to cut over; the window ends 2026-11-28 13:08 UTC (2026-11-28 15:08 here)";
+        assert!(said("2026-11-23T13:26:52Z").contains(window), "{}", said("2026-11-23T13:26:52Z"));
+        assert!(said("2026-11-28T13:09:00Z").contains("the cutover window ended 2026-11-28 13:08 UTC"));
     }
 }

@@ -32,7 +32,12 @@ pub async fn play(name: Option<&str>, watch: bool, json: bool, look: Look) -> an
 async fn lines(found: find::Found, watch: bool, json: bool) -> anyhow::Result<u8> {
     let Some(client) = found.client.clone() else {
         if found.summary.phase.is_over() {
-            let text = plain::status::lines(&found.snapshot(), found.engine(), jiff::Timestamp::now());
+            let text = plain::status::lines(
+                &found.snapshot(),
+                found.engine(),
+                jiff::Timestamp::now(),
+                &jiff::tz::TimeZone::system(),
+            );
             let _ = write!(std::io::stdout(), "{text}");
             return Ok(exit::DONE);
         }

@@ -88,7 +88,7 @@ pub async fn status(name: Option<&str>, as_json: bool, watch: bool) -> anyhow::R
     if as_json {
         print_json(&status::json(&snapshot, engine))?;
     } else {
-        print(&status::lines(&snapshot, engine, jiff::Timestamp::now()));
+        print(&status::lines(&snapshot, engine, jiff::Timestamp::now(), &jiff::tz::TimeZone::system()));
     }
     Ok(exit::DONE)
 }

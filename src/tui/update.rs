@@ -94,7 +94,14 @@ pub fn on_clock(model: &mut Model, before: jiff::Timestamp) -> Vec<Effect> {
     if crossed(OPEN_COUNTDOWN_S) && model.screen == Screen::Following && model.overlay.is_none() {
         open(model, Screen::Countdown);
     }
-    if BELLS_S.into_iter().any(crossed) { vec![Effect::Bell] } else { Vec::new() }
+    let mut effects = Vec::new();
+    if was / 60 != is / 60 {
+        effects.push(Effect::Title(title(model)));
+    }
+    if BELLS_S.into_iter().any(crossed) {
+        effects.push(Effect::Bell);
+    }
+    effects
 }
 
 fn refused(refusal: &Refusal) -> String {
@@ -150,12 +157,19 @@ fn named(model: &Model, mut snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
     snapshot
 }
 
-/// `mongoferry: READY`, `mongoferry: copying`
+/// `mongoferry: copying`, `mongoferry: READY, 119:41 left to cut over`
 fn title(model: &Model) -> String {
-    match model.snapshot.phase {
-        Phase::Idle => "mongoferry".into(),
-        Phase::Ready => "mongoferry: READY".into(),
-        phase => format!("mongoferry: {phase}"),
+    let word = match model.snapshot.phase {
+        Phase::Idle => return "mongoferry".into(),
+        Phase::Ready => "READY",
+        phase => phase.word(),
+    };
+    match model.snapshot.cutover_deadline.filter(|_| model.is_running()) {
+        Some(deadline) => {
+            let minutes = text::between(model.now, deadline).as_secs() / 60;
+            format!("mongoferry: {word}, {}:{:02} left to cut over", minutes / 60, minutes % 60)
+        }
+        None => format!("mongoferry: {word}"),
     }
 }
 

@@ -104,6 +104,19 @@ impl Ferry {
         }
     }
 
+    /// Waits for an event of this kind; when it happened, by this host's clock.
+    pub fn told(&mut self, kind: &str) -> Timestamp {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("{kind} was not told"));
+            assert_ne!(line["event"]["severity"], "error", "{line}");
+            if line["event"]["kind"] == kind {
+                return line["event"]["at"].as_str().and_then(|at| at.parse().ok()).expect("a time");
+            }
+        }
+    }
+
     /// Types a command of `run --cutover manual`.
     pub fn type_line(&mut self, command: &str) {
         writeln!(self.typed, "{command}").unwrap();

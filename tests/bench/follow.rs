@@ -18,7 +18,8 @@ use std::{
 };
 
 const WRITERS: u64 = 4;
-const DOCUMENTS: u64 = 20_000;
+/// Documents that are written to.
+pub const DOCUMENTS: u64 = 20_000;
 
 /// Prints the table.
 pub async fn measure(sets: &Sets, wishes: &Wishes) {
@@ -64,7 +65,7 @@ async fn rate(client: &Client, wanted: Option<f64>, window: Duration) -> f64 {
 }
 
 /// Single updates from several writers, at `wanted` per second all together or as fast as they go.
-async fn write_until(client: Client, wanted: Option<f64>, stop: Arc<AtomicBool>) -> (u64, f64) {
+pub async fn write_until(client: Client, wanted: Option<f64>, stop: Arc<AtomicBool>) -> (u64, f64) {
     let (count, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
     let writers = (0..WRITERS).map(|_| {
         let (client, count, stop) = (client.clone(), count.clone(), stop.clone());

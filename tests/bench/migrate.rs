@@ -3,11 +3,12 @@
 //! Everything is a ratio to a limit that was measured on the same data in the same run: reading it, inserting it from
 //! memory, a bare loop of raw batches, building its indexes, writing the same changes to the source.
 //!
-//! `cargo bench -- [copy|catchup|follow|growth|verify ...] [--scale F] [--rounds N]`; without a name: all of them.
+//! `cargo bench -- [copy|catchup|follow|growth|verify|downtime ...] [--scale F] [--rounds N]`; without a name: all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod catchup;
 mod copy;
+mod downtime;
 mod ferry;
 mod follow;
 mod growth;
@@ -40,7 +41,7 @@ impl Wishes {
                 "--bench" => {}
                 "--scale" => wishes.scale = number(),
                 "--rounds" => wishes.rounds = (number() as usize).max(1),
-                part if ["copy", "catchup", "follow", "growth", "verify"].contains(&part) => {
+                part if ["copy", "catchup", "follow", "growth", "verify", "downtime"].contains(&part) => {
                     wishes.parts.push(part.into())
                 }
                 other => panic!("unknown argument {other}"),
@@ -78,5 +79,8 @@ async fn main() {
     }
     if wishes.wants("verify") {
         verify::measure(&sets, &wishes).await;
+    }
+    if wishes.wants("downtime") {
+        downtime::measure(&sets, &wishes).await;
     }
 }

@@ -320,7 +320,10 @@ fn phases_ring_the_bell_and_name_the_window() {
     let before = wizard.model.now;
     wizard.model.now += jiff::SignedDuration::from_secs(3601);
     let effects = mongoferry::tui::update::on_clock(&mut wizard.model, before);
-    assert!(matches!(&effects[..], [Effect::Bell]), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [Effect::Title(title), Effect::Bell] if title == "mongoferry: READY, 11:59 left to cut over"),
+        "{effects:?}"
+    );
     assert_eq!(wizard.model.screen, Screen::Countdown, "under 12 h the countdown opens by itself");
 }
 

@@ -209,13 +209,13 @@ fn what_differs_after_the_opening_is_fixed_checked_again_or_skipped() {
 
 #[test]
 fn a_difference_in_metadata_is_accepted_only_by_typing() {
-    let Some(Action::Confirm(asked)) = once("finalising_differs", Shown::Finalising, 'A') else { panic!("A must ask") };
+    let Some(Action::Confirm(asked)) = once("finalising_differs", Shown::Finalising, 'O') else { panic!("O must ask") };
     assert_eq!(asked.expected, "prod-new");
     assert!(matches!(*asked.then, Action::Send(Command::ContinueCutover { assume_stopped: false })));
     assert!(asked.body.iter().any(|line| line.contains("index email_1 is missing")), "{:?}", asked.body);
     // Not while something still runs, and not when nothing failed.
-    assert!(matches!(once("finalising_failed_step", Shown::Finalising, 'A'), Some(Action::Say(_))));
-    assert!(matches!(once("finalising_open", Shown::Finalising, 'A'), Some(Action::Say(_))));
+    assert!(matches!(once("finalising_failed_step", Shown::Finalising, 'O'), Some(Action::Say(_))));
+    assert!(matches!(once("finalising_open", Shown::Finalising, 'O'), Some(Action::Say(_))));
 }
 
 #[test]

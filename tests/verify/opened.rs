@@ -140,7 +140,10 @@ async fn opened_first(restarts: bool) {
     assert!((before..=count()).contains(&row.application), "{} of {before} to {}", row.application, count());
     assert_eq!(of("kinds").application, 0);
     assert_eq!(checked.verification.application, row.application);
-    assert_eq!(checked.foreign_writes, Vec::new(), "it is the application's turn");
+    // The corruption was somebody else's work; what came after the opening is the application's.
+    let others: Vec<_> =
+        checked.foreign_writes.iter().map(|writes| (writes.namespace.as_str(), writes.writes)).collect();
+    assert!(others.is_empty() || others == [("shop.kinds", 7)], "{others:?}");
 
     // One of them is the application's by now: it is left alone, and so is everything else that it wrote.
     let kinds_there = destination.database("shop").collection::<Document>("kinds");

@@ -23,7 +23,7 @@ impl Run {
         self.spawn(async move {
             let (at, began) = (Timestamp::now(), Instant::now());
             let drained = async {
-                let newest = fetched_until_now(&context, fetch).await?;
+                let newest = fetched_until_now(&context, fetch).await?.optime;
                 applied(apply, newest).await
             };
             if let Err(halt) = drained.await {

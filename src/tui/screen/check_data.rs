@@ -3,7 +3,7 @@
 use super::{KeyHint, View, running};
 use crate::{
     model::{
-        CheckOrder, Command,
+        CheckOrder, Command, Phase,
         snapshot::{CutoverStep, Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
         units::show_count,
     },
@@ -108,7 +108,11 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         (_, count) if count > 0 => {
             let verb = if count == 1 { "document differs" } else { "documents differ" };
             let count = show_count(count);
-            format!("{count} {verb}. f copies them again from the source, which is not changed.")
+            if leaves_cutover(view) {
+                format!("{count} {verb}. f copies them again from the source; Esc leaves the cutover.")
+            } else {
+                format!("{count} {verb}. f copies them again from the source, which is not changed.")
+            }
         }
         (_, _) if metadata > 0 => {
             format!(
@@ -147,7 +151,11 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
     if view.snapshot.verification.collections.len() > 1 {
         keys.push(key("Up/Down", "Select", "Moves the selection"));
     }
-    keys.push(key("Esc", "Back", "Closes the list, or goes back"));
+    keys.push(if leaves_cutover(view) && !state.details {
+        key("Esc", "Go back", "Leaves the cutover; syncing continues, nothing has changed")
+    } else {
+        key("Esc", "Back", "Closes the list, or goes back")
+    });
     keys.push(key("l", "Log", "Everything that happened, numbered"));
     keys
 }
@@ -166,6 +174,7 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
             None => (state.details, state.scroll) = (true, 0),
         },
         KeyCode::Esc if state.details => state.details = false,
+        KeyCode::Esc if leaves_cutover(view) => return Some(Action::Send(Command::GoBack)),
         KeyCode::Esc => return Some(Action::Open(back(view))),
         KeyCode::Char('f') => {
             return Some(fix_blocked(view).map_or(Action::Send(Command::RepairMismatches), Action::Say));
@@ -185,6 +194,11 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         _ => {}
     }
     None
+}
+
+/// The cutover stands at this step, and nothing was opened yet.
+fn leaves_cutover(view: &View<'_>) -> bool {
+    view.snapshot.phase == Phase::Cutover
 }
 
 fn back(view: &View<'_>) -> Screen {

@@ -48,24 +48,31 @@ fn retry_blocked(view: &View<'_>) -> Option<String> {
     (failed(view) == 0 && !problem).then(|| "Nothing to retry: no step has failed.".into())
 }
 
-/// Why the destination cannot be opened in spite of what failed.
-fn accept_blocked(view: &View<'_>) -> Option<String> {
-    let steps = || view.snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
-    let is_busy = steps().any(|line| matches!(line.state, StepState::Running | StepState::Waiting));
-    let waits = view.snapshot.phase == Phase::Finalizing && failed(view) > 0 && !is_busy;
-    (!waits).then(|| "Nothing to accept: no step of finalizing has failed.".into())
+/// Why the destination cannot be opened without what failed.
+fn open_blocked(view: &View<'_>) -> Option<String> {
+    if view.snapshot.can_write {
+        return Some("The destination is open already.".into());
+    }
+    if view.snapshot.phase != Phase::Finalizing || failed(view) == 0 {
+        return Some("No step of finalising has failed.".into());
+    }
+    let mut steps = view.snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
+    steps.any(|line| line.state == StepState::Running).then(|| "A step still runs; wait for its end.".into())
 }
 
-fn accept(view: &View<'_>) -> Action {
-    let mut body = vec!["These are not as on the source; the report will name them:".to_string(), String::new()];
-    let failed = all(view).into_iter().filter(|line| line.state == StepState::Failed);
-    body.extend(failed.take(8).map(|line| format!("  {}: {}", line.label, line.detail)));
+/// Asks whether the destination may be opened without what failed.
+fn open_without(view: &View<'_>) -> Action {
+    let name = running::destination_name(view);
+    let lines = all(view).into_iter().filter(|line| line.state == StepState::Failed);
+    let mut body: Vec<String> = lines.map(|line| format!("{}: {}", line.label, line.detail)).collect();
+    body.push(String::new());
+    body.push(format!("{name} would be opened without this. Who agreed and when goes into the report."));
     Action::Confirm(Confirmation {
-        title: "Open the destination all the same?".into(),
+        title: format!("Open {name} although this failed?"),
         body,
-        expected: running::destination_name(view),
+        expected: name,
         expected_label: "the destination name".into(),
-        button: "Accept and open".into(),
+        button: "Open it".into(),
         then: Box::new(Action::Send(Command::ContinueCutover { assume_stopped: false })),
     })
 }
@@ -100,8 +107,8 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
     }
     if failed > 0 {
         let steps = text::counted(failed, "step", "steps");
-        let accept = if accept_blocked(view).is_none() { "; A accepts it" } else { "" };
-        return format!("{steps} failed; the line says why. r tries again{accept}.");
+        let open = if open_blocked(view).is_none() { ", O opens without" } else { "" };
+        return format!("{steps} failed; the line says why. r tries again{open}.");
     }
     if let Some(count) = differing(view) {
         let verb = if count == 1 { "document differs" } else { "documents differ" };
@@ -137,8 +144,9 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key_unless("i", "Connect info", "Connection strings of the new cluster", connect_blocked(view)),
         key_unless("r", "Retry", "Tries the failed steps again", retry_blocked(view)),
     ];
-    if accept_blocked(view).is_none() {
-        keys.push(key("A", "Accept...", "Opens the destination all the same; asks you to type its name first"));
+    if failed(view) > 0 && !view.snapshot.can_write {
+        let why = open_blocked(view);
+        keys.push(key_unless("O", "Open anyway...", "Goes on without what failed; asks you to type a name first", why));
     }
     if view.snapshot.phase == Phase::Completed {
         keys.insert(0, key("Enter", "Done", "Shows the success report"));
@@ -162,7 +170,7 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
             Some(resume_blocked(view).map_or(Action::Send(Command::Resume), Action::Say))
         }
         KeyCode::Char('r') => Some(retry_blocked(view).map_or(Action::Send(Command::Retry), Action::Say)),
-        KeyCode::Char('A') => Some(accept_blocked(view).map_or_else(|| accept(view), Action::Say)),
+        KeyCode::Char('O') => Some(open_blocked(view).map_or_else(|| open_without(view), Action::Say)),
         KeyCode::Enter => Some(done_blocked(view).map_or(Action::Open(Screen::Success), Action::Say)),
         KeyCode::Char('l') => Some(Action::Log),
         KeyCode::Up | KeyCode::Char('k') => {

@@ -66,6 +66,13 @@ fn continue_blocked(view: &View<'_>) -> Option<String> {
             None => "The cutover has not begun: press c (Prepare to cutover) on the Migrate screen.".into(),
         });
     }
+    if snapshot.blocks_source {
+        return snapshot
+            .cutover
+            .as_ref()
+            .filter(|cutover| cutover.waiting_by.is_some())
+            .map(|_| "user writes are being blocked on the source.".into());
+    }
     match (snapshot.source_quiet_ms, active(view)) {
         (Some(quiet), _) if quiet >= quiet_for => {
             snapshot.open_transactions.first().map(|_| "a transaction is open and may still write.".into())
@@ -93,9 +100,18 @@ fn press_blocked(view: &View<'_>) -> Option<String> {
     }
 }
 
+/// Why the source still takes writes although the plan says to block them and Continue was pressed.
+fn was_not_blocked<'a>(view: &View<'a>) -> Option<&'a str> {
+    let cutover =
+        view.snapshot.cutover.as_ref().filter(|cutover| view.snapshot.blocks_source && !cutover.source_blocked);
+    cutover?.late_write.as_deref()
+}
+
 /// Why the override does nothing now.
 fn override_blocked(view: &View<'_>) -> Option<String> {
     match continue_blocked(view) {
+        None if was_not_blocked(view).is_some() => None,
+        None if view.snapshot.blocks_source => Some("No override needed: Continue blocks user writes.".into()),
         None => Some("No override needed: the source is quiet; press Continue.".into()),
         Some(why) if !is_waiting(view) => Some(why),
         Some(_) => None,
@@ -152,6 +168,13 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
     };
     match cutover.step {
         CutoverStep::StopApplication => match (&cutover.late_write, continue_blocked(view)) {
+            _ if was_not_blocked(view).is_some() => {
+                "The source was not blocked: Enter tries again, O goes on without, Esc goes back.".into()
+            }
+            (_, None) if view.snapshot.blocks_source => {
+                "Enter blocks user writes on the source and goes on; going back lifts that.".into()
+            }
+            (_, Some(_)) if view.snapshot.blocks_source => "Blocking user writes on the source.".into(),
             (Some(_), Some(_)) => format!("A late write reopened this step: {}.", quiet_so_far(view)),
             (None, Some(why)) if cutover.waiting_by.is_some() => format!("Goes on by itself when quiet: {why}"),
             (None, Some(why)) => format!("Not quiet yet: {why}"),
@@ -414,7 +437,8 @@ fn arriving(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
         Line::raw(format!(" {}", bar::bar(columns.saturating_sub(2), ratio, view.glyphs))),
     ];
     if let Some(late) = snapshot.cutover.as_ref().and_then(|cutover| cutover.late_write.as_ref()) {
-        let wrapped = text::labelled(" LATE WRITE  ", late, columns.saturating_sub(1));
+        let label = if was_not_blocked(view).is_some() { " NOT BLOCKED  " } else { " LATE WRITE  " };
+        let wrapped = text::labelled(label, late, columns.saturating_sub(1));
         lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.fail)));
     }
     for open in snapshot.open_transactions.iter().take(OPEN_SHOWN) {
@@ -476,6 +500,8 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
             spans.push(Span::styled("   a  Stop the application", theme.strong));
         }
         lines.push(Line::from(spans));
+    } else if view.snapshot.blocks_source {
+        lines.push(Line::styled("  Continue makes the source refuse user writes; going back lifts that.", theme.wait));
     } else {
         lines.push(Line::styled("  Ignored: keep-alive no-ops, session and transaction bookkeeping.", theme.dim));
     }
@@ -484,8 +510,10 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
     let needed = text::threshold(view.snapshot.thresholds.quiet_for_ms);
     let is_pressed = view.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.waiting_by.is_some());
     let label = match continue_blocked(view) {
+        Some(_) if view.snapshot.blocks_source => "Blocking writes".into(),
         Some(_) if is_pressed => format!("Waiting for {needed} of quiet"),
         Some(_) => format!("Continue after {needed} of quiet"),
+        None if view.snapshot.blocks_source => "Block writes and continue".into(),
         None => "Continue".into(),
     };
     let row = [
@@ -519,6 +547,9 @@ fn drain(view: &View<'_>, cutover: &Cutover, columns: usize) -> Vec<Line<'static
         Line::raw(format!("   behind              {}", operations(view))),
         Line::raw(format!("   lag                 {}", text::ms(snapshot.lag_ms))),
     ];
+    if cutover.source_blocked {
+        lines.push(Line::styled("   The source refuses user writes; going back lifts that.", view.theme.wait));
+    }
     if cutover.assumed_stopped {
         let by = cutover.assumed_by.as_deref().unwrap_or("the operator");
         lines.push(Line::styled(format!("   The quiet check was overridden by {by}."), view.theme.wait));

@@ -4,7 +4,7 @@ use super::{KeyHint, View, running};
 use crate::{
     model::{
         Phase,
-        snapshot::{StepState, VerificationState},
+        snapshot::{StepLine, StepState, VerificationState},
         units::{show_bytes, show_count, show_duration},
     },
     tui::{
@@ -20,6 +20,9 @@ use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::{Frame, layout::Rect, text::Line};
 use std::time::Duration;
 
+/// What lifts the block of user writes.
+const UNBLOCK: &str = "db.adminCommand({setUserWriteBlockMode: 1, global: false})";
+
 /// Nothing to remember.
 #[derive(Debug, Default)]
 pub struct State {}
@@ -31,18 +34,24 @@ pub fn header(view: &View<'_>) -> String {
 
 /// One sentence: what now, or why not.
 pub fn status(view: &View<'_>, _state: &State) -> String {
-    let failed = view.snapshot.cleanup.iter().filter(|line| line.state != StepState::Ok).count();
+    let failed = failed(view).count();
     let differ = view.snapshot.verification.mismatches;
     match (view.snapshot.phase, failed) {
         (Phase::Completed, _) if differ > 0 => {
             format!("{} documents differ from the source; the list of them is in the report.", show_count(differ))
         }
+        (Phase::Completed, 0) if is_blocked(view) => {
+            "The source still refuses user writes; see what is left for you.".into()
+        }
         (Phase::Completed, 0) => "Everything mongoferry created has been removed.".into(),
-        (Phase::Completed, count) => {
+        (Phase::Completed, count) if unremoved(view).count() == count => {
             format!(
                 "{} of mongoferry's own could not be removed; see the list.",
                 text::counted(count, "thing", "things")
             )
+        }
+        (Phase::Completed, count) => {
+            format!("{} failed; see what is left for you.", text::counted(count, "step", "steps"))
         }
         (phase, _) => format!("Not finished yet: {phase}."),
     }
@@ -133,12 +142,18 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
                 show_count(snapshot.indexes.built)
             ),
         ),
-        ("changes", format!("{} operations followed", show_count(snapshot.ops_applied))),
+        (
+            "changes",
+            match snapshot.ops_applied {
+                1 => "1 operation followed".into(),
+                count => format!("{} operations followed", show_count(count)),
+            },
+        ),
         ("time", time),
         ("downtime", downtime),
         ("incidents", incidents),
         ("cleaned up", if removed.is_empty() { "nothing had to be removed".into() } else { removed.join(", ") }),
-        ("kept", "source untouched".into()),
+        ("kept", if is_blocked(view) { "source, which refuses user writes".into() } else { "source untouched".into() }),
         ("report", snapshot.report.clone().unwrap_or_else(|| "not written yet; w saves this page".into())),
     ]
 }
@@ -156,8 +171,7 @@ fn is_clean(view: &View<'_>) -> bool {
 /// What only the operator can do, one line each.
 fn left_for_you(view: &View<'_>) -> Vec<String> {
     let snapshot = view.snapshot;
-    let failed = snapshot.cleanup.iter().filter(|line| line.state != StepState::Ok);
-    let mut lines: Vec<String> = failed.map(|line| format!("{}: {}", line.label, line.detail)).collect();
+    let mut lines: Vec<String> = failed(view).map(|line| format!("{}: {}", line.label, line.detail)).collect();
     lines.extend(
         snapshot
             .indexes
@@ -167,10 +181,27 @@ fn left_for_you(view: &View<'_>) -> Vec<String> {
     );
     lines.extend(snapshot.verification.metadata_differences.iter().map(|difference| format!("differs: {difference}")));
     lines.extend(snapshot.left_behind.iter().map(|object| format!("not carried: {object}")));
+    if is_blocked(view) {
+        lines.insert(0, format!("the source still refuses user writes; when it shall take them again: {UNBLOCK}"));
+    }
     lines.push(format!("drop the user made for mongoferry on {}, if you made one", running::source_name(view)));
     lines.push("remove this host from the source's firewall, if you opened it".into());
     lines.push("keep the source read-only for a few days, then retire it".into());
     lines
+}
+
+/// Steps of finalising that failed, and what could not be cleaned up.
+fn failed<'a>(view: &View<'a>) -> impl Iterator<Item = &'a StepLine> {
+    let steps = view.snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
+    steps.filter(|line| line.state == StepState::Failed).chain(unremoved(view))
+}
+
+fn unremoved<'a>(view: &View<'a>) -> impl Iterator<Item = &'a StepLine> {
+    view.snapshot.cleanup.iter().filter(|line| line.state != StepState::Ok)
+}
+
+fn is_blocked(view: &View<'_>) -> bool {
+    view.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.source_blocked)
 }
 
 /// This page as Markdown.
