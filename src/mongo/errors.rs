@@ -4,10 +4,11 @@ use super::cluster::DriverError;
 use crate::model::{Problem, Side};
 use mongodb::error::ErrorKind;
 
-/// Server codes that go away by themselves: elections, shutdowns, lost cursors, interrupted operations.
-const TRANSIENT_CODES: [i32; 31] = [
-    6, 7, 43, 50, 63, 89, 91, 112, 133, 134, 136, 175, 189, 202, 216, 234, 237, 262, 279, 290, 317, 358, 384, 9001,
-    10107, 11600, 11601, 11602, 13388, 13435, 13436,
+/// Server codes that go away by themselves: elections, shutdowns, lost cursors, interrupted operations, a database that is
+/// just being dropped.
+const TRANSIENT_CODES: [i32; 32] = [
+    6, 7, 43, 50, 63, 89, 91, 112, 133, 134, 136, 175, 189, 202, 215, 216, 234, 237, 262, 279, 290, 317, 358, 384,
+    9001, 10107, 11600, 11601, 11602, 13388, 13435, 13436,
 ];
 
 /// No primary at this moment: one of the transient codes.

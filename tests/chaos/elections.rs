@@ -4,7 +4,6 @@
 use crate::{
     common::compare,
     ferry::{Ferry, Home},
-    kills::cut_over,
     load::{Load, fill},
     random, rounds, seed,
 };
@@ -89,7 +88,22 @@ async fn elections_and_outages_on_both_sides() {
     let written = load.stop().await;
     let incidents = ferry.told("retry");
     assert!(ferry.kill());
-    tokio::task::block_in_place(|| cut_over(&home, &[], &mut BTreeMap::new()));
+    // In the cutover, too: before Continue, and while it waits for the quiet, drains and finalizes.
+    let mut ferry = Ferry::start(&home);
+    ferry.wait_for_phase(&["ready"]);
+    ferry.say("cutover");
+    ferry.wait("the cutover", |snapshot| snapshot["cutover"]["step"] == "stop-application");
+    for (side, name) in [(0, "source"), (1, "destination")] {
+        if side == 1 {
+            ferry.say("continue");
+        }
+        let what = fault(&mut sets[side], &mut seed).await;
+        eprintln!("{name} {what} in cutover");
+        *survived.entry(format!("{name} {what} in cutover")).or_default() += 1;
+    }
+    ferry.wait_for_phase(&["completed"]);
+    let status = ferry.end();
+    assert!(status.success(), "{status}:\n{}", ferry.story());
     compare::assert_identical(&source, &destination).await;
     eprintln!(
         "survived {} faults of members: {survived:?}, {incidents} retries told, {written} rounds written; byte-equal",
