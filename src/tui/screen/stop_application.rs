@@ -217,13 +217,6 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         focused,
     ));
     keys.push(key("Left/Right", "Choose", "Moves between the buttons"));
-    let (label, help) = match order(view) {
-        CheckOrder::First => {
-            ("Open first", "Opens the destination before the check; its result arrives while the application writes")
-        }
-        CheckOrder::After => ("Check first", "Checks the data before the destination is opened"),
-    };
-    keys.push(key_unless("o", label, help, order_blocked(view)));
     if view.snapshot.writers.len() > 1 && is_waiting(view) {
         keys.push(key("Up/Down", "Select", "Moves in the list of writers"));
     }
@@ -235,6 +228,13 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         "Continues although writes arrive; asks you to type the source name first",
         override_blocked(view),
     ));
+    let (label, help) = match order(view) {
+        CheckOrder::First => {
+            ("Open first", "Opens the destination before the check; its result arrives while the application writes")
+        }
+        CheckOrder::After => ("Check first", "Checks the data before the destination is opened"),
+    };
+    keys.push(key_unless("o", label, help, order_blocked(view)));
     keys.push(key_unless(
         "Esc",
         "Go back",
