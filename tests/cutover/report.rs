@@ -7,7 +7,7 @@ use crate::{
     turns::{insist, loaded},
 };
 use bson::{Document, doc};
-use mongoferry::model::{Command, Phase, Snapshot};
+use mongoferry::model::{Command, Phase, Snapshot, snapshot::StepState};
 use serde_json::Value;
 use std::{path::Path, time::Duration};
 
@@ -111,6 +111,13 @@ async fn of_a_completed_migration() {
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     drive::wait(&mut client, "the verdict", |snapshot| snapshot.verification.mismatches == 1).await;
     drive::repair(&client).await;
+    // The stranger's index is a difference that somebody has to agree to.
+    let is_held = |snapshot: &Snapshot| {
+        let mut lines = snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
+        lines.any(|line| line.state == StepState::Failed && line.detail.contains("index mine"))
+    };
+    drive::wait(&mut client, "the held finalizing", is_held).await;
+    insist(&client, Command::ContinueCutover { assume_stopped: false }).await;
     let done = drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
     let (json, page) = read(&done);
     assert_eq!(
