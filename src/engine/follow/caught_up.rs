@@ -10,7 +10,6 @@ use crate::{
         record::Collections,
         repair::refetch,
         retry::{Halt, retry},
-        spool::SpoolReader,
     },
     model::{Severity, Side, units::show_count},
     oplog::{Change, ChangeKind, DocumentId},
@@ -27,7 +26,8 @@ use tokio::time::Instant;
 const REMEMBERED: usize = 500_000;
 /// What changes while it is fetched again is fetched once more, so often without a pause.
 const PASSES: u32 = 5;
-/// Then with this pause; what is left at the cutover is fetched there, when nothing changes any more.
+/// Then, and when the load never ends, with this pause; what is left at the cutover is fetched there, when nothing changes
+/// any more.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// A document, `{ "_id": … }`, of a collection.
@@ -87,6 +87,11 @@ impl Mending {
         self.ids.insert(known);
     }
 
+    fn become_caught_up(&mut self) {
+        self.has_caught_up = true;
+        self.last_pass = Some(Instant::now());
+    }
+
     /// The documents were fetched again, and are newer than the changes that follow.
     fn become_fetched(&mut self, ids: HashSet<Known>) {
         self.is_watching = true;
@@ -95,9 +100,11 @@ impl Mending {
         self.last_pass = Some(Instant::now());
     }
 
-    fn is_due(&self) -> bool {
-        !self.ids.is_empty()
-            && (self.passes < PASSES || self.last_pass.is_none_or(|last_pass| last_pass.elapsed() >= PAUSE))
+    /// Far behind, most of them would change again in what has yet to be replayed; but under a load that never ends
+    /// they must not all be left to the cutover.
+    fn is_due(&self, is_far_behind: impl FnOnce() -> bool) -> bool {
+        let has_rested = self.last_pass.is_none_or(|last_pass| last_pass.elapsed() >= PAUSE);
+        !self.ids.is_empty() && (has_rested || (self.passes < PASSES && !is_far_behind()))
     }
 }
 
@@ -114,16 +121,15 @@ impl Follower {
         }
         self.mending.is_watching = false;
         if !self.mending.has_caught_up {
-            self.mending.has_caught_up = true;
+            self.mending.become_caught_up();
             self.leave_to_verification();
             self.build_failed_indexes(board).await?;
         }
-        // Far behind, most of them would change again in what has yet to be replayed.
-        let is_far_behind = |reader: &mut SpoolReader| reader.peek().now_or_never().is_some();
-        if !self.mending.is_due() || is_far_behind(&mut self.reader) {
-            return Ok(());
+        let reader = &mut self.reader;
+        if self.mending.is_due(|| reader.peek().now_or_never().is_some()) {
+            self.fetch_in_order(board).await?;
         }
-        self.fetch_in_order(board).await
+        Ok(())
     }
 
     /// Everything is dispatched that shall be: waits until it is applied, and mends what is left.
@@ -234,8 +240,10 @@ mod tests {
         let ids = std::mem::take(&mut mending.ids);
         mending.become_fetched(ids);
         assert_eq!((note(&mut mending, 3), note(&mut mending, 1)), (0, 1));
-        assert!(mending.is_due());
+        assert!(mending.is_due(|| false) && !mending.is_due(|| true));
         mending.passes = PASSES;
-        assert!(!mending.is_due(), "a document that changes all the time would hold up everything else");
+        assert!(!mending.is_due(|| false), "a document that changes all the time would hold up everything else");
+        mending.last_pass = Instant::now().checked_sub(PAUSE);
+        assert!(mending.is_due(|| true), "a load that never ends would leave all of them to the cutover");
     }
 }
