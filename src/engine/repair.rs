@@ -109,8 +109,7 @@ impl Wanted<'_> {
     /// Puts in place what one reply of the source and few commands can; returns the documents that were not in the reply
     /// or need a look of their own: of another spelling, or refused.
     async fn replace_together<'a>(&mut self, ids: Vec<&'a DocumentId>) -> Result<Vec<&'a DocumentId>, Halt> {
-        let Self { context, namespace, .. } = &*self;
-        let (context, namespace): (&Context, &Namespace) = (context, namespace);
+        let (context, namespace) = (self.context, self.namespace);
         let read = || async {
             match self.find(any_of(&ids), ids.len()).await {
                 // Asking for each of them tells which one it is about.
@@ -138,16 +137,22 @@ impl Wanted<'_> {
             let is_left = |id: &DocumentId| !in_place.contains(id.wrapped().as_bytes());
             let left: Vec<_> =
                 exact.iter().filter(|(id, document)| is_left(id) && !holds_zero_timestamp(document)).collect();
-            if !left.is_empty() {
-                self.note(left.iter().map(|(id, _)| id)).await?;
-            }
-            let deleted = self.execute(deletes(left.iter().map(|(id, _)| id), name)).await?;
-            let gone = left.iter().filter(|(id, _)| deleted.contains(id.wrapped().as_bytes()));
-            let inserted = self.execute(inserts(gone.map(|(id, document)| (id, *document)), name)).await?;
-            in_place.extend(inserted);
+            in_place.extend(self.delete_and_insert(&left).await?);
             in_place
         };
         Ok(ids.into_iter().filter(|id| !in_place.contains(id.wrapped().as_bytes())).collect())
+    }
+
+    /// Returns the documents, `{ "_id": … }`, that are in place.
+    async fn delete_and_insert(&mut self, documents: &[&(DocumentId, &RawDocument)]) -> Result<HashSet<Vec<u8>>, Halt> {
+        if documents.is_empty() {
+            return Ok(HashSet::new());
+        }
+        self.note(documents.iter().map(|(id, _)| id)).await?;
+        let name = self.namespace.coll.as_str();
+        let deleted = self.execute(deletes(documents.iter().map(|(id, _)| id), name)).await?;
+        let gone = documents.iter().filter(|(id, _)| deleted.contains(id.wrapped().as_bytes()));
+        self.execute(inserts(gone.map(|(id, document)| (id, *document)), name)).await
     }
 
     /// Runs the commands; returns the documents, `{ "_id": … }`, whose statements did not fail.
