@@ -7,6 +7,7 @@ pub mod check;
 pub mod command;
 pub mod event;
 pub mod filter;
+pub mod left;
 pub mod notice;
 pub mod phase;
 pub mod plan;

@@ -141,6 +141,9 @@ pub struct ClusterView {
     pub hosts: Vec<String>,
     /// The primary, when known.
     pub primary: Option<String>,
+    /// The mongosh command that drops the user that mongoferry signs in as; `None` without a user.
+    #[serde(default)]
+    pub drop_user: Option<String>,
 }
 
 /// What a look at a destination showed (picker).
@@ -488,10 +491,31 @@ pub struct ConnectInfo {
     pub driver_uri: String,
     /// A `.env` line.
     pub env_line: String,
-    /// Applications seen on the destination.
+    /// Applications seen on the destination, and those that wrote to the source before and are not there.
     pub applications: Vec<ConnectedApplication>,
+    /// Namespaces written on the destination since it was opened, and those that were written on the source before.
+    #[serde(default)]
+    pub arrivals: Vec<Arrival>,
     /// Applications still connected to the source, `name (address)`.
     pub stragglers: Vec<String>,
+    /// Namespaces of the source that somebody wrote to after the destination was opened: nobody carries that.
+    #[serde(default)]
+    pub left_writing: Vec<Arrival>,
+}
+
+/// Writes to one namespace since the destination was opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// `db.collection`.
+    pub namespace: String,
+    /// Writes that were seen.
+    pub writes: u64,
+    /// Writes per second (10 s mean).
+    pub ops_per_s: f64,
+    /// Wall time of the first one; `None`: not written yet.
+    pub since: Option<Timestamp>,
+    /// Wall time of the last one.
+    pub last_write: Option<Timestamp>,
 }
 
 /// An application connected to the destination.
@@ -499,8 +523,11 @@ pub struct ConnectInfo {
 pub struct ConnectedApplication {
     /// Its `appName` or driver name.
     pub name: String,
-    /// Connections.
+    /// Connections; 0 when it is not there.
     pub connections: u32,
+    /// When it was seen there first; `None`: not yet.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }
 
 /// Samples for charts, newest last, one per `step_ms`; at most 360 each.

@@ -40,7 +40,8 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
     match snapshot.phase {
         _ if running::is_halted(view) => running::halted_status(view),
         _ if snapshot.can_cutover => {
-            format!("READY: {name} is nearly in sync. Cut over when your application can stop.")
+            // The status line may be narrow and a host list long: the name stands last, where it is cut.
+            format!("READY: cut over when your application can stop. Nearly in sync: {name}")
         }
         _ if running::lag_grew_for_ten_minutes(view) => {
             "FAIL: lag has grown for 10 minutes; the destination does not keep up.".into()
