@@ -52,8 +52,7 @@ fn told<T>(view: &watch::Sender<StepsView>, answer: Result<T, DriverError>) -> R
     let detail = match &answer {
         Ok(_) => String::new(),
         Err(error) => format!(
-            "held: {}. Make the destination answer and accept it: this goes on by itself. Your application may run \
-             meanwhile, and q leaves without harm",
+            "held: {}. Make the destination answer and accept it; this goes on by itself. The application may run",
             explain(error)
         ),
     };

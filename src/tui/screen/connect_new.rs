@@ -181,8 +181,8 @@ fn rows(view: &View<'_>, connect: &ConnectInfo) -> Vec<Row> {
         let what = match (one.connections, one.since) {
             (0, None) => "not seen yet (wrote to the source)".into(),
             (0, Some(_)) => "was here, not connected now".into(),
-            (1, at) => format!("   1 connection {}", since(at)),
-            (count, at) => format!("{count:>4} connections{}", since(at)),
+            (1, at) => format!("{:>5} connection {}", 1, since(at)),
+            (count, at) => format!("{count:>5} connections{}", since(at)),
         };
         Row { name: one.name.clone(), what, is_there: one.connections > 0 }
     };
@@ -191,9 +191,9 @@ fn rows(view: &View<'_>, connect: &ConnectInfo) -> Vec<Row> {
         let what = match one.since {
             None => "not written yet (was on the source)".into(),
             Some(_) if one.ops_per_s < 0.05 => {
-                format!("{:>4} written {}{ago}", show_count(one.writes), since(one.since))
+                format!("{:>5} written    {}{ago}", show_count(one.writes), since(one.since))
             }
-            Some(_) => format!("{:>4} writes/s  {}", text::rate(one.ops_per_s), since(one.since)),
+            Some(_) => format!("{:>5} writes/s   {}", text::rate(one.ops_per_s), since(one.since)),
         };
         Row { name: one.namespace.clone(), what, is_there: one.since.is_some() }
     };
@@ -222,7 +222,7 @@ fn arrivals(view: &View<'_>, connect: &ConnectInfo, columns: usize, height: usiz
     let shown = if rows.len() > room { room.saturating_sub(1) } else { rows.len() };
     for row in rows.iter().take(shown) {
         let (word, style) = if row.is_there { ("OK", theme.ok) } else { ("WAIT", theme.wait) };
-        let start = format!("   {} {}", text::left(&row.name, if columns >= 110 { 48 } else { 26 }), row.what);
+        let start = format!("   {} {}", text::left(&row.name, if columns >= 110 { 40 } else { 26 }), row.what);
         lines.push(Line::from(vec![
             Span::raw(text::left(&start, columns.saturating_sub(7))),
             Span::styled(format!(" {word}"), style),

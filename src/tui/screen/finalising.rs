@@ -115,7 +115,7 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         return format!("{} {verb} from the source: n shows which.", show_count(count));
     }
     if view.snapshot.can_write && view.snapshot.cleanup.iter().any(|line| line.detail.starts_with("held: ")) {
-        return "Clean-up is held, the line says why; it goes on by itself. The destination is open.".into();
+        return "Clean-up is held and goes on by itself; its line says why. You may leave: q.".into();
     }
     if let Some(sentence) = downtime(view) {
         return sentence;

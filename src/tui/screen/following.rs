@@ -133,7 +133,7 @@ pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Acti
 pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) {
     let side_by_side = body.width >= 80;
     let left_width = match body.width {
-        width if width >= 110 => 84,
+        width if width >= 110 => width - 36,
         _ if side_by_side => 51,
         width => width,
     };

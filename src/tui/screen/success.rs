@@ -280,39 +280,40 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     place::draw(frame, body, lines);
 }
 
-/// The entries around the selected one, as many as there is room for.
+/// The entries around the selected one, as many as there is room for; that one in full.
 fn list(view: &View<'_>, state: &State, columns: usize, room: usize) -> Vec<Line<'static>> {
     let left = left_for_you(view);
     let selected = state.selected.min(left.len().saturating_sub(1));
-    let entry = |(at, one): (usize, &Left)| -> Vec<Line<'static>> {
-        let mark = if at == selected { view.glyphs.pointer } else { " " };
-        let style = if at == selected { view.theme.selected } else { view.theme.text };
-        let mut rows = text::labelled(&format!(" {mark} [ ] "), &one.what, columns.saturating_sub(1));
-        // Whole, not cut: what is copied by hand from a screen must be right.
-        for line in one.exact.iter().flat_map(|exact| exact.lines()) {
-            rows.extend(text::labelled("         ", line, columns.saturating_sub(1)));
-        }
-        rows.into_iter().map(|row| Line::styled(row, style)).collect()
+    let columns = columns.saturating_sub(1);
+    let whole = |at: usize, one: &Left| -> Vec<Line<'static>> {
+        let is_selected = at == selected;
+        let mark = if is_selected { view.glyphs.pointer } else { " " };
+        let style = if is_selected { view.theme.strong } else { view.theme.text };
+        let rows = text::labelled(&format!(" {mark} [ ] "), &one.what, columns);
+        let exact = one.exact.iter().flat_map(|exact| exact.lines());
+        // Whole, not cut: what is typed from a screen must be right.
+        let exact = exact.flat_map(|line| text::labelled("         ", line, columns));
+        rows.into_iter().map(|row| Line::styled(row, style)).chain(exact.map(Line::raw)).collect()
     };
-    let entries: Vec<Vec<Line<'static>>> = left.iter().enumerate().map(entry).collect();
+    let entries: Vec<Vec<Line<'static>>> = left.iter().enumerate().map(|(at, one)| whole(at, one)).collect();
     if entries.iter().map(Vec::len).sum::<usize>() <= room {
         return entries.into_iter().flatten().collect();
     }
-    // Short of room: one line each, around the selected one.
-    let shown = room.saturating_sub(1).max(1);
+    let extra = entries.get(selected).map_or(0, |rows| rows.len().saturating_sub(1));
+    let shown = room.saturating_sub(1 + extra).max(1);
     let from = table::offset_for(selected, left.len(), shown);
-    let one_line = |(at, one): (usize, &Left)| {
-        let mark = if at == selected { view.glyphs.pointer } else { " " };
-        let style = if at == selected { view.theme.selected } else { view.theme.text };
-        Line::styled(text::cut(&format!(" {mark} [ ] {}", one.line()), columns.saturating_sub(1)), style)
-    };
-    let mut lines: Vec<Line<'static>> = left.iter().enumerate().skip(from).take(shown).map(one_line).collect();
-    let hidden = left.len().saturating_sub(lines.len());
-    if hidden > 0 {
-        lines.push(Line::styled(format!("   {hidden} more: Down moves, v shows all in full"), view.theme.dim));
-    } else {
-        lines.push(Line::styled("   v shows them in full, y copies", view.theme.dim));
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for (at, (one, rows)) in left.iter().zip(entries).enumerate().skip(from).take(shown) {
+        if at == selected {
+            lines.extend(rows);
+        } else {
+            lines.push(Line::raw(text::cut(&format!("   [ ] {}", one.what), columns)));
+        }
     }
+    lines.truncate(room.saturating_sub(1).max(1));
+    let hidden = left.len().saturating_sub(shown);
+    let more = if hidden > 0 { format!("{hidden} more: ") } else { String::new() };
+    lines.push(Line::styled(format!("   {more}Down selects, v shows all in full"), view.theme.dim));
     lines
 }
 
