@@ -321,3 +321,31 @@ fn pictures_of_a_real_run() {
     terminal.send("q");
     terminal.wait_for_exit();
 }
+
+/// On a bad link an arrow key arrives as Esc, `[`, `A`: nothing is left, chosen or lost by it.
+#[test]
+fn an_arrow_key_in_pieces_is_harmless() {
+    let (_home, mut terminal) = at_the_list(&[], (80, 24));
+    for part in ["\x1b", "[", "A", "\x1b", "[", "B"] {
+        terminal.send(part);
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    let screen = terminal.wait_for("Where should the data go?");
+    assert!(screen.contains("> prod-new"), "{screen}");
+    terminal.send("?");
+    terminal.wait_for("Keys on this screen");
+}
+
+/// The end of a paste that never arrives: the terminal library swallows every key then, but signals still work.
+#[test]
+fn a_paste_without_an_end_does_not_make_it_immortal() {
+    let home = tempfile::tempdir().unwrap();
+    let environment = [("MONGOFERRY_HOME", home.path().to_str().unwrap())];
+    let mut terminal = Terminal::start(&[], &environment, 80, 24);
+    terminal.wait_for("Where should the data go?");
+    terminal.send("\x1b[200~mongodb://new-a.example.net");
+    std::thread::sleep(Duration::from_millis(300));
+    terminal.signal("-TERM");
+    terminal.wait_for_exit();
+    terminal.wait_for_last("nothing was started");
+}
