@@ -154,6 +154,7 @@ impl Publisher {
                 Some(Writer {
                     ops_per_s: writer.ops_per_s,
                     last_write: timestamp(writer.last_write_ms)?,
+                    per_second: writer.per_second.clone(),
                     likely_client: source_use.writers.get(&namespace).cloned(),
                     namespace,
                 })

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod command;
+pub mod connect;
 pub mod event;
 pub mod filter;
 pub mod left;
