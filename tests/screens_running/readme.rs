@@ -4,18 +4,21 @@ use super::{
     scene::{SCENES, Shown},
     whole::wizard,
 };
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::Timestamp;
 use mongoferry::{
-    model::{Endpoint, Snapshot, ValidationReport},
+    model::{CheckState, Endpoint, Snapshot, ValidationReport},
     tui::{
         action::Screen,
+        effect::Message,
         keymap::GLOBALS,
         model::Model,
         screen::{KeyHint, destination, frame},
         theme::{Glyphs, Theme},
+        update::update,
     },
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 const BEGIN: &str = "<!-- keys: written by a test -->\n";
 const END: &str = "<!-- end of keys -->";
@@ -29,17 +32,43 @@ fn collect(known: &mut Vec<KeyHint>, hints: Vec<KeyHint>) {
     }
 }
 
-fn before(screen: Screen) -> Vec<KeyHint> {
+/// The wizard at a screen before Start.
+fn at(screen: Screen, report: Option<ValidationReport>) -> Model {
     let mut snapshot = Snapshot::idle(Timestamp::UNIX_EPOCH);
-    if screen == Screen::Validate {
-        snapshot.validation = Some(ValidationReport::waiting());
-    }
+    snapshot.validation = report;
     let look = (Theme::sixteen(), Glyphs::ASCII);
     let mut model = Model::new(Arc::new(snapshot), Vec::new(), look, Timestamp::UNIX_EPOCH);
     let entry = destination::Entry::only_now("prod-new", &Endpoint::plain("mongodb://new-a:27017"));
     model.screens.destination = destination::State::with(vec![entry], None, String::new());
     model.screen = screen;
-    frame::keys(&model)
+    model
+}
+
+fn before(screen: Screen) -> Vec<KeyHint> {
+    let mut known = Vec::new();
+    match screen {
+        // Every field has keys of its own; Space is the next choice of those that have some.
+        Screen::Connect => {
+            let mut model = at(screen, None);
+            for code in [KeyCode::Char(' '), KeyCode::Tab].into_iter().cycle().take(40) {
+                collect(&mut known, frame::keys(&model));
+                let key = KeyEvent::new(code, KeyModifiers::NONE);
+                update(&mut model, Message::Key { key, in_burst: false, at: Instant::now() });
+            }
+        }
+        Screen::Validate => {
+            for states in [[CheckState::Fail; 2], [CheckState::Warn, CheckState::Ok], [CheckState::Ok; 2]] {
+                let mut report = ValidationReport::waiting();
+                report.finished = true;
+                for (index, check) in report.checks.iter_mut().enumerate() {
+                    check.state = states[index.min(1)];
+                }
+                collect(&mut known, frame::keys(&at(screen, Some(report))));
+            }
+        }
+        _ => collect(&mut known, frame::keys(&at(screen, None))),
+    }
+    known
 }
 
 fn table() -> String {
