@@ -1,5 +1,8 @@
 use super::*;
-use mongoferry::demo::releases::Release;
+use mongoferry::{
+    demo::releases::Release,
+    model::{CheckOrder, Verify},
+};
 
 #[tokio::test]
 async fn logins_and_permissions_fail_by_name_and_the_printed_grant_repairs_them() {
@@ -195,6 +198,28 @@ async fn a_user_who_lacks_the_oplog_alone_gets_the_oplog_alone() {
     let report = validate(&asked).await.report;
     assert!(report.passed(), "{report:#?}");
     untouched.holds().await;
+}
+
+/// What the application writes after an early opening is told from a difference by the destination's oplog alone.
+#[tokio::test]
+async fn opening_first_needs_the_destinations_oplog_and_says_so_early() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    guarded.create_user("writer", &["readWriteAnyDatabase", "dbAdminAnyDatabase"]).await;
+    let mut asked = plan(Endpoint::plain(pair.source.uri()), guarded.endpoint("writer"));
+    let report = validate(&asked).await.report;
+    assert!(report.passed(), "check first can do without: {report:#?}");
+    asked.options.check = CheckOrder::After;
+    let report = validate(&asked).await.report;
+    let failed = failure(&report);
+    assert_eq!((failed.id, failed.side), (CheckId::DestinationPermissions, Side::Destination));
+    assert!(failed.evidence.contains("find on local.oplog.rs (for check = \"after\")"), "{failed:#?}");
+    guarded.run_printed(failed.fix_command.as_deref().unwrap()).await;
+    let report = validate(&asked).await.report;
+    assert!(report.passed(), "{report:#?}");
+    guarded.create_user("unchecked", &["readWriteAnyDatabase", "dbAdminAnyDatabase"]).await;
+    let mut unchecked = plan(Endpoint::plain(pair.source.uri()), guarded.endpoint("unchecked"));
+    (unchecked.options.check, unchecked.options.verify) = (CheckOrder::After, Verify::Off);
+    assert!(validate(&unchecked).await.report.passed(), "nothing is told from anything");
 }
 
 /// The script that the validation prints makes the same users and roles on the destination.

@@ -17,6 +17,14 @@ struct Both {
     destination: Option<Vec<u8>>,
 }
 
+impl Both {
+    /// Named by what finds it on either side: the destination's `_id` may be of another type or spelling.
+    fn verdict(&self, id: Id<'_>) -> Verdict {
+        let there = self.destination.as_deref().and_then(Id::of).map_or_else(|| id.key(), Id::key);
+        Verdict::Different(id.key(), there)
+    }
+}
+
 impl Verifier {
     /// The same as copying again while the destination is closed, without touching what the application wrote.
     pub(super) async fn copy_again_after(&self, opened: Optime, target: &Target, keys: &[Vec<u8>]) -> Result<(), Halt> {
@@ -32,21 +40,24 @@ impl Verifier {
                 looks.push((id, Both { source: source?, destination: destination? }));
             }
             // Asked after they were read: what is not in the oplog now was not written before.
-            let verdicts: Vec<Verdict> = chunk.iter().cloned().map(Verdict::Extra).collect();
-            let Some(written) = self.written_since(&context.destination, target, opened, &verdicts).await? else {
+            let verdicts: Vec<Verdict> = looks.iter().map(|(id, both)| both.verdict(*id)).collect();
+            let Some(written) = self.written_by_application(target, opened, &verdicts).await? else {
                 let text = format!("{}: not repaired; it is not known what the application wrote", target.namespace);
                 context.events.record(Severity::Warn, "repair", text);
                 return Ok(());
             };
-            for (id, both) in looks {
-                if written.has(&Verdict::Extra(id.key())) {
+            for ((id, both), verdict) in looks.into_iter().zip(&verdicts) {
+                if written.has(verdict) {
                     continue;
                 }
                 let Some(command) = command(target, id, &both) else { continue };
-                if let Some(refused) = self.write(target, command).await? {
-                    let text =
-                        format!("{} {}: the destination refused the repair: {refused}", target.namespace, id.show());
-                    context.events.record(Severity::Warn, "repair", text);
+                match self.write(target, command).await? {
+                    Ok(at) => self.note_own(target, id, at),
+                    Err(refused) => {
+                        let what = format!("{} {}", target.namespace, id.show());
+                        let text = format!("{what}: the destination refused the repair: {refused}");
+                        context.events.record(Severity::Warn, "repair", text);
+                    }
                 }
             }
         }
