@@ -114,15 +114,12 @@ async fn killed_while_an_opened_destination_is_checked() {
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, DOCUMENTS / 4).await;
-    let home = Home::new(
-        &pair.source.uri(),
-        &pair.destination.uri(),
-        "check = \"after\"\nrepair = \"auto\"\nthrottle = \"2MB/s\"",
-    );
+    let options = "check = \"after\"\nthrottle = \"2MB/s\"";
+    let home = Home::new(&pair.source.uri(), &pair.destination.uri(), options);
     let there = destination.database("shop").collection::<Document>("big");
     let mut ferry = Ferry::start(&home);
     ferry.wait_for_phase(&["ready"]);
-    // Wrong before the opening: found in spite of the kills, repaired, and told.
+    // Wrong before the opening: found in spite of the kills, which keeps the step waiting; repaired, and told.
     let wrong = doc! { "$set": { "pad": "wrong" } };
     assert_eq!(there.update_one(doc! { "_id": 29_001 }, wrong).await.unwrap().modified_count, 1);
     assert_eq!(there.delete_one(doc! { "_id": 29_002 }).await.unwrap().deleted_count, 1);
@@ -137,10 +134,18 @@ async fn killed_while_an_opened_destination_is_checked() {
         there.update_one(doc! { "_id": n }, doc! { "$set": { "mine": n } }).await.unwrap();
         there.insert_one(doc! { "_id": 20_000_000 + n }).await.unwrap();
         there.delete_one(doc! { "_id": 1_000 + n }).await.unwrap();
-        std::thread::sleep(Duration::from_millis(random(&mut seed, 1_500)));
+        std::thread::sleep(Duration::from_millis(random(&mut seed, 3_000)));
         assert!(ferry.kill(), "it completed too early");
         ferry = Ferry::start(&home);
     }
+    ferry.wait("the verdict", |snapshot| {
+        let verification = &snapshot["verification"];
+        snapshot["cutover"]["step"] == "check-opened"
+            && verification["state"] == "done"
+            && verification["mismatches"] == 2
+            && verification["application"].as_u64() >= Some(u64::from(total))
+    });
+    ferry.say("repair");
     ferry.wait_for_phase(&["completed"]);
     let status = ferry.end();
     assert!(status.success(), "{status}:\n{}", ferry.story());

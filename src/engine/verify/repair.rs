@@ -5,6 +5,7 @@ use crate::{
     engine::{
         dirty::Range,
         registry::Registry,
+        repair::repeats_names,
         retry::{Halt, retry},
     },
     model::{Optime, Repaired, RepairedDocument, Severity, snapshot::Verification},
@@ -112,19 +113,29 @@ impl Verifier {
     }
 
     /// An upserting `$replaceWith` keeps a top-level zero timestamp, which inserts and replacements rewrite (OPLOG.md
-    /// B.7). What it cannot store exactly (another `_id` type or spelling, repeated field names) is deleted and inserted.
+    /// B.7). What it cannot store exactly (another `_id` type or spelling) is deleted and inserted, and so is a repeated
+    /// field name: 6.0 aborts when a pipeline changes a document from or to one (document_diff_serialization.cpp).
     async fn put(&self, target: &Target, id: Id<'_>, document: &[u8]) -> Result<Option<String>, Halt> {
         let Ok(wanted) = RawDocument::from_bytes(document) else {
             return Ok(Some("the source's document is not valid BSON".into()));
         };
-        let upserted = self.write(target, upsert(target, id, wanted)).await?;
         let context = &self.context;
-        let stored = find_one(context, &context.destination, &target.namespace, id).await?;
+        let look = || find_one(context, &context.destination, &target.namespace, id);
+        let stored = look().await?;
         if stored.as_deref() == Some(document) {
             return Ok(None);
         }
-        if has_zero_timestamp(wanted) && upserted.is_ok() {
-            return Ok(Some("the document cannot be stored byte for byte".into()));
+        let repeats = repeats_names(wanted) || stored.as_deref().is_some_and(holds_repeated_names);
+        if !repeats {
+            let upserted = self.write(target, upsert(target, id, wanted)).await?;
+            if look().await?.as_deref() == Some(document) {
+                return Ok(None);
+            }
+            if has_zero_timestamp(wanted) && upserted.is_ok() {
+                return Ok(Some("the document cannot be stored byte for byte".into()));
+            }
+        } else if has_zero_timestamp(wanted) && repeats_names(wanted) {
+            return Ok(Some("a zero timestamp beside a repeated field name cannot be stored byte for byte".into()));
         }
         // One command after the other: the destination is not in use yet, and the source keeps the document.
         if let Err(refused) = self.write(target, delete(target, id)).await? {
@@ -159,10 +170,13 @@ impl Verifier {
 pub(super) type Wrote = Option<Optime>;
 
 fn wrote(reply: &RawDocument) -> Wrote {
-    let found = reply.get("n").ok().flatten().and_then(crate::mongo::catalog::number)?;
+    let number = |field: &str| reply.get(field).ok().flatten().and_then(crate::mongo::catalog::number);
+    let is_upserted = reply.get("upserted").is_ok_and(|upserted| upserted.is_some());
+    // An update that changed nothing is not in the oplog.
+    let written = number("nModified").or_else(|| number("n"))?;
     let own = reply.get_document("opTime").and_then(|position| position.get_timestamp("ts"));
     let at = own.or_else(|_| reply.get_timestamp("operationTime")).ok()?;
-    (found > 0).then(|| Optime::new(at.time, at.increment))
+    (written > 0 || is_upserted).then(|| Optime::new(at.time, at.increment))
 }
 
 /// What differed before and does not any more.
@@ -206,7 +220,7 @@ fn delete(target: &Target, id: Id<'_>) -> RawDocumentBuf {
     rawdoc! { "delete": target.namespace.coll.as_str(), "deletes": [{ "q": equal(id), "limit": 1 }] }
 }
 
-fn insert(target: &Target, document: &RawDocument) -> RawDocumentBuf {
+pub(super) fn insert(target: &Target, document: &RawDocument) -> RawDocumentBuf {
     rawdoc! {
         "insert": target.namespace.coll.as_str(),
         "documents": [document.to_owned()],
@@ -214,11 +228,16 @@ fn insert(target: &Target, document: &RawDocument) -> RawDocumentBuf {
     }
 }
 
+/// True when some field name stands twice in one of its documents.
+pub(super) fn holds_repeated_names(document: &[u8]) -> bool {
+    RawDocument::from_bytes(document).is_ok_and(repeats_names)
+}
+
 pub(super) fn equal(id: Id<'_>) -> RawDocumentBuf {
     super::id::in_filter(std::iter::once(id))
 }
 
-fn has_zero_timestamp(document: &RawDocument) -> bool {
+pub(super) fn has_zero_timestamp(document: &RawDocument) -> bool {
     super::id::elements(document.as_bytes())
         .any(|element| element.value.kind() == 0x11 && element.value.value() == [0; 8])
 }
