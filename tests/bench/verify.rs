@@ -21,7 +21,7 @@ struct Cost(f64, f64, f64);
 /// Prints the table.
 pub async fn measure(sets: &Sets, wishes: &Wishes) {
     let mut rows = Vec::new();
-    for (shape, most) in [(Shape::Rising, 300_000), (Shape::Small, 1_000_000), (Shape::Small, 4_000_000)] {
+    for (shape, most) in [(Shape::Rising, 300_000), (Shape::Small, 1_000_000), (Shape::Small, 3_000_000)] {
         sets.empty().await;
         let documents = wishes.scaled(most, 1_000);
         let bytes = shape.load(&sets.from, documents).await;
