@@ -108,6 +108,9 @@ fn wanted_differences(phases: &[&str]) -> Vec<String> {
 
 /// While the transaction is open, no index of the collection is built there and no option of it is changed.
 async fn hold(destination: &Client, name: &str) -> ClientSession {
+    // Longer than the server's minute: a monitor that sleeps for one is waited for.
+    let lifetime = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 600 };
+    destination.database("admin").run_command(lifetime).await.unwrap();
     let mut session = destination.start_session().await.unwrap();
     session.start_transaction().await.unwrap();
     let collection = destination.database("shop").collection::<Document>(name);
