@@ -241,6 +241,10 @@ pub struct VerifyArgs {
     /// Compare the two clusters of this plan as they are now, without a migration. Only reads; nothing is kept.
     #[arg(long, value_name = "P.toml", conflicts_with = "name")]
     pub plan: Option<PathBuf>,
+    /// Instead: read one document on both sides now and print what each has, as the mismatches name it. Only printed here;
+    /// no log, report or event holds a value.
+    #[arg(long, num_args = 2, value_names = ["NAMESPACE", "ID"])]
+    pub show: Option<Vec<String>>,
     /// Print JSON: one object, with --plan one per line: progress, events, and the result last.
     #[arg(long)]
     pub json: bool,

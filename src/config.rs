@@ -8,7 +8,8 @@ mod section;
 
 use crate::{
     model::{
-        CheckOrder, Endpoint, NamespaceFilter, Notify, Options, PasswordFrom, Plan, Tls, Verify, filter::Pattern, units,
+        CheckOrder, Endpoint, NamespaceFilter, Notify, Options, PasswordFrom, Plan, RepairPolicy, Tls, Verify,
+        filter::Pattern, units,
     },
     paths, pem,
     secret::Secret,
@@ -333,6 +334,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         "quiet_for",
         "verify",
         "check",
+        "repair",
         "throttle",
         "spool_limit",
         "block_source_writes",
@@ -367,6 +369,11 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
             None | Some("first") => CheckOrder::First,
             Some("after") => CheckOrder::After,
             Some(_) => return Err(section.at("check", "check is \"first\" or \"after\"")),
+        },
+        repair: match section.text("repair")? {
+            None | Some("ask") => RepairPolicy::Ask,
+            Some("auto") => RepairPolicy::Auto,
+            Some(_) => return Err(section.at("repair", "repair is \"ask\" or \"auto\"")),
         },
         throttle: match section.text("throttle")? {
             None => None,

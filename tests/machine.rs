@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use mongoferry::{
     machine::{Effect, Event, Machine, Measurement, Settings},
     model::{
-        CheckOrder, Command, Endpoint, Optime, Options, Plan, Problem, Refusal, Side,
+        CheckOrder, Command, Endpoint, Optime, Options, Plan, Problem, Refusal, Repaired, Side,
         command::Consent,
         units::{parse_duration, show_clock},
     },
@@ -85,6 +85,10 @@ impl Scenario {
                 self.measured.repair_pending = pending.parse().unwrap();
                 event(&mut self.machine, Event::Measured(self.measured.clone()))
             }
+            ["repairs"] => {
+                self.machine.settings.repairs = true;
+                Ok(Vec::new())
+            }
             ["blocks-source"] => {
                 self.machine.settings.blocks_source = true;
                 Ok(Vec::new())
@@ -113,10 +117,16 @@ impl Scenario {
             ["indexed", failed] => event(&mut self.machine, Event::Indexed { failed: failed.parse().unwrap() }),
             ["fixed", ts] => event(&mut self.machine, Event::CutoverFixed(optime(ts))),
             ["drained"] => event(&mut self.machine, Event::Drained),
-            ["checked", count] => event(&mut self.machine, Event::Checked { mismatches: count.parse().unwrap() }),
-            ["finalized", failed @ ..] => event(&mut self.machine, finalized(failed, &[], &[])),
-            ["finalized-differing", differences @ ..] => event(&mut self.machine, finalized(&[], differences, &[])),
-            ["finalized-without", accepted @ ..] => event(&mut self.machine, finalized(&[], &[], accepted)),
+            ["checked", count] => event(
+                &mut self.machine,
+                Event::Checked { mismatches: count.parse().unwrap(), repaired: Repaired::default() },
+            ),
+            ["finalized", failed @ ..] => event(&mut self.machine, finalized(failed, &[], &[], "0")),
+            ["finalized-differing", differences @ ..] => {
+                event(&mut self.machine, finalized(&[], differences, &[], "0"))
+            }
+            ["finalized-without", accepted @ ..] => event(&mut self.machine, finalized(&[], &[], accepted, "0")),
+            ["finalized-changed", mismatches] => event(&mut self.machine, finalized(&[], &[], &[], mismatches)),
             ["cleaned-up"] => event(&mut self.machine, Event::CleanedUp),
             ["fails"] => {
                 let problem = Problem::before_writing(Side::Source, "gone", "connection refused", "start it");
@@ -127,12 +137,13 @@ impl Scenario {
     }
 }
 
-fn finalized(failed: &[&str], differences: &[&str], accepted: &[&str]) -> Event {
+fn finalized(failed: &[&str], differences: &[&str], accepted: &[&str], mismatches: &str) -> Event {
     let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     Event::Finalized {
         failed: owned(failed),
         differences: owned(differences),
         accepted: owned(accepted),
+        mismatches: mismatches.parse().unwrap(),
         destination: Optime::new(700, 1),
     }
 }

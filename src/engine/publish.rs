@@ -163,6 +163,7 @@ impl Publisher {
         drop(source_use);
         snapshot.foreign_writes = run.foreign.borrow().clone();
         snapshot.verification = run.verification.borrow().clone();
+        snapshot.verification.repaired = machine.repaired.clone();
         if let Some(differences) = machine.cutover.as_ref().and_then(|cutover| cutover.differences.clone()) {
             snapshot.verification.metadata_differences = differences;
         }

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     machine::Saved,
     model::{
-        Optime, Plan, Problem, Severity, Side,
+        Optime, Plan, Problem, Repaired, Severity, Side,
         snapshot::{ConnectInfo, ForeignWrites, Rehearsal, Verification, VerificationState},
     },
     mongo::{Cluster, LastWrite},
@@ -79,9 +79,9 @@ pub enum Outcome {
     /// The base pass of verification ended.
     BasePassEnded(Box<Verifier>, Result<(), Halt>),
     /// The final pass or a repair ended.
-    Checked(Box<Verifier>, Result<Verification, Halt>),
+    Checked(Box<Verifier>, Result<(Verification, Repaired), Halt>),
     /// Finalizing ended and the source was looked at once more.
-    Finalized(Box<Follower>, Result<Finalized, Halt>),
+    Finalized(Box<Follower>, Box<Verifier>, Result<Finalized, Halt>),
     /// Cleanup ended.
     CleanedUp,
 }

@@ -1,6 +1,7 @@
 //! The engine's loop: orders and outcomes in, effects out. The only owner of the state machine.
 
 mod effects;
+mod show;
 mod take_up;
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     machine::{Effect, Event, Machine, Measurement, Saved, Settings},
     model::{
-        Command, Optime, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
+        Answer, Command, Optime, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
         check::CheckState,
         snapshot::{CutoverStep, DestinationTest, FailedIndex},
     },
@@ -216,6 +217,7 @@ impl Runner {
     async fn obey(&mut self, order: Order) {
         let Order { command, by, reply } = order;
         let answer = match command {
+            Command::ShowDocument { namespace, id } => return self.show_document(namespace, id, reply),
             Command::TestDestination(endpoint) => {
                 let test = self.desk.destination_test.clone();
                 tokio::spawn(async move {
@@ -255,7 +257,7 @@ impl Runner {
         // Whoever has the answer shall not see the verdict of before and take it for the new one.
         self.publish();
         // The client may have gone without waiting for the answer.
-        let _ = reply.send(answer);
+        let _ = reply.send(answer.map(|()| Answer::Accepted));
     }
 
     async fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
@@ -412,25 +414,26 @@ impl Runner {
                     run.keep_verifier(verifier);
                 }
                 match checked {
-                    Ok(verification) => {
+                    Ok((verification, repaired)) => {
                         self.measure();
-                        self.happened(Event::Checked { mismatches: verification.mismatches });
+                        self.happened(Event::Checked { mismatches: verification.mismatches, repaired });
                     }
                     Err(halt) => self.failed(halt),
                 }
             }
-            Outcome::Finalized(follower, ended) => {
+            Outcome::Finalized(follower, verifier, ended) => {
                 if let Some(run) = &mut self.run {
                     run.keep_follower(follower);
+                    run.keep_verifier(verifier);
                 }
                 match ended {
-                    Ok(Finalized { failed, differences, accepted, destination }) => {
+                    Ok(Finalized { failed, differences, accepted, mismatches, destination }) => {
                         let named = |failed: &FailedIndex| {
                             format!("{} / {} / {}", failed.namespace, failed.index, failed.reason)
                         };
                         let failed = failed.iter().map(named).collect();
                         self.measure();
-                        self.happened(Event::Finalized { failed, differences, accepted, destination });
+                        self.happened(Event::Finalized { failed, differences, accepted, mismatches, destination });
                     }
                     Err(halt) => self.failed(halt),
                 }

@@ -20,7 +20,7 @@ fn not_now<T>(why: impl Into<String>) -> Result<T, Refusal> {
 
 impl Machine {
     /// Carries out a command of `by` (`user@tty`), or refuses it with the reason. Commands that the machine has no say
-    /// in (`TestDestination`, `Revalidate`, `StopApplication`, `TestNotices`) are the engine's.
+    /// in (`TestDestination`, `Revalidate`, `StopApplication`, `TestNotices`, `ShowDocument`) are the engine's.
     pub fn command(&mut self, command: Command, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
         match command {
             Command::Validate(plan) => {
@@ -46,6 +46,7 @@ impl Machine {
             Command::Retry if self.has_mismatches() => {
                 if let Some(cutover) = &mut self.cutover {
                     cutover.mismatches = None;
+                    cutover.is_repaired = false;
                 }
                 Ok(vec![Effect::CheckData, Effect::Log(Severity::Info, "retry", format!("{by} asked to check again"))])
             }
@@ -72,9 +73,11 @@ impl Machine {
                 _ => not_now("nothing failed that could be tried again"),
             },
             Command::Stop => self.stop(by, now),
-            Command::TestDestination(_) | Command::Revalidate | Command::StopApplication | Command::TestNotices => {
-                Ok(Vec::new())
-            }
+            Command::TestDestination(_)
+            | Command::Revalidate
+            | Command::StopApplication
+            | Command::TestNotices
+            | Command::ShowDocument { .. } => Ok(Vec::new()),
         }
     }
 
@@ -186,7 +189,9 @@ impl Machine {
             assumed_stopped_by: None,
             late_write: None,
             mismatches: None,
+            is_repaired: false,
             check: self.settings.check,
+            is_finalized: false,
             finalize_failed: Vec::new(),
             differences: None,
             destination_ts: None,

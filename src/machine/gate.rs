@@ -1,7 +1,7 @@
 //! The ready gate and the durations that it and the timer use.
 
 use super::event::Measurement;
-use crate::model::{CheckOrder, Options, Verify, snapshot::Thresholds, units::show_duration};
+use crate::model::{CheckOrder, Options, RepairPolicy, Verify, snapshot::Thresholds, units::show_duration};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct Settings {
     pub verify: bool,
     /// Before or after the opening, unless the operator chooses anew.
     pub check: CheckOrder,
+    /// Documents that differ are copied again without being asked.
+    pub repairs: bool,
     /// Continue blocks user writes on the source.
     pub blocks_source: bool,
     /// So long before the window ends somebody is told; zero: not.
@@ -40,6 +42,7 @@ impl From<&Options> for Settings {
             extend_by: options.extend_by,
             verify: options.verify == Verify::Exact,
             check: options.check,
+            repairs: options.repair == RepairPolicy::Auto,
             blocks_source: options.block_source_writes,
             warn_before: options.notify.warn_before,
             long_cutover: options.notify.long_cutover,

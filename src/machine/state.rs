@@ -7,7 +7,7 @@ use super::{
     notice::Told,
 };
 use crate::model::{
-    CheckOrder, Optime, Phase, Problem, Severity,
+    CheckOrder, Optime, Phase, Problem, Repaired, Severity,
     snapshot::{CutoverStep, Extension},
     units::{show_count, show_duration},
 };
@@ -44,6 +44,8 @@ pub struct Machine {
     pub verification_begun: bool,
     /// Who gave up the verification.
     pub verification_skipped_by: Option<String>,
+    /// Documents that were copied again and are equal now.
+    pub repaired: Repaired,
     /// Indexes that an operator accepted to be missing, `namespace / index`.
     pub accepted_indexes: Vec<String>,
     /// The error that ended it, or what it waits for.
@@ -79,9 +81,15 @@ pub struct CutoverState {
     pub late_write: Option<String>,
     /// Documents that differ, once checked.
     pub mismatches: Option<u64>,
+    /// What differed was copied again as the plan says; what differs even then is for somebody to decide.
+    #[serde(default)]
+    pub is_repaired: bool,
     /// Before or after the opening.
     #[serde(default)]
     pub check: CheckOrder,
+    /// Finalizing has begun once: the destination's TTL monitor may be loose.
+    #[serde(default)]
+    pub is_finalized: bool,
     /// What finalizing could not do.
     pub finalize_failed: Vec<String>,
     /// What differs in options, indexes and views; `None` before they were compared.
@@ -111,6 +119,7 @@ impl Machine {
             cutover: None,
             verification_begun: false,
             verification_skipped_by: None,
+            repaired: Repaired::default(),
             accepted_indexes: Vec::new(),
             error: None,
             paused_by: None,
@@ -149,9 +158,9 @@ impl Machine {
             Event::SourceBlocked => self.source_blocked(),
             Event::SourceNotBlocked(why) => self.source_not_blocked(&why),
             Event::Drained => self.drained(now),
-            Event::Checked { mismatches } => self.checked(mismatches, now),
-            Event::Finalized { failed, differences, accepted, destination } => {
-                self.finalized(failed, differences, accepted, destination, now)
+            Event::Checked { mismatches, repaired } => self.checked(mismatches, repaired, now),
+            Event::Finalized { failed, differences, accepted, mismatches, destination } => {
+                self.finalized(failed, (differences, accepted), mismatches, destination, now)
             }
             Event::CleanedUp if self.at(Phase::Cleanup, CutoverStep::Open) => self.become_completed(now),
             // An outcome of a phase that was stopped or failed meanwhile.

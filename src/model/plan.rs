@@ -129,6 +129,17 @@ pub enum CheckOrder {
     After,
 }
 
+/// What becomes of documents that the check at the cutover finds different.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepairPolicy {
+    /// Somebody decides.
+    #[default]
+    Ask,
+    /// They are copied again at once, and checked again. What differs even then is for somebody to decide.
+    Auto,
+}
+
 /// Everything in a plan that is not an endpoint. Durations are the operator's, defaults as documented in the README.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
@@ -151,6 +162,9 @@ pub struct Options {
     /// Whether the destination is opened before or after the check at the cutover; may be chosen anew there.
     #[serde(default)]
     pub check: CheckOrder,
+    /// Whether documents that differ at the cutover are copied again without being asked.
+    #[serde(default)]
+    pub repair: RepairPolicy,
     /// Limit on source reads during the copy in bytes per second; `None`: no limit.
     pub throttle: Option<u64>,
     /// Most bytes of local disk that fetched changes may take (20 GB); beyond it fetching waits.
@@ -175,6 +189,7 @@ impl Default for Options {
             quiet_for: Duration::from_secs(60),
             verify: Verify::Exact,
             check: CheckOrder::First,
+            repair: RepairPolicy::Ask,
             throttle: None,
             spool_limit: 20_000_000_000,
             block_source_writes: false,

@@ -437,6 +437,9 @@ pub struct Verification {
     pub collections: Vec<VerifiedCollection>,
     /// The first mismatches (at most 100).
     pub examples: Vec<Mismatch>,
+    /// What was copied again and is equal now.
+    #[serde(default)]
+    pub repaired: super::Repaired,
 }
 
 /// One collection in the verification screen.

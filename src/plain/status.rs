@@ -85,6 +85,7 @@ pub fn json(snapshot: &Snapshot, engine: Engine) -> Value {
             "state": snapshot.verification.state,
             "documents": snapshot.verification.documents,
             "mismatches": snapshot.verification.mismatches,
+            "repaired": snapshot.verification.repaired.documents,
             "application": snapshot.verification.application,
             "metadata_differences": snapshot.verification.metadata_differences.len(),
         },

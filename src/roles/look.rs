@@ -175,6 +175,9 @@ pub fn difference_lines(verification: &Verification) -> String {
         text += line.trim_end();
         text.push('\n');
     }
+    for one in &verification.repaired.examples {
+        text += &format!("repaired {} _id {} at {:.0}\n", one.namespace, one.id, one.at);
+    }
     for difference in &verification.metadata_differences {
         text += &format!("metadata {difference}\n");
     }

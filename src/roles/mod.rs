@@ -17,6 +17,7 @@ mod notify;
 mod plain_wizard;
 mod redact;
 mod run;
+mod show;
 mod start;
 mod validate;
 mod wizard;
@@ -64,6 +65,9 @@ pub async fn play(cli: Cli) -> u8 {
         Some(Verb::Cutover(arguments)) => cutover::play(arguments).await,
         Some(Verb::Stop { name }) => control::send(Some(&name), Command::Stop).await,
         Some(Verb::Cleanup { name, forget }) => control::cleanup(name.as_deref(), forget).await,
+        Some(Verb::Verify(VerifyArgs { name, plan, json, show: Some(named), .. })) => {
+            show::play(name.as_deref(), plan.as_deref(), named, json).await
+        }
         Some(Verb::Verify(VerifyArgs { plan: Some(plan), json, settle, .. })) => {
             compare::play(&plan, Duration::from_secs(settle), json).await
         }

@@ -126,6 +126,7 @@ enum CommandDef {
     GoBack,
     SkipVerification,
     RepairMismatches,
+    ShowDocument { namespace: String, id: String },
     Retry,
     TestNotices,
     Stop,

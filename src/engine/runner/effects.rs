@@ -80,6 +80,8 @@ impl Runner {
                                 .as_ref()
                                 .is_some_and(|cutover| cutover.mismatches.is_some()),
                             holds: self.machine.holds_differences(),
+                            is_checked: self.machine.holds_differences(),
+                            since: since(&self.machine),
                         });
                     }
                     Effect::CleanUp => {
@@ -153,5 +155,6 @@ fn since(machine: &Machine) -> Since {
     Since {
         source: cutover.and_then(|cutover| cutover.cutover_ts),
         destination: opened.and_then(|cutover| cutover.destination_ts),
+        is_finalized: cutover.is_some_and(|cutover| cutover.is_finalized),
     }
 }
