@@ -384,6 +384,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         },
         block_source_writes: section.flag("block_source_writes")?.unwrap_or(false),
         notify: Notify::default(),
+        way_back: None,
     })
 }
 

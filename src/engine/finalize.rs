@@ -162,8 +162,9 @@ fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step
             name: name.clone(),
             work: Work::Commands(commands),
         };
-        let prepared = index.spec.get_bool("prepareUnique").unwrap_or(false);
-        if index.spec.get_bool("unique").unwrap_or(false) {
+        let is_deferred = |property: &str| !index.in_place && index.spec.get_bool(property).unwrap_or(false);
+        let prepared = is_deferred("prepareUnique");
+        if is_deferred("unique") {
             let commands = if convertible {
                 vec![
                     coll_mod_index(namespace, name, "prepareUnique", RawBson::Boolean(true)),

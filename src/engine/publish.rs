@@ -95,7 +95,7 @@ impl Publisher {
         snapshot.extensions = u32::try_from(machine.extensions.len()).unwrap_or(u32::MAX);
         snapshot.extension_log = machine.extensions.clone();
         snapshot.error = machine.error.clone();
-        snapshot.can_write = matches!(machine.phase, Phase::Cleanup | Phase::Completed);
+        snapshot.can_write = matches!(machine.phase, Phase::Cleanup | Phase::Completed) && machine.unused.is_none();
         snapshot.report = self.report.clone();
         snapshot.application = self
             .application

@@ -33,6 +33,10 @@ pub struct TrackedIndex {
     pub spec: RawDocumentBuf,
     /// Why it is not on the destination, when it could not be built.
     pub failed: Option<String>,
+    /// It was there before anything was written, in its final form: on the way back, where it is unique while changes are
+    /// applied.
+    #[serde(default)]
+    pub in_place: bool,
 }
 
 impl Tracked {
@@ -40,7 +44,7 @@ impl Tracked {
     pub fn new(entry: &CatalogEntry) -> Self {
         let named = |spec: &RawDocumentBuf| {
             let name = spec.get_str("name").unwrap_or_default().to_string();
-            (name, TrackedIndex { spec: spec.clone(), failed: None })
+            (name, TrackedIndex { spec: spec.clone(), failed: None, in_place: false })
         };
         Self {
             namespace: entry.namespace.clone(),
@@ -71,9 +75,16 @@ impl Tracked {
         has_ttl(&self.options) || self.indexes.values().any(|index| has_ttl(&index.spec))
     }
 
+    /// Some index refuses equal values already: a value that one document gives away may be taken by another.
+    pub fn is_unique(&self) -> bool {
+        self.indexes
+            .values()
+            .any(|index| index.in_place && (is_set(&index.spec, "unique") || is_set(&index.spec, "prepareUnique")))
+    }
+
     /// All its changes must be applied in the order of the oplog.
     pub fn is_serial(&self) -> bool {
-        self.is_capped() || self.is_collated()
+        self.is_capped() || self.is_collated() || self.is_unique()
     }
 }
 

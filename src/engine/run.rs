@@ -4,6 +4,7 @@
 
 mod block;
 mod check;
+mod let_go;
 mod rehearsal;
 mod sync;
 

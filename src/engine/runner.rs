@@ -17,6 +17,7 @@ use super::{
     restore::Restored,
     retry::Halt,
     run::{Finalized, Outcome, Run},
+    way_back,
 };
 use crate::{
     machine::{Effect, Event, Machine, Measurement, Saved, Settings},
@@ -286,6 +287,9 @@ impl Runner {
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
         let owner = bson::Uuid::new();
         record.put_plan(&plan, dialect, &owner, &validated.report)?;
+        if let Some(way_back) = &plan.options.way_back {
+            way_back::begin(&self.settings.state_root, way_back, &record)?;
+        }
         self.record = Some(record.clone());
         self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();

@@ -20,6 +20,8 @@ pub enum Effect {
     BuildIndexes,
 
     // Following
+    /// Begin the way back: the journal holds the collections and where applying begins. `Follow` comes with it.
+    TakeUp,
     /// Apply the oplog until told otherwise; `Measured` reports how it goes.
     Follow,
     /// Begin the base pass of verification beside following.
@@ -55,6 +57,8 @@ pub enum Effect {
     Finalize,
     /// Remove what mongoferry created; answer with `CleanedUp`.
     CleanUp,
+    /// End following, give held settings of the destination back, then clean up; answer with `CleanedUp`.
+    LetGo,
 
     // The end
     /// End every task that works on the clusters.

@@ -20,7 +20,7 @@ pub use event::{Event, Severity};
 pub use filter::NamespaceFilter;
 pub use notice::{Notice, Notify};
 pub use phase::Phase;
-pub use plan::{CheckOrder, Endpoint, Options, PasswordFrom, Plan, Secrets, Tls, Verify};
+pub use plan::{CheckOrder, Endpoint, Options, PasswordFrom, Plan, Secrets, Tls, Verify, WayBack};
 pub use problem::{Problem, Side};
 pub use snapshot::Snapshot;
 pub use units::Optime;

@@ -16,6 +16,7 @@ mod look;
 mod notify;
 mod plain_wizard;
 mod redact;
+mod reverse;
 mod run;
 mod start;
 mod validate;
@@ -63,6 +64,7 @@ pub async fn play(cli: Cli) -> u8 {
         Some(Verb::Notify { name, plan }) => notify::play(name.as_deref(), plan.as_deref()).await,
         Some(Verb::Cutover(arguments)) => cutover::play(arguments).await,
         Some(Verb::Stop { name }) => control::send(Some(&name), Command::Stop).await,
+        Some(Verb::Reverse(arguments)) => reverse::play(arguments).await,
         Some(Verb::Cleanup { name, forget }) => control::cleanup(name.as_deref(), forget).await,
         Some(Verb::Verify(VerifyArgs { plan: Some(plan), json, settle, .. })) => {
             compare::play(&plan, Duration::from_secs(settle), json).await

@@ -5,7 +5,7 @@ use crate::{
     engine::{
         capped, connect_info,
         context::Context,
-        finalize, metadata,
+        finalize, metadata, opened,
         registry::Registry,
         retry::{Halt, retry},
         verify::{Since, Target, Verifier},
@@ -38,6 +38,8 @@ pub struct FinalForm {
     pub is_reconciled: bool,
     /// A difference in metadata keeps the destination closed until somebody decides.
     pub holds: bool,
+    /// The cutover position of the source.
+    pub cutover: Optime,
 }
 
 /// How finalizing ended.
@@ -157,6 +159,7 @@ impl Run {
         let Some(mut follower) = self.follower.take() else { return };
         let (context, view, fetch) = (self.context.clone(), self.finalizing.clone(), self.fetch.subscribe());
         let last_look = self.last_look.clone();
+        let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
         self.spawn(async move {
             let finalized = async {
                 if !form.is_reconciled {
@@ -165,6 +168,7 @@ impl Run {
                 let failed = finalize::finalize(&context, follower.registry_mut(), &view).await?;
                 let (differences, accepted) =
                     compare_metadata(&context, follower.registry(), &view, form.holds).await?;
+                opened::note(&context, &reader, form.cutover).await;
                 let looks = (fetched_until_now(&context, fetch), last_look.take(&context.events));
                 let (fetched, ()) = tokio::join!(looks.0, looks.1);
                 fetched?;

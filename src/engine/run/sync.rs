@@ -10,6 +10,7 @@ use crate::{
         retry::{Halt, retry},
         spool::{self, Resume, Spool, SpoolKeeper, SpoolReader},
         view::{ApplyView, FetchView, InitialSyncView},
+        way_back,
     },
     model::{Optime, Problem, Side, snapshot::Verification},
 };
@@ -137,5 +138,6 @@ pub(super) async fn taken_up(context: Context, tail: Tail) -> Result<Copied, Hal
     };
     let position = context.record.position();
     let reader = tail.begin(start.apply_from, Some(position)).await?;
+    way_back::prepare(&context, &registry).await?;
     Ok(Copied { registry, reader, position, intent })
 }

@@ -44,6 +44,15 @@ impl Runner {
                     }
                     Effect::BuildFailedIndexes => run.build_failed_indexes(),
                     Effect::BeginVerification => run.begin_verification(),
+                    Effect::TakeUp => {
+                        self.waiting = vec![Effect::Follow];
+                        run.take_up();
+                    }
+                    Effect::LetGo => {
+                        self.run_cancel.cancel();
+                        self.run_cancel = self.cancel.child_token();
+                        run.let_go(self.run_cancel.clone(), self.machine.unused.is_some());
+                    }
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
                     Effect::TryAgain => run.context.events.try_again(),
@@ -80,6 +89,7 @@ impl Runner {
                                 .as_ref()
                                 .is_some_and(|cutover| cutover.mismatches.is_some()),
                             holds: self.machine.holds_differences(),
+                            cutover: since(&self.machine).source.unwrap_or_default(),
                         });
                     }
                     Effect::CleanUp => {

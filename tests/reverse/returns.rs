@@ -1,0 +1,72 @@
+//! Going back.
+
+use crate::{
+    common::{self, compare},
+    home::{Home, signal},
+    shop,
+};
+use bson::doc;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_to_the_new_cluster_is_on_the_old_one_when_the_application_returns() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (old, new) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    shop::fill(&old).await;
+    let home = Home::new();
+    shop::migrate(&home, &pair, "");
+    // The application is on the new cluster for a while before anybody thinks of a way back.
+    shop::write(&new, 0).await;
+    shop::command(&new).await;
+    let said = home.ok(&["reverse", "shop", "--for", "1h", "--accept-warnings"]);
+    assert_eq!(said.trim(), "shop-back");
+    assert!(home.fails(&["reverse", "shop"], 3).contains("is under way already"));
+    for round in 1..4 {
+        shop::write(&new, round).await;
+    }
+    home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
+    assert!(home.ok(&["cutover", "shop-back"]).contains("DONE"));
+    compare::assert_identical(&new, &old).await;
+    let report: serde_json::Value = serde_json::from_str(&home.ok(&["report", "shop-back", "--json"])).unwrap();
+    assert_eq!(report["verification"]["mismatches"], 0, "{report:#}");
+    // The old cluster refuses equal values, as before.
+    let users = old.database("shop").collection::<bson::Document>("users");
+    let taken = users.find_one(doc! {}).await.unwrap().unwrap();
+    let twin = doc! { "_id": "twin", "mail": taken.get_str("mail").unwrap() };
+    assert!(users.insert_one(twin).await.unwrap_err().to_string().contains("E11000"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_is_killed_on_the_way_back_goes_on_with_it() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (old, new) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    shop::fill(&old).await;
+    let home = Home::new();
+    shop::migrate(&home, &pair, "");
+    home.ok(&["reverse", "shop", "--accept-warnings"]);
+    let mut writing = tokio::spawn({
+        let new = new.clone();
+        async move {
+            for round in 0..12 {
+                shop::write(&new, round).await;
+                if round == 4 {
+                    shop::command(&new).await;
+                }
+            }
+        }
+    });
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let engine = shop::engine_of(&home, "shop-back");
+        signal(engine, "-KILL");
+        while home.engines().contains(&engine) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        home.ok(&["resume", "shop-back"]);
+    }
+    (&mut writing).await.unwrap();
+    home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
+    assert!(home.ok(&["cutover", "shop-back"]).contains("DONE"));
+    compare::assert_identical(&new, &old).await;
+}
