@@ -1,7 +1,10 @@
 //! A small shop with every kind of collection that a way back has to care for, a migration of it, and what the
 //! application writes to the new cluster.
 
-use crate::{common::Pair, home::Home};
+use crate::{
+    common::Pair,
+    home::{Home, PATIENCE, signal},
+};
 use bson::{DateTime, Document, doc};
 use mongodb::Client;
 
@@ -35,11 +38,17 @@ pub async fn fill(client: &Client) {
     run(client, doc! { "collMod": "orders", "validator": { "state": { "$exists": true } } }).await;
 }
 
-/// The process of the engine that works on a migration.
-pub fn engine_of(home: &Home, name: &str) -> u32 {
+/// Ends the engine that works on a migration as a crash would; returns when its journal is free.
+pub fn kill_engine(home: &Home, name: &str) {
     let summary = std::fs::read(home.state().join(name).join("summary.json")).unwrap();
     let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
-    u32::try_from(summary["owner"]["pid"].as_u64().unwrap()).unwrap()
+    let engine = u32::try_from(summary["owner"]["pid"].as_u64().unwrap()).unwrap();
+    signal(engine, "-KILL");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while std::path::Path::new(&format!("/proc/{engine}")).exists() {
+        assert!(std::time::Instant::now() < deadline, "engine {engine} does not end");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
 
 /// Migrates the shop, to the end. The command line answers when the new cluster accepts writes.

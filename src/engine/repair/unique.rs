@@ -9,7 +9,7 @@ use crate::{
         retry::{Halt, retry},
         write::{Sent, judge},
     },
-    model::Side,
+    model::{Severity, Side},
     mongo::{cluster::DriverError, errors::may_pass},
     oplog::{
         DocumentId,
@@ -62,6 +62,11 @@ impl Wanted<'_> {
             let is_whole =
                 documents.len() == group.len() || documents.iter().map(|d| d.as_bytes().len()).sum::<usize>() < 8 << 20;
             if !is_held && is_whole {
+                let text = format!(
+                    "{} documents of {namespace} that shared a unique value: put in place together",
+                    group.len()
+                );
+                self.context.events.record(Severity::Info, "unique", text);
                 return Ok(());
             }
             let before = group.len();
