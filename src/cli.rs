@@ -88,6 +88,9 @@ pub enum Verb {
         /// The plan file.
         #[arg(long, value_name = "P.toml")]
         plan: PathBuf,
+        /// Once completed keep a way back open for so long, like 72h; see `reverse`.
+        #[arg(long, value_name = "TIME", value_parser = crate::model::units::parse_duration)]
+        reverse: Option<std::time::Duration>,
         /// Go on although validation gave warnings (they are printed and kept in the report).
         #[arg(long)]
         accept_warnings: bool,

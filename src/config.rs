@@ -336,6 +336,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         "throttle",
         "spool_limit",
         "block_source_writes",
+        "reverse",
     ])?;
     let defaults = Options::default();
     let duration = |key: &'static str, default: Duration| match section.text(key)? {
@@ -384,6 +385,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         },
         block_source_writes: section.flag("block_source_writes")?.unwrap_or(false),
         notify: Notify::default(),
+        reverse: section.text("reverse")?.map(|_| duration("reverse", Duration::ZERO)).transpose()?,
         way_back: None,
     })
 }

@@ -20,7 +20,7 @@ use crate::{
     model::{Optime, Problem, Side, snapshot::FailedIndex},
     mongo::{Namespace, catalog::name_of},
     oplog::{
-        Assembler, Body, Change, DdlEntry, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
+        Assembler, Body, Change, ChangeKind, DdlEntry, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
         transactions::Assembled,
     },
 };
@@ -416,6 +416,10 @@ impl Dispatcher<'_> {
         };
         if follower.mending.is_watching {
             follower.mending.note(uuid, change);
+        }
+        if matches!(change.kind, ChangeKind::Delete(_)) && tracked.trims_itself(follower.context.destination.version) {
+            self.board.update(1, |_| {});
+            return Ok(());
         }
         let lane = if tracked.is_serial() {
             DocumentId::new(RawBsonRef::Null).lane(uuid, self.senders.len())

@@ -49,6 +49,7 @@ impl Opened {
         for entry in self.entries.iter().filter(|entry| matches!(entry.kind, Kind::Collection | Kind::Buckets)) {
             let Some(uuid) = entry.uuid else { continue };
             let mut tracked = Tracked::new(entry);
+            tracked.in_place = true;
             tracked.indexes.values_mut().for_each(|index| index.in_place = true);
             registry.collections.insert(uuid, tracked);
         }

@@ -531,6 +531,7 @@ mod tests {
             kind: Kind::Buckets,
             options: odd(),
             indexes: [("a.b_1".to_string(), index)].into(),
+            in_place: true,
         };
         let mut registry = Registry { started_at: Optime::new(3, 4), ..Registry::default() };
         registry.collections.insert(uuid, tracked.clone());

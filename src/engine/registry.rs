@@ -2,10 +2,11 @@
 //!
 //! One owner at a time: the copy builds it, the applier changes it as it replays DDL, finalizing consumes it.
 
+use super::create::can_resize_capped;
 use crate::{
     model::Optime,
     mongo::{
-        Namespace,
+        Namespace, ServerVersion,
         catalog::{CatalogEntry, Kind},
     },
 };
@@ -24,6 +25,9 @@ pub struct Tracked {
     pub options: RawDocumentBuf,
     /// Secondary indexes by name, as they are on the source (kept current by replayed DDL).
     pub indexes: BTreeMap<String, TrackedIndex>,
+    /// It was on the destination before anything was written, in its final form: on the way back.
+    #[serde(default)]
+    pub in_place: bool,
 }
 
 /// One secondary index.
@@ -51,12 +55,19 @@ impl Tracked {
             kind: entry.kind,
             options: entry.options.clone(),
             indexes: entry.indexes.iter().map(named).collect(),
+            in_place: false,
         }
     }
 
     /// Capped collections are one lane and are copied in natural order.
     pub fn is_capped(&self) -> bool {
         is_set(&self.options, "capped")
+    }
+
+    /// The destination removes what is too much by itself and lets nobody else do so: a capped collection that was there
+    /// before, on a server before 6.0 (OPLOG.md E.4).
+    pub fn trims_itself(&self, destination: ServerVersion) -> bool {
+        self.in_place && self.is_capped() && !can_resize_capped(destination)
     }
 
     /// A default collation: ids that are equal under it have other bytes (OPLOG.md B.7).

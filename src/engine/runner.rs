@@ -86,6 +86,8 @@ pub struct Desk {
     pub report: watch::Sender<Option<ValidationReport>>,
     /// The plan that was validated last.
     pub plan: Option<Plan>,
+    /// What became of the way back, once it was asked for.
+    pub way_back: watch::Sender<Option<String>>,
     finished: (mpsc::Sender<Validated>, mpsc::Receiver<Validated>),
     validated: Option<Validated>,
     /// The validation that begins now repeats only what failed in the last one.
@@ -113,6 +115,7 @@ impl Runner {
                 destination_test: watch::Sender::default(),
                 report: watch::Sender::default(),
                 plan: None,
+                way_back: watch::Sender::default(),
                 finished: mpsc::channel(4),
                 validated: None,
                 keeps_results: false,

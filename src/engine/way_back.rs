@@ -4,6 +4,8 @@
 //! The old cluster has its indexes in their final form. What would delete by itself there is held until the end, as on
 //! every destination; what expired there since the cutover is fetched from the new cluster.
 
+pub mod keep;
+
 use super::{
     context::Context,
     create::{LARGEST_CAPPED, can_resize_capped, keep_pre_images},
@@ -13,28 +15,64 @@ use super::{
     retry::{Halt, retry},
 };
 use crate::{
-    model::{Problem, Severity, Side, WayBack, units::show_count},
+    model::{Options, Plan, Problem, Severity, Side, WayBack, units::show_count},
     mongo::{
         catalog::Kind,
         errors::{code, explain, may_pass},
     },
+    store::{self, Summary},
     validate::untouched::{self, Touched},
 };
 use bson::{RawDocumentBuf, Uuid, rawdoc};
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 /// What no server takes for a time to delete anything (OPLOG.md E.2).
 const LONGEST_TTL: i64 = i32::MAX as i64;
 /// The collection or the index is gone: a command that an earlier engine carried out took it away.
 const GONE: [i32; 2] = [26, 27];
 
+/// Longest name of a migration.
+const LONGEST_NAME: usize = 40;
+const SUFFIX: &str = "-back";
+
+/// The way back of the completed migration `name` that is not over yet.
+pub fn under_way(state_root: &Path, name: &str) -> Option<String> {
+    let is_its = |other: &Summary| {
+        other.plan.options.way_back.as_ref().is_some_and(|way_back| way_back.of == name) && !other.phase.is_over()
+    };
+    store::list(state_root).into_iter().find(is_its).map(|other| other.name)
+}
+
+/// The plan of the way back: the clusters swapped; nothing is cleared, and nothing is blocked.
+pub fn plan(forward: Plan, opened: &Opened, window: Duration) -> Plan {
+    let name: String = forward.name.chars().take(LONGEST_NAME - SUFFIX.len()).collect();
+    let way_back = WayBack { of: forward.name, from: opened.from, untouched_since: opened.cutover };
+    Plan {
+        name: name + SUFFIX,
+        source: forward.destination,
+        destination: forward.source,
+        options: Options {
+            clear_destination: false,
+            block_source_writes: false,
+            reverse: None,
+            cutover_window: window,
+            way_back: Some(way_back),
+            ..forward.options
+        },
+    }
+}
+
+/// Nothing is known of the opening.
+pub fn not_noted(name: &str) -> Problem {
+    let what = format!("there is no way back from {name}");
+    let why = "what the clusters were when the new one was opened is not on this host: it was cleaned up, or could not be \
+               noted, which the report says";
+    Problem::before_writing(Side::Host, what, why, "Migrate the other way round, with a copy.")
+}
+
 /// Writes into the journal where the way back begins, and with which collections.
 pub fn begin(state_root: &Path, way_back: &WayBack, record: &Record) -> Result<(), Problem> {
-    let opened = Opened::read(&state_root.join(&way_back.of))?.ok_or_else(|| {
-        let what = format!("there is no way back from {}", way_back.of);
-        let why = "what the clusters were when the destination was opened is not on this host (any more)";
-        Problem::before_writing(Side::Host, what, why, "Migrate the other way round, with a copy.")
-    })?;
+    let opened = Opened::read(&state_root.join(&way_back.of))?.ok_or_else(|| not_noted(&way_back.of))?;
     record.put_copied(&opened.registry(), opened.from)
 }
 

@@ -67,6 +67,10 @@ impl Machine {
                 }
                 _ => not_now("nothing failed that could be tried again"),
             },
+            Command::KeepWayBack { seconds } if self.phase == Phase::Completed => {
+                Ok(vec![Effect::KeepWayBack(Duration::from_secs(seconds), by.into())])
+            }
+            Command::KeepWayBack { .. } => not_now("there is a way back once the migration is completed"),
             Command::Stop => self.stop(by, now),
             Command::TestDestination(_) | Command::Revalidate | Command::StopApplication | Command::TestNotices => {
                 Ok(Vec::new())

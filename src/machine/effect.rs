@@ -1,5 +1,7 @@
 //! What the engine shall do next, as data. The engine executes effects in order and feeds the outcome back as events.
 
+use std::time::Duration;
+
 use crate::model::{Optime, Plan, Severity, notice::NoticeKind};
 
 /// One thing to do.
@@ -65,6 +67,8 @@ pub enum Effect {
     StopTasks,
     /// Write the report files.
     WriteReport,
+    /// Start the way back as a migration of its own, for so long, asked for by this operator.
+    KeepWayBack(Duration, String),
 
     // Telling people
     /// Tell those who are not at the terminal.

@@ -26,6 +26,8 @@ pub struct Settings {
     pub blocks_source: bool,
     /// It is the way back of a completed migration: it begins with following and can be given up without a trace.
     pub is_way_back: bool,
+    /// Keep a way back open for so long once it is completed.
+    pub reverse: Option<Duration>,
     /// So long before the window ends somebody is told; zero: not.
     pub warn_before: [Duration; 3],
     /// When a cutover has been in progress for so long somebody is told.
@@ -44,6 +46,7 @@ impl From<&Options> for Settings {
             check: options.check,
             blocks_source: options.block_source_writes,
             is_way_back: options.way_back.is_some(),
+            reverse: options.reverse,
             warn_before: options.notify.warn_before,
             long_cutover: options.notify.long_cutover,
         }

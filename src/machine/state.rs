@@ -283,7 +283,10 @@ impl Machine {
         self.finished = Some(now);
         let took = show_duration(self.started.map_or(Duration::ZERO, |started| between(started, now)));
         let text = format!("you have successfully migrated, {took} after the start");
-        vec![Effect::StopTasks, Effect::Log(Severity::Info, "completed", text), Effect::WriteReport]
+        let mut effects = vec![Effect::StopTasks, Effect::Log(Severity::Info, "completed", text)];
+        effects.extend(self.settings.reverse.map(|window| Effect::KeepWayBack(window, "the plan".into())));
+        effects.push(Effect::WriteReport);
+        effects
     }
 
     fn become_failed(&mut self, problem: Problem, now: Timestamp) -> Vec<Effect> {

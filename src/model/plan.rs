@@ -161,6 +161,9 @@ pub struct Options {
     /// Whom to tell what happens.
     #[serde(default)]
     pub notify: Notify,
+    /// Keep a way back open for so long as soon as the migration is completed.
+    #[serde(default)]
+    pub reverse: Option<Duration>,
     /// It follows the new cluster of a completed migration back into the old one. Nothing is copied or cleared.
     #[serde(default)]
     pub way_back: Option<WayBack>,
@@ -193,6 +196,7 @@ impl Default for Options {
             spool_limit: 20_000_000_000,
             block_source_writes: false,
             notify: Notify::default(),
+            reverse: None,
             way_back: None,
         }
     }

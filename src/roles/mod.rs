@@ -54,7 +54,7 @@ pub async fn play(cli: Cli) -> u8 {
         Some(Verb::Run { plan, cutover, json, accept_warnings, resume }) => {
             run::play(&plan, run::Settings { cutover, json, accept_warnings }, resume).await
         }
-        Some(Verb::Start { plan, accept_warnings }) => start::play(&plan, accept_warnings).await,
+        Some(Verb::Start { plan, accept_warnings, reverse }) => start::play(&plan, accept_warnings, reverse).await,
         Some(Verb::Attach { name, watch, json }) => attach::play(name.as_deref(), watch, json, cli.look).await,
         Some(Verb::List { json }) => look::list(json),
         Some(Verb::Status { name, json, watch }) => look::status(name.as_deref(), json, watch).await,

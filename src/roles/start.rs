@@ -14,9 +14,10 @@ use anyhow::{Context, bail};
 use std::{io::Write, path::Path, sync::Arc, time::Duration};
 
 /// Validates, starts, prints the name on standard output; everything else goes to standard error.
-pub async fn play(path: &Path, accept_warnings: bool) -> anyhow::Result<u8> {
+pub async fn play(path: &Path, accept_warnings: bool, reverse: Option<Duration>) -> anyhow::Result<u8> {
     // What the plan names is found again by an engine that works in another folder.
-    let plan = config::read_plan(&std::path::absolute(path)?)?;
+    let mut plan = config::read_plan(&std::path::absolute(path)?)?;
+    plan.options.reverse = reverse.or(plan.options.reverse);
     launch_plan(plan, accept_warnings).await
 }
 

@@ -128,6 +128,7 @@ enum CommandDef {
     RepairMismatches,
     Retry,
     TestNotices,
+    KeepWayBack { seconds: u64 },
     Stop,
     StopApplication,
 }

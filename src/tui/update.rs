@@ -441,6 +441,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::RepairMismatches => "fix the documents",
         Command::Retry => "retry",
         Command::TestNotices => "test the notices",
+        Command::KeepWayBack { .. } => "keep a way back",
         Command::Stop => "stop",
         Command::StopApplication => "stop the application",
     }

@@ -4,9 +4,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
 #[path = "../detached/home.rs"]
 #[allow(dead_code)]
 mod home;
+mod refused;
 mod returns;
 mod shop;
 

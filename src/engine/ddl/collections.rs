@@ -62,7 +62,7 @@ pub(super) async fn create(context: &Context, registry: &mut Registry, entry: &D
         };
         run(context, entry.db, command, fine).await?;
     }
-    let tracked = Tracked { namespace, kind, options, indexes: BTreeMap::new() };
+    let tracked = Tracked { namespace, kind, options, indexes: BTreeMap::new(), in_place: false };
     registry.collections.insert(uuid, tracked);
     Ok(())
 }

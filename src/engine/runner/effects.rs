@@ -2,12 +2,13 @@
 
 use super::Runner;
 use crate::{
-    engine::{checkpoint::host_name, run::FinalForm, verify::Since},
+    engine::{checkpoint::host_name, run::FinalForm, verify::Since, way_back::keep},
     machine::{Effect, Machine},
     model::{Notice, Phase, Refusal, Severity, notice::NoticeKind},
     report::Report,
 };
 use jiff::Timestamp;
+use std::time::Duration;
 
 impl Runner {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -30,6 +31,7 @@ impl Runner {
             }
             Effect::WriteReport => self.write_report(),
             Effect::CompareAgain => self.compare_again(),
+            Effect::KeepWayBack(window, by) => self.keep_way_back(window, by),
             Effect::Notify(kind, text) => self.tell(kind, text),
             effect => {
                 let Some(run) = &mut self.run else { return };
@@ -101,10 +103,22 @@ impl Runner {
                     | Effect::StopTasks
                     | Effect::WriteReport
                     | Effect::Notify(..)
-                    | Effect::CompareAgain => {}
+                    | Effect::CompareAgain
+                    | Effect::KeepWayBack(..) => {}
                 }
             }
         }
+    }
+
+    fn keep_way_back(&mut self, window: Duration, by: String) {
+        if self.settings.application.is_some() {
+            self.desk.way_back.send_replace(Some("none: the demo's servers end with it".into()));
+            return;
+        }
+        let Some(forward) = self.desk.plan.clone() else { return };
+        let wanted = keep::Wanted { forward, state_root: self.settings.state_root.clone(), window, by };
+        self.desk.way_back.send_replace(Some(keep::PREPARING.into()));
+        tokio::spawn(keep::keep(wanted, self.events.clone(), self.desk.way_back.clone()));
     }
 
     fn write_report(&mut self) {

@@ -3,12 +3,12 @@
 use super::{KeyHint, View, running};
 use crate::{
     model::{
-        Phase,
+        Command, Phase,
         snapshot::{StepLine, StepState, VerificationState},
         units::{show_bytes, show_count, show_duration},
     },
     tui::{
-        action::Action,
+        action::{Action, Confirmation},
         widget::{
             chart::{self, Chart, Merge},
             keys::{key, plain},
@@ -22,6 +22,9 @@ use std::time::Duration;
 
 /// What lifts the block of user writes.
 const UNBLOCK: &str = "db.adminCommand({setUserWriteBlockMode: 1, global: false})";
+
+/// How long the way back is kept that a key asks for.
+const WAY_BACK_S: u64 = 72 * 3600;
 
 /// Nothing to remember.
 #[derive(Debug, Default)]
@@ -63,6 +66,7 @@ pub fn keys(_view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key("q", "Close", "Leaves; the report is printed on the normal screen"),
         key("w", "Save report as", "Writes this page to a file"),
         key("y", "Copy", "Copies what is left for you"),
+        key("b", "Way back", "Follows the new cluster into the old one for 72 h"),
         key("l", "Log", "Everything that happened, numbered"),
     ]
 }
@@ -76,6 +80,7 @@ pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Acti
             Some(Action::Save { file_name: format!("{name}-report.md"), text: report(view) })
         }
         KeyCode::Char('y') => Some(Action::Copy(left_for_you(view).iter().map(|line| format!("{line}\n")).collect())),
+        KeyCode::Char('b') => Some(keep_way_back(view)),
         KeyCode::Char('l') => Some(Action::Log),
         _ => None,
     }
@@ -83,7 +88,12 @@ pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Acti
 
 fn title(view: &View<'_>) -> String {
     let name = running::destination_name(view);
-    if view.snapshot.phase == Phase::Completed {
+    let is_way_back = view.snapshot.way_back_of.is_some();
+    if is_way_back && view.snapshot.phase == Phase::Completed {
+        format!("You have successfully gone back to {name}")
+    } else if is_way_back && view.snapshot.phase == Phase::Stopped {
+        format!("The way back to {name} was not used")
+    } else if view.snapshot.phase == Phase::Completed {
         format!("You have successfully migrated to {name}")
     } else {
         format!("The migration to {name} is not finished")
@@ -132,7 +142,8 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
         [] => "none".into(),
         list => list.join("; "),
     };
-    vec![
+    let way_back = snapshot.way_back.clone().map(|told| ("way back", told));
+    let facts = [
         (
             "data",
             format!(
@@ -155,7 +166,26 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
         ("cleaned up", if removed.is_empty() { "nothing had to be removed".into() } else { removed.join(", ") }),
         ("kept", if is_blocked(view) { "source, which refuses user writes".into() } else { "source untouched".into() }),
         ("report", snapshot.report.clone().unwrap_or_else(|| "not written yet; w saves this page".into())),
-    ]
+    ];
+    facts.into_iter().chain(way_back).collect()
+}
+
+/// Asks before anything is followed.
+fn keep_way_back(view: &View<'_>) -> Action {
+    let (old, new) = (running::source_name(view), running::destination_name(view));
+    Action::Confirm(Confirmation {
+        title: format!("Keep a way back to {old} for 72 h?"),
+        body: vec![
+            format!("{new} is followed into {old}, so that going back loses nothing that is written meanwhile."),
+            format!("{old} is written to; nothing may have been written there since the cutover."),
+            "It is a migration of its own, with its own lag and cutover; after 72 h it ends by itself.".into(),
+            "Other times: mongoferry reverse NAME --for TIME.".into(),
+        ],
+        expected: String::new(),
+        expected_label: String::new(),
+        button: "Keep it".into(),
+        then: Box::new(Action::Send(Command::KeepWayBack { seconds: WAY_BACK_S })),
+    })
 }
 
 /// Completed, everything compared, nothing differs: the only state in which the title is green.
