@@ -94,7 +94,7 @@ pub async fn finalize(
         of_collection.extend(option_steps(tracked));
         for step in &mut of_collection {
             if let Work::Commands(commands) = &mut step.work {
-                commands.iter_mut().for_each(|command| keep_pre_images(command, &tracked.options, version));
+                keep_pre_images(commands, &tracked.options, version);
             }
         }
         steps.extend(of_collection);

@@ -74,6 +74,16 @@ pub async fn create(client: &Client, db: &str, from: Version) {
     insert(client, db, "squeezed", numbered(0..5)).await;
     if from.0 < 6 {
         run(client, db, doc! { "create": "pre_images", "recordPreImages": true }).await;
+        run(client, db, doc! { "create": "pre_images_kept", "recordPreImages": true }).await;
+        insert(client, db, "pre_images_kept", numbered(0..5)).await;
+        run(
+            client,
+            db,
+            doc! { "createIndexes": "pre_images_kept", "indexes": [
+            { "key": { "n": 1 }, "name": "unique", "unique": true },
+            { "key": { "at": 1 }, "name": "old", "expireAfterSeconds": 900_000_000 } ] },
+        )
+        .await;
     } else {
         run(client, db, doc! { "create": "pre_images", "changeStreamPreAndPostImages": { "enabled": true } }).await;
         run(client, db, doc! { "create": "clustered", "clusteredIndex": { "key": { "_id": 1 }, "unique": true, "name": "by id" }, "expireAfterSeconds": 900_000_000_i64 }).await;

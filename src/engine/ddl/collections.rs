@@ -222,8 +222,12 @@ pub(super) async fn modify(context: &Context, registry: &mut Registry, entry: &D
     if command == empty {
         return Ok(());
     }
-    keep_pre_images(&mut command, &tracked.options, context.destination.version);
-    run(context, entry.db, command, &[]).await
+    let mut commands = vec![command];
+    keep_pre_images(&mut commands, &tracked.options, context.destination.version);
+    for command in commands {
+        run(context, entry.db, command, &[]).await?;
+    }
+    Ok(())
 }
 
 /// Keeps the tracked spec current; returns what the destination's neutral index takes over now (hidden).
