@@ -11,13 +11,13 @@ use super::{
     create::{LARGEST_CAPPED, can_resize_capped, keep_pre_images},
     opened::Opened,
     record::Record,
-    registry::{Registry, Tracked},
+    registry::{Registry, Tracked, is_set},
     retry::{Halt, retry},
 };
 use crate::{
     model::{Options, Plan, Problem, Severity, Side, WayBack, units::show_count},
     mongo::{
-        catalog::Kind,
+        catalog::{self, Kind},
         errors::{code, explain, may_pass},
     },
     store::{self, Summary},
@@ -85,6 +85,7 @@ pub async fn prepare(context: &Context, registry: &Registry) -> Result<(), Halt>
         if !touched.written.is_empty() {
             return Err(written(&touched.written).into());
         }
+        refuse_stricter(context, registry).await?;
         context.journal("writing the journal", |record| record.put_held(false)).await?;
     }
     hold(context, registry).await?;
@@ -93,6 +94,31 @@ pub async fn prepare(context: &Context, registry: &Registry) -> Result<(), Halt>
         let touched = touched(context, way_back).await?;
         fetch_expired(context, registry, touched.deleted).await?;
         context.journal("writing the journal", |record| record.put_held(true)).await?;
+    }
+    Ok(())
+}
+
+/// What only the old cluster keeps unique may have two owners on the new one.
+async fn refuse_stricter(context: &Context, registry: &Registry) -> Result<(), Halt> {
+    let what = "reading the catalog of the old cluster";
+    let read = || catalog::read(&context.destination, &context.options.filter);
+    let old = retry(Side::Destination, what, &context.events, &context.cancel, read).await?;
+    let by_name: HashMap<_, _> =
+        registry.collections.values().map(|tracked| (&tracked.namespace, &tracked.indexes)).collect();
+    for entry in old.databases.iter().flat_map(|database| &database.entries) {
+        for spec in entry.indexes.iter().filter(|spec| is_set(spec, "unique")) {
+            let name = spec.get_str("name").unwrap_or_default();
+            let there = by_name.get(&entry.namespace).and_then(|indexes| indexes.get(name));
+            if !there.is_some_and(|index| is_set(&index.spec, "unique")) {
+                return Err(Problem::before_writing(
+                    Side::Destination,
+                    format!("{} / {name} is unique on the old cluster and was not on the new one", entry.namespace),
+                    "the new cluster may hold what the old one must refuse",
+                    "Drop that index on the old cluster, or make it unique on the new one and migrate back with a copy.",
+                )
+                .into());
+            }
+        }
     }
     Ok(())
 }
@@ -149,9 +175,9 @@ async fn fetch_expired(
 /// Nothing is deleted by the old cluster itself while changes are applied; finalizing sets what is in the journal.
 async fn hold(context: &Context, registry: &Registry) -> Result<(), Halt> {
     for tracked in registry.collections.values() {
-        for command in holding(tracked, can_resize_capped(context.destination.version)) {
-            let mut command = command;
-            keep_pre_images(&mut command, &tracked.options, context.destination.version);
+        let mut commands = holding(tracked, can_resize_capped(context.destination.version));
+        keep_pre_images(&mut commands, &tracked.options, context.destination.version);
+        for command in commands {
             let what = format!("holding what {} deletes by itself", tracked.namespace);
             let destination = &context.destination;
             retry(Side::Destination, &what, &context.events, &context.cancel, || async {

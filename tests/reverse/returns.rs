@@ -89,7 +89,7 @@ async fn a_way_back_can_be_asked_for_at_the_start() {
     assert!(home.ok(&["cutover", "shop"]).contains("DONE"));
     let status =
         home.wait("shop", "told", |status| status["way_back"].as_str().is_some_and(|told| told.contains("attach")));
-    assert_eq!(status["way_back"], "kept open for 2h: mongoferry attach shop-back", "{status:#}");
+    assert_eq!(status["way_back"], "kept open for 2.0 h: mongoferry attach shop-back", "{status:#}");
     shop::write(&new, 0).await;
     let status = home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
     assert_eq!(status["way_back_of"], "shop", "{status:#}");
