@@ -115,11 +115,6 @@ impl Follower {
         &self.registry
     }
 
-    /// The same, for finalizing.
-    pub fn registry_mut(&mut self) -> &mut Registry {
-        &mut self.registry
-    }
-
     /// The collections, at the end.
     pub fn into_registry(self) -> Registry {
         self.registry

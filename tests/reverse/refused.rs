@@ -1,7 +1,7 @@
 //! Where there is no way back, it is said by name, before anything is written.
 
 use crate::{
-    common::{self, Pair},
+    common::{self, Pair, compare},
     home::Home,
     shop,
 };
@@ -79,6 +79,26 @@ async fn a_new_cluster_that_forgot_its_first_writes_is_named() {
     let said = home.fails(&["reverse", "shop", "--accept-warnings"], 2);
     assert!(said.contains("the oplog no longer holds") && said.contains("a way back would lose it"), "{said}");
     assert!(!home.state().join("shop-back").exists(), "something was started");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_cluster_that_refuses_user_writes_is_named_with_the_command_that_lifts_it() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (old, new) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    shop::fill(&old).await;
+    let home = Home::new();
+    shop::migrate(&home, &pair, "block_source_writes = true");
+    let said = home.fails(&["reverse", "shop", "--accept-warnings"], 2);
+    assert!(said.contains("user writes are blocked since the cutover"), "{said}");
+    assert!(said.contains("db.adminCommand({setUserWriteBlockMode: 1, global: false})"), "{said}");
+    old.database("admin").run_command(doc! { "setUserWriteBlockMode": 1, "global": false }).await.unwrap();
+    // As long as it was blocked nobody wrote.
+    home.ok(&["reverse", "shop", "--accept-warnings"]);
+    shop::write(&new, 0).await;
+    home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
+    assert!(home.ok(&["cutover", "shop-back"]).contains("DONE"));
+    compare::assert_identical(&new, &old).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

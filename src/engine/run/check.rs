@@ -156,7 +156,7 @@ impl Run {
             self.wanted = Some(Wanted::Finalize(form));
             return;
         }
-        let Some(mut follower) = self.follower.take() else { return };
+        let Some(follower) = self.follower.take() else { return };
         let (context, view, fetch) = (self.context.clone(), self.finalizing.clone(), self.fetch.subscribe());
         let last_look = self.last_look.clone();
         let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
@@ -165,10 +165,10 @@ impl Run {
                 if !form.is_reconciled {
                     capped::reconcile(&context, follower.registry()).await?;
                 }
-                let failed = finalize::finalize(&context, follower.registry_mut(), &view).await?;
-                let (differences, accepted) =
-                    compare_metadata(&context, follower.registry(), &view, form.holds).await?;
-                opened::note(&context, &reader, form.cutover).await;
+                let failed = finalize::finalize(&context, follower.registry(), &view).await?;
+                let compared = compare_metadata(&context, follower.registry(), &view, form.holds);
+                let (compared, ()) = tokio::join!(compared, opened::note(&context, &reader, form.cutover));
+                let (differences, accepted) = compared?;
                 let looks = (fetched_until_now(&context, fetch), last_look.take(&context.events));
                 let (fetched, ()) = tokio::join!(looks.0, looks.1);
                 fetched?;

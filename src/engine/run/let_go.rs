@@ -2,9 +2,10 @@
 
 use super::{Outcome, Run};
 use crate::{
-    engine::{cleanup, context::Context, finalize, record::Record, registry::Registry, retry::Halt},
+    engine::{cleanup, context::Context, finalize, record::Record, retry::Halt, view::StepsView},
     model::Severity,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 impl Run {
@@ -21,7 +22,7 @@ impl Run {
                 renewing.cancel();
                 let _ = keeper.await;
             }
-            if let Err(Halt::Problem(problem)) = give_back(&context, &finalizing).await {
+            if let Err(Halt::Problem(problem)) = give_back(&context, &finalizing, for_good).await {
                 context.events.record(Severity::Error, "held", problem.to_string());
             }
             if for_good {
@@ -32,16 +33,16 @@ impl Run {
     }
 }
 
-async fn give_back(
-    context: &Context,
-    view: &tokio::sync::watch::Sender<crate::engine::view::StepsView>,
-) -> Result<(), Halt> {
+async fn give_back(context: &Context, view: &watch::Sender<StepsView>, for_good: bool) -> Result<(), Halt> {
     if context.journal("reading the journal", Record::held).await?.is_none() {
         return Ok(());
     }
     let registry = context.journal("reading the collections", Record::registry).await?;
-    let mut registry: Registry = registry.unwrap_or_default();
-    let failed = finalize::finalize(context, &mut registry, view).await?;
+    let registry = registry.unwrap_or_default();
+    let failed = match for_good {
+        true => finalize::finalize(context, &registry, view).await?,
+        false => finalize::give_back(context, &registry, view).await?,
+    };
     for failed in &failed {
         let text = format!(
             "{} / {} keeps the setting that was held for the way back: {}",
