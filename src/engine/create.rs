@@ -50,10 +50,10 @@ pub fn bare_buckets_command(namespace: &Namespace, options: &RawDocument) -> Raw
     command
 }
 
-/// 6.0 forgets `recordPreImages` at every collMod that does not repeat it, and refuses it beside `prepareUnique` (72):
-/// a collMod that ends with that one is followed by another.
+/// 5.0 and 6.0 forget `recordPreImages` at every collMod that does not repeat it; 6.0 refuses it beside `prepareUnique`
+/// (72), so that such a command, when it is the last, is followed by another.
 pub fn keep_pre_images(commands: &mut Vec<RawDocumentBuf>, options: &RawDocument, version: ServerVersion) {
-    if version.major < 6 || !options.get_bool("recordPreImages").unwrap_or(false) {
+    if version.major < 5 || !options.get_bool("recordPreImages").unwrap_or(false) {
         return;
     }
     for command in commands.iter_mut().filter(|command| !prepares_unique(command)) {
@@ -108,7 +108,7 @@ mod tests {
         let unique_set = rawdoc! { "collMod": "c", "index": { "name": "n", "unique": true }, "recordPreImages": true };
         let both = vec![prepare.clone(), unique.clone()];
         assert_eq!(kept(both.clone(), &options, 6), [prepare, unique_set]);
-        assert_eq!(kept(both.clone(), &options, 5), both);
+        assert_eq!(kept(both.clone(), &options, 4), both);
         let none = rawdoc! {};
         assert_eq!(kept(both.clone(), &none, 6), both);
         let drop = vec![rawdoc! { "dropIndexes": "c", "index": "n" }];

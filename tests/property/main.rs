@@ -14,8 +14,10 @@ mod operations;
 mod random;
 mod writers;
 
-use bson::doc;
+use bson::{Document, doc};
 use common::{MATRIX, Pair, compare, drive};
+use futures_util::TryStreamExt;
+use mongodb::{Client, IndexModel};
 use mongoferry::{demo::releases::Release, model::snapshot::VerificationState};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use writers::Writers;
@@ -58,7 +60,11 @@ async fn migrate(pair: &Pair, from: Release, seed: u64, operations: u64) {
     writers.make((operations / 4).max(operations.saturating_sub(writers.made()))).await;
     // Until the application is stopped there is always something to write.
     writers.linger();
-    let done = drive::cut_over(&mut client, async || writers.stop().await).await;
+    let done = drive::cut_over(&mut client, async || {
+        writers.stop().await;
+        drop_what_is_refused(&source).await;
+    })
+    .await;
     eprintln!("{}", writers.summary());
     let differences = compare::differences(&source, &destination).await;
     let events: Vec<String> =
@@ -75,6 +81,25 @@ async fn migrate(pair: &Pair, from: Release, seed: u64, operations: u64) {
     assert_eq!((done.verification.mismatches, &done.verification.metadata_differences), (0, &Vec::new()));
     writers.assert_all_kinds();
     engine.shut_down().await;
+}
+
+/// 4.4 takes TTL indexes on capped collections, where they do nothing; 6.0 refuses them (67), and the product says so.
+async fn drop_what_is_refused(source: &Client) {
+    for db in source.list_database_names().await.unwrap() {
+        let database = source.database(&db);
+        let capped = database.list_collections().filter(doc! { "options.capped": true, "type": "collection" });
+        let names: Vec<String> = capped.await.unwrap().map_ok(|listed| listed.name).try_collect().await.unwrap();
+        for name in names.iter().filter(|_| db != "local" && db != "config" && db != "admin") {
+            let listed = database.collection::<Document>(name).list_indexes().await.unwrap();
+            let indexes: Vec<IndexModel> = listed.try_collect().await.unwrap();
+            for options in indexes.into_iter().filter_map(|index| index.options) {
+                if let (Some(index), Some(_)) = (options.name, options.expire_after) {
+                    let command = doc! { "dropIndexes": name, "index": index };
+                    database.run_command(command).await.unwrap();
+                }
+            }
+        }
+    }
 }
 
 macro_rules! pairs {

@@ -10,6 +10,7 @@ mod guarded;
 mod logins;
 mod network;
 mod secrets;
+mod skew;
 mod srv;
 mod tls;
 
