@@ -59,6 +59,22 @@ pub fn migrate(home: &Home, pair: &Pair, options: &str) {
     assert!(home.ok(&["cutover", "shop"]).contains("DONE"));
 }
 
+/// Cuts the way back over. Documents that are fetched again close the gate for a moment, and it opens again.
+pub fn go_back(home: &Home) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
+        let output = home.run(&["cutover", "shop-back"]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            assert!(said.contains("DONE"), "{said}");
+            return;
+        }
+        assert!(output.status.code() == Some(3) && std::time::Instant::now() < deadline, "{said}");
+        assert!(said.contains("still to be fetched again") || said.contains("lag is under"), "{said}");
+    }
+}
+
 /// One round of what an application does, of which every statement is another one in another round.
 pub async fn write(client: &Client, round: i32) {
     let shop = client.database("shop");
