@@ -24,7 +24,7 @@ pub struct Look {
     /// Glyphs of the wizard; by default as the locale says.
     #[arg(long, value_enum, global = true)]
     pub glyphs: Option<GlyphChoice>,
-    /// Colours of the wizard: the terminal's own 16, or none.
+    /// Colours of the wizard; by default the terminal's own 16, and none with NO_COLOR.
     #[arg(long, value_enum, global = true)]
     pub theme: Option<ThemeChoice>,
     /// The same steps as plain lines, for dumb terminals and screen readers.
@@ -44,9 +44,15 @@ pub enum GlyphChoice {
 /// `--theme`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ThemeChoice {
+    /// No colour with NO_COLOR, else the terminal's own 16.
+    Auto,
     /// The terminal's own 16 colours.
     #[value(name = "16")]
     Sixteen,
+    /// Dark colours for a light background.
+    Light,
+    /// Bright colours for a dark background.
+    Dark,
     /// No colour.
     Mono,
 }
@@ -190,6 +196,12 @@ pub enum Verb {
     /// The engine's process; started by the wizard and by `start`.
     #[command(name = "engine", hide = true)]
     Engine,
+    /// Print the manual page.
+    Man {
+        /// Write one page per command into this folder instead.
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+    },
     /// Print a completion script.
     Completions {
         /// The shell.

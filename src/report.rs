@@ -8,6 +8,7 @@ mod markdown;
 use crate::model::{
     Event, Phase, Snapshot,
     check::{Check, CheckState},
+    left,
     snapshot::{CollectionRow, StepState, VerificationState},
 };
 use serde_json::{Value, json};
@@ -151,10 +152,7 @@ impl Report {
                 todo.push("compare the data yourself: it was not verified completely".into());
             }
             todo.push("point every application at the destination".into());
-            todo.push("drop the migration's user on the source, if you created one".into());
-            todo.push(
-                "remove this host's address from the firewalls of source and destination, if you added it".into(),
-            );
+            todo.extend(left::to_close(snapshot).iter().map(left::Left::line));
             todo.push("keep the source read-only for some days, then retire it".into());
         } else if snapshot.phase.is_over() {
             todo.push("the destination keeps what was copied: clear it, or start again with clear_destination".into());

@@ -5,5 +5,9 @@
 mod drawing;
 #[path = "screens_running/keys.rs"]
 mod keys;
+#[path = "screens_running/readme.rs"]
+mod readme;
 #[path = "screens_running/scene.rs"]
 mod scene;
+#[path = "screens_running/whole.rs"]
+mod whole;

@@ -399,12 +399,52 @@ async fn the_connect_page_shows_who_is_there() {
     let application = mongodb::Client::with_uri_str(&uri).await.expect("client");
     application.list_database_names().await.expect("connected");
     let endpoint = mongoferry::model::Endpoint::plain("mongodb://ignored:1");
-    let info = mongoferry::engine::connect_info::connect_info(&pair.context, &endpoint).await;
-    let seen: Vec<_> = info.applications.iter().map(|one| one.name.as_str()).collect();
-    assert_eq!(seen.iter().filter(|name| **name == "checkout-api").count(), 1, "{seen:?}");
-    assert!(!seen.contains(&"mongoferry"), "{seen:?}");
-    let host = &pair.context.destination.hosts[0];
+    let context = pair.context.clone();
+    let filter = context.options.filter.clone();
+    let arrivals = |cluster: &mongoferry::mongo::Cluster| {
+        mongoferry::engine::foreign::Arrivals::new(cluster.clone(), cluster.tally.clone(), filter.clone())
+    };
+    let watched = mongoferry::engine::connect_info::Watched {
+        namespaces: vec!["shop.orders".into(), "jobs.locks".into()],
+        applications: ["checkout-api".to_string(), "cron".to_string()].into(),
+        destination: arrivals(&context.destination),
+        source: arrivals(&context.source),
+    };
+    let (view, mut shown) = tokio::sync::watch::channel(None);
+    tokio::spawn(mongoferry::engine::connect_info::poll(context, endpoint, watched, view));
+    let mut until = async |wanted: &dyn Fn(&mongoferry::model::snapshot::ConnectInfo) -> bool| {
+        let waiting = shown.wait_for(|info: &Option<_>| info.as_ref().is_some_and(wanted));
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(120), waiting).await;
+        waited.expect("it never came").expect("the poll lives").clone().expect("info")
+    };
+    let info = until(&|info| info.applications.iter().any(|one| one.connections > 0)).await;
+    assert!(!info.applications.iter().any(|one| one.name == "mongoferry"), "{info:?}");
+    let of = |info: &mongoferry::model::snapshot::ConnectInfo, name: &str| {
+        info.applications.iter().find(|one| one.name == name).cloned().expect("an application")
+    };
+    assert!(of(&info, "checkout-api").since.is_some(), "{info:?}");
+    // It wrote to the source before and is not here: never left out, never counted as arrived.
+    assert_eq!((of(&info, "cron").connections, of(&info, "cron").since), (0, None));
+    let missing: Vec<_> = info.arrivals.iter().filter(|row| row.since.is_none()).map(|row| &row.namespace).collect();
+    assert_eq!(missing, ["shop.orders", "jobs.locks"]);
+    assert!(info.left_writing.is_empty(), "{info:?}");
+    let host = pair.context.destination.hosts[0].clone();
     assert_eq!(info.driver_uri, format!("mongodb://{host}/?replicaSet=rsB"));
     assert_eq!(info.env_line, format!("MONGODB_URI={}", info.driver_uri));
     assert!(info.stragglers.iter().all(|one| !one.starts_with("checkout-api")), "{:?}", info.stragglers);
+
+    // The application writes where it belongs; somebody else still writes to the source.
+    let orders = application.database("shop").collection::<Document>("orders");
+    for n in 0..7 {
+        orders.insert_one(doc! { "_id": format!("new {n}") }).await.expect("insert");
+    }
+    let old = format!("mongodb://{}/?replicaSet=rsA&appName=cron", pair.context.source.hosts[0]);
+    let straggler = mongodb::Client::with_uri_str(&old).await.expect("client");
+    straggler.database("jobs").collection::<Document>("locks").insert_one(doc! { "_id": 1 }).await.expect("insert");
+    let info = until(&|info| !info.left_writing.is_empty() && info.arrivals.iter().any(|row| row.writes == 7)).await;
+    let written = info.arrivals.iter().find(|row| row.namespace == "shop.orders").expect("a row");
+    assert!(written.since.is_some() && written.last_write >= written.since, "{written:?}");
+    assert_eq!((info.left_writing[0].namespace.as_str(), info.left_writing[0].writes), ("jobs.locks", 1));
+    assert!(info.stragglers.iter().any(|one| one.starts_with("cron (")), "{:?}", info.stragglers);
+    pair.context.cancel.cancel();
 }

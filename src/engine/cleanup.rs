@@ -6,7 +6,11 @@ use crate::model::{
     Side,
     snapshot::{StepLine, StepState},
 };
-use crate::mongo::namespace::{LEASE_DB, TEMPORARY_PREFIX};
+use crate::mongo::{
+    cluster::DriverError,
+    errors::explain,
+    namespace::{LEASE_DB, TEMPORARY_PREFIX},
+};
 use bson::rawdoc;
 use std::path::Path;
 use tokio::sync::watch;
@@ -19,7 +23,7 @@ pub async fn clean_up(context: &Context, user: Option<&MigrationUser>, spool: &P
         line("temporary user on the destination", StepState::Waiting, String::new()),
     ];
     view.send_replace(StepsView { lines: lines.clone() });
-    lines[0] = temporary_databases(context).await;
+    lines[0] = temporary_databases(context, view).await;
     lines[1].state = StepState::Running;
     view.send_replace(StepsView { lines: lines.clone() });
     lines[1] = spool_files(spool).await;
@@ -43,11 +47,31 @@ fn line(label: &str, state: StepState, detail: String) -> StepLine {
     StepLine { label: label.into(), state, detail }
 }
 
-async fn temporary_databases(context: &Context) -> StepLine {
+/// Shows on the first line why it is held, and what somebody can do about it; the attempt is repeated.
+fn told<T>(view: &watch::Sender<StepsView>, answer: Result<T, DriverError>) -> Result<T, DriverError> {
+    let detail = match &answer {
+        Ok(_) => String::new(),
+        Err(error) => format!(
+            "held: {}. Make the destination answer and accept it; this goes on by itself. The application may run",
+            explain(error)
+        ),
+    };
+    view.send_if_modified(|shown| match shown.lines.first_mut() {
+        Some(line) if line.detail != detail => {
+            line.detail = detail;
+            true
+        }
+        _ => false,
+    });
+    answer
+}
+
+async fn temporary_databases(context: &Context, view: &watch::Sender<StepsView>) -> StepLine {
     let label = "temporary databases on the destination";
     let destination = &context.destination;
     let listed = retry(Side::Destination, "listing databases", &context.events, &context.cancel, || async {
-        let reply = destination.run("admin", rawdoc! { "listDatabases": 1, "nameOnly": true }).await?;
+        let listed = destination.run("admin", rawdoc! { "listDatabases": 1, "nameOnly": true }).await;
+        let reply = told(view, listed)?;
         let mut names = Vec::new();
         for database in reply.get_array("databases")?.into_iter().flatten() {
             if let Some(name) = database.as_document().and_then(|database| database.get_str("name").ok())
@@ -64,8 +88,8 @@ async fn temporary_databases(context: &Context) -> StepLine {
         Err(halt) => return line(label, StepState::Failed, format!("{halt}; look for databases {TEMPORARY_PREFIX}*")),
     };
     for name in &names {
-        let dropped = retry(Side::Destination, "dropping a database", &context.events, &context.cancel, || {
-            destination.run(name, rawdoc! { "dropDatabase": 1 })
+        let dropped = retry(Side::Destination, "dropping a database", &context.events, &context.cancel, || async {
+            told(view, destination.run(name, rawdoc! { "dropDatabase": 1 }).await)
         })
         .await;
         if let Err(halt) = dropped {

@@ -5,28 +5,54 @@
 
 use super::{
     context::Context,
+    foreign::Arrivals,
     operations::{address, client_name, operations, pause},
 };
 use crate::{
     model::{
         Endpoint, Tls,
-        snapshot::{ConnectInfo, ConnectedApplication},
+        snapshot::{Arrival, ConnectInfo, ConnectedApplication},
     },
     mongo::Cluster,
 };
 use bson::Document;
+use jiff::Timestamp;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
+/// Distance between two looks at the clusters.
 const POLL_EVERY: Duration = Duration::from_secs(5);
+/// Looking takes at most one part of so many of the time.
+const SHARE: u32 = 20;
+
+/// What wrote to the source before the cutover, and what is written since.
+#[derive(Debug)]
+pub struct Watched {
+    /// Namespaces that were written on the source.
+    pub namespaces: Vec<String>,
+    /// Names of the applications that were seen writing to it.
+    pub applications: BTreeSet<String>,
+    /// Writes to the destination.
+    pub destination: Arrivals,
+    /// Writes to the source.
+    pub source: Arrivals,
+}
 
 /// Keeps the connect page current until the migration's token fires.
-pub async fn poll(context: Context, endpoint: Endpoint, view: watch::Sender<Option<ConnectInfo>>) {
+pub async fn poll(
+    context: Context,
+    endpoint: Endpoint,
+    mut watched: Watched,
+    view: watch::Sender<Option<ConnectInfo>>,
+) {
+    let mut first_seen = HashMap::new();
     loop {
-        let info = connect_info(&context, &endpoint).await;
+        let began = Instant::now();
+        tokio::join!(watched.destination.look(), watched.source.look());
+        let info = connect_info(&context, &endpoint, &mut watched, &mut first_seen).await;
         view.send_if_modified(|shown| {
             let changed = shown.as_ref() != Some(&info);
             if changed {
@@ -34,34 +60,73 @@ pub async fn poll(context: Context, endpoint: Endpoint, view: watch::Sender<Opti
             }
             changed
         });
-        if pause(POLL_EVERY, &context.cancel).await {
+        // Looking costs the clusters little, however long their oplogs take to count.
+        if pause(POLL_EVERY.max(began.elapsed() * SHARE), &context.cancel).await {
             return;
         }
     }
 }
 
 /// The connect page at this moment.
-pub async fn connect_info(context: &Context, endpoint: &Endpoint) -> ConnectInfo {
+async fn connect_info(
+    context: &Context,
+    endpoint: &Endpoint,
+    watched: &mut Watched,
+    first_seen: &mut HashMap<String, Timestamp>,
+) -> ConnectInfo {
     let (destination, source) = tokio::join!(operations(&context.destination), operations(&context.source));
     let strings = Strings::new(&context.destination, endpoint);
+    let connected = connections(&destination.unwrap_or_default());
+    for name in connected.keys() {
+        first_seen.entry(name.clone()).or_insert_with(Timestamp::now);
+    }
     ConnectInfo {
         mongosh: strings.mongosh(),
         driver_uri: strings.driver_uri(),
         env_line: format!("MONGODB_URI={}", strings.driver_uri()),
-        applications: applications(&destination.unwrap_or_default()),
+        applications: applications(&connected, first_seen, &watched.applications),
+        arrivals: arrivals(watched.destination.view(), &watched.namespaces),
         stragglers: stragglers(&source.unwrap_or_default()),
+        left_writing: watched.source.view(),
     }
 }
 
-fn applications(operations: &[Document]) -> Vec<ConnectedApplication> {
+/// Connections by the name of the application.
+fn connections(operations: &[Document]) -> BTreeMap<String, u32> {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for name in operations.iter().filter_map(client_name) {
         *counts.entry(name).or_default() += 1;
     }
-    let mut applications: Vec<_> =
-        counts.into_iter().map(|(name, connections)| ConnectedApplication { name, connections }).collect();
+    counts
+}
+
+/// Who is there, who was there, and who wrote to the source and has not been seen yet; most connections first.
+fn applications(
+    connected: &BTreeMap<String, u32>,
+    first_seen: &HashMap<String, Timestamp>,
+    wrote_before: &BTreeSet<String>,
+) -> Vec<ConnectedApplication> {
+    let names: BTreeSet<&String> = first_seen.keys().chain(wrote_before).collect();
+    let mut applications: Vec<_> = names
+        .into_iter()
+        .map(|name| ConnectedApplication {
+            name: name.clone(),
+            connections: connected.get(name).copied().unwrap_or(0),
+            since: first_seen.get(name).copied(),
+        })
+        .collect();
     applications.sort_by(|a, b| b.connections.cmp(&a.connections).then_with(|| a.name.cmp(&b.name)));
     applications
+}
+
+/// What is written, then what was written on the source and is not written here yet.
+fn arrivals(mut written: Vec<Arrival>, before: &[String]) -> Vec<Arrival> {
+    let missing = before.iter().filter(|name| !written.iter().any(|arrival| arrival.namespace == **name));
+    let missing: Vec<Arrival> = missing
+        .map(|name| Arrival { namespace: name.clone(), writes: 0, ops_per_s: 0.0, since: None, last_write: None })
+        .collect();
+    written.extend(missing);
+    written
 }
 
 fn stragglers(operations: &[Document]) -> Vec<String> {
@@ -212,9 +277,31 @@ mod tests {
             operation("OplogFetcher", "MongoDB Internal Client", 6),
             doc! { "desc": "ReplBatcher" },
         ];
-        let seen = applications(&operations);
-        let seen: Vec<_> = seen.iter().map(|one| (one.name.as_str(), one.connections)).collect();
-        assert_eq!(seen, [("checkout", 2), ("PyMongo", 1)]);
+        let connected = connections(&operations);
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let first_seen =
+            HashMap::from([("checkout".into(), at(1)), ("PyMongo".into(), at(2)), ("batch".into(), at(3))]);
+        let before = BTreeSet::from(["checkout".to_string(), "cron".to_string()]);
+        let seen = applications(&connected, &first_seen, &before);
+        let seen: Vec<_> = seen.iter().map(|one| (one.name.as_str(), one.connections, one.since)).collect();
+        // One that has left again is not one that never came.
+        let wanted =
+            [("checkout", 2, Some(at(1))), ("PyMongo", 1, Some(at(2))), ("batch", 0, Some(at(3))), ("cron", 0, None)];
+        assert_eq!(seen, wanted);
         assert_eq!(stragglers(&operations), ["PyMongo (10.1.4.30)", "checkout (10.1.4.30)"]);
+    }
+
+    #[test]
+    fn what_was_written_on_the_source_is_waited_for() {
+        let written = Arrival {
+            namespace: "shop.orders".into(),
+            writes: 7,
+            ops_per_s: 1.0,
+            since: Some(Timestamp::UNIX_EPOCH),
+            last_write: Some(Timestamp::UNIX_EPOCH),
+        };
+        let rows = arrivals(vec![written], &["shop.orders".into(), "jobs.locks".into()]);
+        let rows: Vec<_> = rows.iter().map(|row| (row.namespace.as_str(), row.since.is_some())).collect();
+        assert_eq!(rows, [("shop.orders", true), ("jobs.locks", false)]);
     }
 }

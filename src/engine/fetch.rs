@@ -392,7 +392,7 @@ impl Fetcher<'_> {
         self.state.spool_full_in_ms = self.forecast(now);
         if now.duration_since(self.shown) >= PACE {
             self.shown = now;
-            self.state.writers = self.writers.view(now);
+            self.state.writers = self.writers.view(now, jiff::Timestamp::now().as_second());
         }
         let state = &self.state;
         self.view.send_modify(|view| {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     machine::Machine,
     model::{
-        CheckOrder, Phase, Severity, Snapshot,
+        CheckOrder, Endpoint, Phase, Severity, Snapshot,
         snapshot::{Application, ClusterView, Cutover, CutoverStep, StepLine, StepState, VerificationState, Writer},
     },
     mongo::Cluster,
@@ -115,8 +115,9 @@ impl Publisher {
 
     fn add_run(&mut self, snapshot: &mut Snapshot, machine: &Machine, run: &Run) {
         let tick = Instant::now();
-        snapshot.source = cluster_view(&run.context.source, &snapshot.source.label);
-        snapshot.destination = cluster_view(&run.context.destination, &snapshot.destination.label);
+        snapshot.source = cluster_view(&run.context.source, &snapshot.source.label, &run.plan.source);
+        snapshot.destination =
+            cluster_view(&run.context.destination, &snapshot.destination.label, &run.plan.destination);
         let sync = run.sync.borrow().clone();
         snapshot.copy = sync.copy;
         snapshot.collections = sync.rows;
@@ -155,6 +156,7 @@ impl Publisher {
                 Some(Writer {
                     ops_per_s: writer.ops_per_s,
                     last_write: timestamp(writer.last_write_ms)?,
+                    per_second: writer.per_second.clone(),
                     likely_client: source_use.writers.get(&namespace).cloned(),
                     namespace,
                 })
@@ -184,14 +186,22 @@ fn timestamp(wall_ms: i64) -> Option<Timestamp> {
     Timestamp::from_millisecond(wall_ms).ok()
 }
 
-fn cluster_view(cluster: &Cluster, label: &str) -> ClusterView {
+fn cluster_view(cluster: &Cluster, label: &str, endpoint: &Endpoint) -> ClusterView {
     ClusterView {
         label: label.into(),
         set: Some(cluster.set.clone()),
         version: Some(cluster.version.to_string()),
         hosts: cluster.hosts.clone(),
         primary: cluster.primary.clone(),
+        drop_user: drop_user(endpoint),
     }
+}
+
+/// As JSON, whose strings mongosh understands, whatever is in a name.
+fn drop_user(endpoint: &Endpoint) -> Option<String> {
+    let user = serde_json::to_string(endpoint.username.as_deref()?).ok()?;
+    let database = serde_json::to_string(endpoint.auth_source.as_deref().unwrap_or("admin")).ok()?;
+    Some(format!("db.getSiblingDB({database}).dropUser({user})"))
 }
 
 /// The guided cutover with its lines: what is proven so far, then what finalizing does.

@@ -57,6 +57,8 @@ pub struct WriterView {
     pub ops_per_s: f64,
     /// Wall time of the last write, ms since the epoch.
     pub last_write_ms: i64,
+    /// Writes in each of the last 60 seconds of wall time, newest last.
+    pub per_second: Vec<u64>,
 }
 
 /// Written by the applier.

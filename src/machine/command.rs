@@ -65,6 +65,10 @@ impl Machine {
                     let text = format!("{by} asked to build the failed indexes again");
                     Ok(vec![Effect::BuildFailedIndexes, Effect::Log(Severity::Info, "retry", text)])
                 }
+                _ if self.error.is_some() && !matches!(self.phase, Phase::Paused | Phase::Expired) => {
+                    // Work that waits for a cure tries at once.
+                    Ok(vec![Effect::TryAgain, Effect::Log(Severity::Info, "retry", format!("{by} asked to try again"))])
+                }
                 _ => not_now("nothing failed that could be tried again"),
             },
             Command::KeepWayBack { seconds } if self.phase == Phase::Completed => {

@@ -5,8 +5,10 @@
 
 pub mod check;
 pub mod command;
+pub mod connect;
 pub mod event;
 pub mod filter;
+pub mod left;
 pub mod notice;
 pub mod phase;
 pub mod plan;

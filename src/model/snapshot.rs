@@ -3,6 +3,7 @@
 //! Plain data, complete (no screen asks anything else), coalesced by the engine. Times are UTC, sizes bytes, durations
 //! ms. Unknown is `None`, never a guess.
 
+pub use super::connect::{Arrival, ConnectInfo, ConnectedApplication};
 use super::{
     check::ValidationReport, notice::Channel, phase::Phase, plan::CheckOrder, problem::Problem, units::Optime,
 };
@@ -147,6 +148,9 @@ pub struct ClusterView {
     pub hosts: Vec<String>,
     /// The primary, when known.
     pub primary: Option<String>,
+    /// The mongosh command that drops the user that mongoferry signs in as; `None` without a user.
+    #[serde(default)]
+    pub drop_user: Option<String>,
 }
 
 /// What a look at a destination showed (picker).
@@ -287,6 +291,9 @@ pub struct Writer {
     pub last_write: Timestamp,
     /// From `$currentOp`, when permitted; labelled "likely".
     pub likely_client: Option<String>,
+    /// Writes in each of the last 60 seconds, newest last: the rhythm of a job.
+    #[serde(default)]
+    pub per_second: Vec<u64>,
 }
 
 /// Somebody other than mongoferry who writes to a migrated namespace of the destination.
@@ -483,30 +490,6 @@ pub struct Mismatch {
     pub kind: MismatchKind,
     /// Dotted paths that differ (at most 20).
     pub paths: Vec<String>,
-}
-
-/// The connect page. Never a password.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ConnectInfo {
-    /// A mongosh command line.
-    pub mongosh: String,
-    /// A driver URI with `<user>:<password>` placeholders when the cluster has logins.
-    pub driver_uri: String,
-    /// A `.env` line.
-    pub env_line: String,
-    /// Applications seen on the destination.
-    pub applications: Vec<ConnectedApplication>,
-    /// Applications still connected to the source, `name (address)`.
-    pub stragglers: Vec<String>,
-}
-
-/// An application connected to the destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectedApplication {
-    /// Its `appName` or driver name.
-    pub name: String,
-    /// Connections.
-    pub connections: u32,
 }
 
 /// Samples for charts, newest last, one per `step_ms`; at most 360 each.

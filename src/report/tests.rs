@@ -16,7 +16,13 @@ fn at(text: &str) -> Timestamp {
 
 fn cluster(label: &str, set: &str) -> ClusterView {
     let version = Some("6.0.27".into());
-    ClusterView { label: label.into(), set: Some(set.into()), version, hosts: vec![label.into()], primary: None }
+    ClusterView {
+        label: label.into(),
+        set: Some(set.into()),
+        version,
+        hosts: vec![label.into()],
+        ..ClusterView::default()
+    }
 }
 
 fn line(label: &str, state: StepState, detail: &str) -> StepLine {

@@ -73,6 +73,7 @@ pub async fn play(cli: Cli) -> u8 {
         Some(Verb::Report { name, json }) => look::report(name.as_deref(), json).await,
         Some(Verb::Doctor { name, output }) => doctor::play(name.as_deref(), output).await,
         Some(Verb::Engine) => engine::play().await,
+        Some(Verb::Man { into }) => manual(into.as_deref()),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "mongoferry", &mut script);
@@ -85,6 +86,20 @@ pub async fn play(cli: Cli) -> u8 {
         let _ = writeln!(std::io::stderr(), "mongoferry: {error:#}");
         exit::ERROR
     })
+}
+
+/// `man`: the page of the whole program, or one per command into a folder.
+fn manual(into: Option<&std::path::Path>) -> anyhow::Result<u8> {
+    match into {
+        Some(folder) => clap_mangen::generate_to(Cli::command(), folder)?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            // A reader that stops early (`| head`) is not an error.
+            let _ = std::io::stdout().write_all(&page);
+        }
+    }
+    Ok(exit::DONE)
 }
 
 /// `user@tty`, for the event log and the report.

@@ -125,6 +125,9 @@ impl From<Look> for tui::Look {
             GlyphChoice::Unicode => tui::GlyphChoice::Unicode,
         });
         let theme = look.theme.map(|choice| match choice {
+            ThemeChoice::Auto => tui::ThemeChoice::Auto,
+            ThemeChoice::Light => tui::ThemeChoice::Light,
+            ThemeChoice::Dark => tui::ThemeChoice::Dark,
             ThemeChoice::Sixteen => tui::ThemeChoice::Sixteen,
             ThemeChoice::Mono => tui::ThemeChoice::Mono,
         });

@@ -32,7 +32,7 @@ pub const GLOBALS: [Global; 9] = [
     global("F1", "Help", "This help", true, false),
     global("l", "Log", "Everything that happened, numbered", false, true),
     global("v", "Plain view", "Shows this screen as plain text, for the mouse", false, false),
-    global("T", "Theme", "Colours: the terminal's own 16, or none", false, false),
+    global("T", "Theme", "Colours: the terminal's own 16, for light or dark ground, or none", false, false),
     global("d", "Detach", "Leaves the wizard; the migration goes on without it", false, false),
     global("q", "Quit", "Leaves the wizard, like d while a migration runs; asks first in the demo", false, true),
     global("Ctrl-C", "Quit", "The same as q", true, false),

@@ -80,8 +80,14 @@ pub enum GlyphChoice {
 /// Which colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ThemeChoice {
+    /// No colour with `NO_COLOR`, else the terminal's own 16.
+    Auto,
     /// The terminal's own 16 colours.
     Sixteen,
+    /// Dark colours for a light background.
+    Light,
+    /// Bright colours for a dark background.
+    Dark,
     /// No colour.
     Mono,
 }
@@ -154,9 +160,11 @@ fn look(wanted: Look, environment: &dyn Fn(&str) -> String) -> (Theme, Glyphs) {
     let without_colour = !environment("NO_COLOR").is_empty();
     let theme = match wanted.theme {
         Some(ThemeChoice::Mono) => Theme::mono(),
+        Some(ThemeChoice::Light) => Theme::light(),
+        Some(ThemeChoice::Dark) => Theme::dark(),
         Some(ThemeChoice::Sixteen) => Theme::sixteen(),
-        None if without_colour => Theme::mono(),
-        None => Theme::sixteen(),
+        None | Some(ThemeChoice::Auto) if without_colour => Theme::mono(),
+        None | Some(ThemeChoice::Auto) => Theme::sixteen(),
     };
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().map(environment).find(|value| !value.is_empty());
     let locale = locale.unwrap_or_default().to_lowercase();
@@ -208,5 +216,10 @@ mod tests {
         assert_eq!(with(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]).1, Glyphs::ASCII);
         assert_eq!(with(&[("LANG", "en_US.utf8"), ("TERM", "linux")]).1, Glyphs::ASCII);
         assert_eq!(with(&[("NO_COLOR", "1")]).0, Theme::mono());
+        let all: Vec<&str> = std::iter::successors(Some(Theme::sixteen()), |theme| Some(theme.next()))
+            .take(5)
+            .map(|theme| theme.name)
+            .collect();
+        assert_eq!(all, ["16", "light", "dark", "mono", "16"]);
     }
 }

@@ -5,6 +5,8 @@ use ratatui::style::{Color, Modifier, Style};
 /// Styles by meaning. Every colour is doubled by a word on the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Theme {
+    /// As `--theme` calls it.
+    pub name: &'static str,
     /// READY, OK, done.
     pub ok: Style,
     /// WAIT, WARN.
@@ -25,6 +27,7 @@ impl Theme {
     /// The operator's own 16 colours.
     pub fn sixteen() -> Self {
         Self {
+            name: "16",
             ok: Style::new().fg(Color::Green),
             wait: Style::new().fg(Color::Yellow),
             fail: Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
@@ -35,11 +38,38 @@ impl Theme {
         }
     }
 
+    /// For a light background whose own green and yellow cannot be read: of the 256 colours, dark ones.
+    pub fn light() -> Self {
+        Self { name: "light", ..Self::of_256([28, 130, 124, 240]) }
+    }
+
+    /// For a dark background, and terminals that do not dim: of the 256 colours, bright ones.
+    pub fn dark() -> Self {
+        Self { name: "dark", ..Self::of_256([114, 221, 210, 246]) }
+    }
+
+    /// Ok, wait, fail, dim.
+    fn of_256(colours: [u8; 4]) -> Self {
+        let [ok, wait, fail, dim] = colours.map(|colour| Style::new().fg(Color::Indexed(colour)));
+        Self { ok, wait, fail: fail.add_modifier(Modifier::BOLD), dim, ..Self::sixteen() }
+    }
+
+    /// The one after this one.
+    pub fn next(self) -> Self {
+        match self.name {
+            "16" => Self::light(),
+            "light" => Self::dark(),
+            "dark" => Self::mono(),
+            _ => Self::sixteen(),
+        }
+    }
+
     /// No colour at all (`NO_COLOR`, `TERM=dumb`, `--theme mono`).
     pub fn mono() -> Self {
         let plain = Style::new();
         let bold = plain.add_modifier(Modifier::BOLD);
         Self {
+            name: "mono",
             ok: bold,
             wait: plain,
             fail: bold,

@@ -5,7 +5,6 @@ use super::{
     effect::{Effect, Message},
     model::{MOST_EVENTS, Model, Outcome, Overlay, home},
     screen::{confirm, frame, help, log, running},
-    theme::Theme,
     widget::text,
 };
 use crate::{
@@ -297,8 +296,8 @@ fn on_screen_key(model: &mut Model, mut key: KeyEvent, in_burst: bool) -> Vec<Ef
             back.map(|action| perform(model, action)).unwrap_or_default()
         }
         KeyCode::Char('T') => {
-            let mono = Theme::mono();
-            model.theme = if model.theme == mono { Theme::sixteen() } else { mono };
+            model.theme = model.theme.next();
+            model.said = Some(format!("Theme: {}. T goes on: 16, light, dark, mono.", model.theme.name));
             Vec::new()
         }
         KeyCode::Char('v') => {

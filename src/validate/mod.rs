@@ -360,6 +360,7 @@ pub async fn test_destination(endpoint: &Endpoint) -> DestinationTest {
                 version: Some(cluster.version.to_string()),
                 hosts: cluster.hosts.clone(),
                 primary: cluster.primary.clone(),
+                drop_user: None,
             });
         }
         Err(problem) => test.problem = Some(problem),

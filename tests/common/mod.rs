@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod drive;
+pub mod picture;
 pub mod pty;
 
 use mongoferry::demo::{

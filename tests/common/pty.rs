@@ -94,6 +94,25 @@ impl Terminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
+    /// The screen as a picture.
+    pub fn picture(&self, title: &str) -> String {
+        super::picture::svg(self.screen.lock().unwrap().screen(), title)
+    }
+
+    /// Whether any cell has a colour, and whether any stands in reverse.
+    pub fn looks(&self) -> (bool, bool) {
+        let parser = self.screen.lock().unwrap();
+        let screen = parser.screen();
+        let (rows, columns) = (screen.size().0.get(), screen.size().1.get());
+        let cells = || {
+            (0..rows)
+                .flat_map(|row| (0..columns).map(move |column| (row, column)))
+                .filter_map(|(row, column)| screen.cell(row, column))
+        };
+        let plain = vt100::Color::Default;
+        (cells().any(|cell| cell.fgcolor() != plain || cell.bgcolor() != plain), cells().any(vt100::Cell::inverse))
+    }
+
     /// Types keys.
     pub fn send(&mut self, keys: &str) {
         self.writer.write_all(keys.as_bytes()).expect("typing");

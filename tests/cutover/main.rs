@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod held;
 #[path = "../detached/home.rs"]
 #[allow(dead_code)]
 mod home;

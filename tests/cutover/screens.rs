@@ -69,12 +69,21 @@ async fn type_slowly(terminal: &mut Terminal, text: &str) {
     }
 }
 
-/// From "nearly in sync" to the shell, with everything that can be looked at on the way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_screen_at_80x24() {
+    every_screen(80, 24).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_screen_at_120x40() {
+    every_screen(120, 40).await;
+}
+
+/// From "nearly in sync" to the shell, with everything that can be looked at on the way.
+async fn every_screen(columns: u16, rows: u16) {
     let _turn = crate::turn().await;
     let stage = Stage::ready("").await;
-    let mut terminal = stage.attach(80, 24);
+    let mut terminal = stage.attach(columns, rows);
     let name = stage.name();
 
     // 4.6
@@ -148,7 +157,7 @@ async fn every_screen_at_80x24() {
     shows(&mut terminal, &["Check the data", "1 document differs", "f copies them again"]);
 
     // Both applications as servers see them when it is over.
-    let (_arrived, _straggler) =
+    let (arrived, straggler) =
         (connected(&stage.pair.destination, "checkout").await, connected(&stage.pair.source, "cron").await);
     terminal.wait_for("f copies them again");
     // The verdict of before is shown until the new one is there, and fixing is refused until then.
@@ -177,6 +186,16 @@ async fn every_screen_at_80x24() {
         "[ Done ]",
     ];
     shows(&mut terminal, &connect);
+    // What wrote to the source before is waited for by name, until it writes here.
+    shows(&mut terminal, &[NAME, "not seen yet", "shop.orders", "not written yet", "WAIT"]);
+    for client in [&arrived, &straggler] {
+        let orders: Collection<Document> = client.database("shop").collection("orders");
+        orders.insert_one(doc! { "_id": "after", "n": -2 }).await.unwrap();
+        orders.delete_one(doc! { "_id": "after" }).await.unwrap();
+    }
+    let written = ["writes/s on", "since", "FAIL shop.orders: 2 writes on the source are LOST", "! LOST: shop.orders"];
+    shows(&mut terminal, &written);
+    terminal.wait_until("an application that writes", |screen| !screen.contains("not written yet"));
     terminal.send("\x1b[B");
     terminal.send("y");
     shows(&mut terminal, &["Sent with OSC 52", &format!("1 line, {} bytes", uri.len())]);

@@ -107,3 +107,56 @@ async fn suspended_and_taken_up_again() {
     shell.wait_for_exit();
     home.ok(&["stop", "orders"]);
 }
+
+/// The table of a copy that is under way: filtered, sorted, zoomed, one collection in detail; the log searched and frozen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_looked_at_from_all_sides() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let source = pair.source.client().await.unwrap();
+    let blob = "x".repeat(2_000);
+    for name in ["orders", "customers", "carts"] {
+        let documents = (0..2_000).map(|n| doc! { "_id": n, "blob": &blob });
+        source.database("shop").collection::<Document>(name).insert_many(documents).await.unwrap();
+    }
+    let home = Home::new();
+    // Half a minute for 12 MB.
+    let plan = home.plan("shop", &pair.source.uri(), &pair.destination.uri(), "throttle = \"400kB/s\"");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    let environment = [("MONGOFERRY_HOME", home.text())];
+    let mut terminal = Terminal::start(&["attach", "shop", "--glyphs", "ascii"], &environment, 120, 40);
+    terminal.wait_for("Copying data");
+    terminal.wait_for("shop.customers");
+    terminal.send("/cart");
+    terminal.wait_for("Filter: cart_");
+    terminal.send("\r");
+    terminal.wait_until("the filtered table", |screen| {
+        let table = screen.split("EVENTS").next().unwrap_or_default();
+        table.contains("shop.carts") && !table.contains("shop.customers")
+    });
+    terminal.send("\x1b");
+    terminal.wait_for("shop.customers");
+    terminal.send("s");
+    terminal.wait_for("Sorted by size.");
+    terminal.send("z");
+    terminal.wait_until("the table alone", |screen| screen.contains("shop.orders") && !screen.contains("Throughput"));
+    terminal.send("z");
+    terminal.wait_for("Throughput");
+    terminal.send("\r");
+    terminal.wait_until("details", |screen| screen.contains("documents  ") && screen.contains("indexes    0 of 0"));
+    terminal.send("\x1b");
+    terminal.wait_for("EVENTS");
+    terminal.send("l");
+    terminal.wait_for("following the newest");
+    terminal.send("/started");
+    terminal.wait_for("Search: started_");
+    terminal.send("\r");
+    terminal.wait_until("what was searched", |screen| screen.contains(" of ") && screen.contains("migration started"));
+    terminal.send("f");
+    terminal.wait_for("frozen. End follows again.");
+    terminal.send("\x1b");
+    terminal.wait_for("Copying data");
+    terminal.send("\x03");
+    assert_eq!(terminal.wait_for_exit(), 0);
+    home.ok(&["stop", "shop"]);
+}

@@ -171,6 +171,7 @@ fn tested(profile: Profile, databases: &[(&str, u64)]) -> destination::Entry {
         version: Some("7.0.14".into()),
         hosts: ["new-a", "new-b", "new-c"].map(|host| format!("{host}.example.net:27017")).to_vec(),
         primary: Some("new-a.example.net:27017".into()),
+        drop_user: None,
     };
     let test = DestinationTest {
         uri: profile.uri.clone(),

@@ -67,7 +67,9 @@ pub const SCENES: &[(&str, Shown)] = &[
     ("verification_opened", Shown::CheckData),
     ("verification_metadata", Shown::CheckData),
     ("verification_done", Shown::CheckData),
+    ("cleanup_held", Shown::Finalising),
     ("connect", Shown::ConnectNew),
+    ("connect_source_written", Shown::ConnectNew),
     ("success", Shown::Success),
     ("success_with_rest", Shown::Success),
 ];

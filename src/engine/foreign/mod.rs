@@ -5,8 +5,10 @@
 //! beyond what our commands can have caused is. Commands without an answer count as carried out: nobody is accused wrongly,
 //! and a few foreign writes may hide behind an outage.
 
+mod arrivals;
 mod watch;
 
+pub use arrivals::Arrivals;
 pub use watch::{Asked, Desk, LastLook, watch};
 
 use super::history::Rate;
@@ -31,6 +33,7 @@ pub struct Seen {
     counts: Counts,
     /// They carry a session, which ours never do.
     is_marked: bool,
+    first_ms: i64,
     last_ms: i64,
 }
 
@@ -40,9 +43,10 @@ impl Seen {
         let Ok(id) = row.get_document("_id") else { return Vec::new() };
         let text = |field: &str| id.get_str(field).ok();
         let count = row.get("n").ok().flatten().and_then(crate::mongo::catalog::number).unwrap_or(0);
-        let last_ms = row.get_datetime("last").map_or(0, |last| last.timestamp_millis());
+        let time = |field: &str| row.get_datetime(field).map_or(0, |time| time.timestamp_millis());
+        let (first_ms, last_ms) = (time("first"), time("last"));
         let is_marked = id.get_bool("marked").unwrap_or(false);
-        let seen = |namespace: &str, counts| Self { namespace: namespace.into(), counts, is_marked, last_ms };
+        let seen = |namespace: &str, counts| Self { namespace: namespace.into(), counts, is_marked, first_ms, last_ms };
         let (written, removed, dropped) = (
             Counts { written: count, ..Counts::default() },
             Counts { removed: count, ..Counts::default() },
@@ -216,7 +220,7 @@ mod tests {
 
     fn seen(namespace: &str, written: u64, removed: u64, is_marked: bool) -> Seen {
         let counts = Counts { written, removed, dropped: 0 };
-        Seen { namespace: namespace.into(), counts, is_marked, last_ms: 1_000 }
+        Seen { namespace: namespace.into(), counts, is_marked, first_ms: 1_000, last_ms: 1_000 }
     }
 
     fn ours(written: u64, removed: u64, possible: u64) -> Sums {

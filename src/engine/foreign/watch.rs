@@ -36,7 +36,7 @@ const SETTLE_STEP: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(600);
 /// Namespaces that events name.
 const NAMED: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// MaxTimeMSExpired.
 const TOO_LONG: i32 = 50;
 
@@ -153,7 +153,9 @@ impl Watcher<'_> {
             if asked.is_none() && (distance > PACE || tally.forget_unanswered(GIVEN_UP)) {
                 return Ok(());
             }
-            let Ok(Ok(until)) = timeout(PATIENCE, self.confirmed(asked.is_some())).await else { continue };
+            let Ok(Ok(until)) = timeout(PATIENCE, confirmed(&self.desk.reader, asked.is_some())).await else {
+                continue;
+            };
             if until > from {
                 // After the position was read: what stands before it is confirmed or possible here.
                 let ours = tally.sums();
@@ -176,18 +178,6 @@ impl Watcher<'_> {
                 let _ = asked.send(());
             }
         }
-    }
-
-    /// A position up to which the majority has everything; when it is for the last look, one that covers what is written
-    /// now.
-    async fn confirmed(&self, is_last: bool) -> Result<Optime, DriverError> {
-        let first = self.desk.reader.last_write().await?;
-        let mut confirmed = first.majority_optime;
-        while is_last && confirmed < first.optime {
-            sleep(SETTLE_STEP).await;
-            confirmed = self.desk.reader.last_write().await?.majority_optime;
-        }
-        Ok(confirmed)
     }
 
     /// Waits that long, or until somebody asks for a look.
@@ -257,8 +247,19 @@ impl Watcher<'_> {
     }
 }
 
+/// A position up to which the majority has everything; when it is for the last look, one that covers what is written now.
+pub(super) async fn confirmed(cluster: &Cluster, is_last: bool) -> Result<Optime, DriverError> {
+    let first = cluster.last_write().await?;
+    let mut confirmed = first.majority_optime;
+    while is_last && confirmed < first.optime {
+        sleep(SETTLE_STEP).await;
+        confirmed = cluster.last_write().await?.majority_optime;
+    }
+    Ok(confirmed)
+}
+
 /// What the oplog holds in `(from, until]`, counted by the server.
-async fn entries(cluster: &Cluster, from: Optime, until: Optime) -> Result<Vec<Seen>, DriverError> {
+pub(super) async fn entries(cluster: &Cluster, from: Optime, until: Optime) -> Result<Vec<Seen>, DriverError> {
     let stamp = |at: Optime| Timestamp { time: at.t, increment: at.i };
     // Only of commands: a user's document may have a field of that name.
     let of_command = |field: &str| rawdoc! { "$cond": [{ "$eq": ["$op", "c"] }, field, null] };
@@ -277,7 +278,7 @@ async fn entries(cluster: &Cluster, from: Optime, until: Optime) -> Result<Vec<S
                     "drop": of_command("$o.drop"), "rename": of_command("$o.renameCollection"),
                     "inner": { "$cond": [{ "$eq": ["$op", "c"] }, { "$setUnion": ["$o.applyOps.ns", []] }, null] },
                 },
-                "n": { "$sum": 1 }, "last": { "$max": "$wall" },
+                "n": { "$sum": 1 }, "first": { "$min": "$wall" }, "last": { "$max": "$wall" },
             } },
             { "$limit": 20_000 },
         ],
@@ -296,7 +297,7 @@ async fn entries(cluster: &Cluster, from: Optime, until: Optime) -> Result<Vec<S
 
 /// True when the server removes documents there by itself: capped, clustered with an end, or with a TTL index. Also when
 /// it does not exist any more.
-async fn server_removes(cluster: &Cluster, name: &str) -> Result<bool, DriverError> {
+pub(super) async fn server_removes(cluster: &Cluster, name: &str) -> Result<bool, DriverError> {
     let Some(Namespace { db, coll }) = Namespace::parse(name) else { return Ok(true) };
     let list = rawdoc! { "listCollections": 1, "filter": { "name": coll.as_str() } };
     let reply = cluster.run(&db, list).await?;

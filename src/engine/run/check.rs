@@ -5,7 +5,9 @@ use crate::{
     engine::{
         capped, connect_info,
         context::Context,
-        finalize, metadata, opened,
+        finalize,
+        foreign::Arrivals,
+        metadata, opened,
         registry::Registry,
         retry::{Halt, retry},
         verify::{Since, Target, Verifier},
@@ -15,7 +17,7 @@ use crate::{
         Optime, Side,
         snapshot::{FailedIndex, StepLine, StepState},
     },
-    mongo::Namespace,
+    mongo::{Cluster, Namespace},
 };
 use tokio::sync::watch;
 
@@ -144,7 +146,18 @@ impl Run {
             // The temporary user is gone soon; the connect page stays.
             context.destination = user.operator().clone();
         }
-        tokio::spawn(connect_info::poll(context, self.plan.destination.clone(), self.connect.clone()));
+        let filter = context.options.filter.clone();
+        let arrivals =
+            |cluster: &Cluster, ours: &Cluster| Arrivals::new(cluster.clone(), ours.tally.clone(), filter.clone());
+        let written = self.fetch.borrow().writers.clone();
+        let clients = self.source_use.borrow().writers.clone();
+        let watched = connect_info::Watched {
+            namespaces: written.iter().map(|writer| writer.namespace.replacen(".system.buckets.", ".", 1)).collect(),
+            applications: clients.values().filter_map(|client| Some(client.rsplit_once(" (")?.0.to_string())).collect(),
+            destination: arrivals(&context.destination, &self.context.destination),
+            source: arrivals(&context.source, &context.source),
+        };
+        tokio::spawn(connect_info::poll(context, self.plan.destination.clone(), watched, self.connect.clone()));
     }
 
     /// Gives indexes, TTL values and capped sizes their final form, compares what is no document, then looks at both clusters

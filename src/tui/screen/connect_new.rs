@@ -2,7 +2,11 @@
 
 use super::{KeyHint, View, running};
 use crate::{
-    model::{Phase, snapshot::ConnectInfo},
+    model::{
+        Phase,
+        snapshot::{Arrival, ConnectInfo, ConnectedApplication},
+        units::show_count,
+    },
     tui::{
         action::{Action, Screen},
         widget::{
@@ -13,6 +17,7 @@ use crate::{
     },
 };
 use crossterm::event::{KeyCode, KeyEvent};
+use jiff::Timestamp;
 use ratatui::{
     Frame,
     layout::Rect,
@@ -49,11 +54,27 @@ fn done_blocked(view: &View<'_>) -> Option<String> {
 /// One sentence: what now, or why not.
 pub fn status(view: &View<'_>, _state: &State) -> String {
     let Some(connect) = &view.snapshot.connect else { return unknown(view).unwrap_or_default() };
+    if let Some(written) = connect.left_writing.first() {
+        let more = match connect.left_writing.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        return format!("! LOST: {}{more} is still written on the OLD cluster. Stop that writer.", written.namespace);
+    }
     if !connect.stragglers.is_empty() {
         let verb = if connect.stragglers.len() == 1 { "application is" } else { "applications are" };
         return format!("{} {verb} still connected to the source.", connect.stragglers.len());
     }
-    done_blocked(view).unwrap_or_else(|| "Everything is cleaned up; Done shows the report.".into())
+    if let Some(why) = done_blocked(view) {
+        return why;
+    }
+    match connect.applications.iter().filter(|one| one.connections == 0).count() {
+        0 => "Everything is cleaned up; Done shows the report.".into(),
+        missing => {
+            let missing = text::counted(missing, "application is", "applications are");
+            format!("{missing} not on the new cluster yet. Done shows the report.")
+        }
+    }
 }
 
 /// The keys, most important first.
@@ -103,8 +124,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         Some(connect) => {
             lines.extend(strings(view, connect, state, columns, height));
             lines.push(Line::raw(""));
-            lines.push(Line::raw(" y copies the selected line; v shows it unwrapped, full screen, for the mouse."));
-            lines.push(Line::raw(" Passwords are never printed here."));
+            lines.push(Line::raw(" Passwords are never printed here. y copies, v shows the line for the mouse."));
             lines.push(Line::raw(""));
             let room = height.saturating_sub(lines.len() + 2);
             lines.extend(arrivals(view, connect, columns, room));
@@ -147,40 +167,91 @@ fn strings(view: &View<'_>, connect: &ConnectInfo, state: &State, columns: usize
     lines
 }
 
-fn arrivals(view: &View<'_>, connect: &ConnectInfo, columns: usize, rows: usize) -> Vec<Line<'static>> {
+/// One row of "Is the application there yet?".
+struct Row {
+    name: String,
+    what: String,
+    is_there: bool,
+}
+
+/// Applications first, then namespaces; of both, what is missing comes first.
+fn rows(view: &View<'_>, connect: &ConnectInfo) -> Vec<Row> {
+    let since = |at: Option<Timestamp>| at.map_or_else(String::new, |at| format!("  since {}", text::clock(at)));
+    let application = |one: &ConnectedApplication| {
+        let what = match (one.connections, one.since) {
+            (0, None) => "not seen yet (wrote to the source)".into(),
+            (0, Some(_)) => "was here, not connected now".into(),
+            (1, at) => format!("{:>5} connection {}", 1, since(at)),
+            (count, at) => format!("{count:>5} connections{}", since(at)),
+        };
+        Row { name: one.name.clone(), what, is_there: one.connections > 0 }
+    };
+    let namespace = |one: &Arrival| {
+        let ago = one.last_write.map_or_else(String::new, |at| format!("  last {}", text::ago(at, view.now)));
+        let what = match one.since {
+            None => "not written yet (was on the source)".into(),
+            Some(_) if one.ops_per_s < 0.05 => {
+                format!("{:>5} written    {}{ago}", show_count(one.writes), since(one.since))
+            }
+            Some(_) => format!("{:>5} writes/s   {}", text::rate(one.ops_per_s), since(one.since)),
+        };
+        Row { name: one.namespace.clone(), what, is_there: one.since.is_some() }
+    };
+    let mut rows: Vec<Row> = connect.applications.iter().map(application).collect();
+    rows.extend(connect.arrivals.iter().map(namespace));
+    rows.sort_by_key(|row| row.is_there);
+    rows
+}
+
+fn arrivals(view: &View<'_>, connect: &ConnectInfo, columns: usize, height: usize) -> Vec<Line<'static>> {
     let theme = view.theme;
     let name = running::destination_name(view);
-    let mut lines = vec![Line::from(vec![
-        Span::styled(" Is the application there yet?", theme.strong),
-        Span::raw(format!("        (live, from {name})")),
-    ])];
-    let shown = rows.saturating_sub(2);
-    for application in connect.applications.iter().take(shown) {
-        let (word, style, note) =
-            if application.connections > 0 { ("OK", theme.ok, "") } else { ("WAIT", theme.wait, "   not seen yet") };
-        let plural = if application.connections == 1 { "connection" } else { "connections" };
-        let start = format!("   {} {:>4} {plural}{note}", text::left(&application.name, 24), application.connections);
+    let rate: f64 = connect.arrivals.iter().map(|arrival| arrival.ops_per_s).sum();
+    let title = " Is the application there yet?";
+    let live = format!("{} writes/s on {name}", text::rate(rate));
+    let room = columns.saturating_sub(text::width(title) + 4);
+    let mut lines =
+        vec![Line::from(vec![Span::styled(title, theme.strong), Span::raw(format!("   {}", text::cut(&live, room)))])];
+    let old = on_the_source(view, connect, columns);
+    let rows = rows(view, connect);
+    if rows.is_empty() {
+        let start = text::left("   nobody is seen on the new cluster yet", columns.saturating_sub(7));
+        lines.push(Line::from(vec![Span::raw(start), Span::styled(" WAIT", theme.wait)]));
+    }
+    let room = height.saturating_sub(1 + old.len()).max(1);
+    let shown = if rows.len() > room { room.saturating_sub(1) } else { rows.len() };
+    for row in rows.iter().take(shown) {
+        let (word, style) = if row.is_there { ("OK", theme.ok) } else { ("WAIT", theme.wait) };
+        let start = format!("   {} {}", text::left(&row.name, if columns >= 110 { 40 } else { 26 }), row.what);
         lines.push(Line::from(vec![
             Span::raw(text::left(&start, columns.saturating_sub(7))),
             Span::styled(format!(" {word}"), style),
         ]));
     }
-    if connect.applications.is_empty() {
-        let start = text::left("   no application seen on the new cluster yet", columns.saturating_sub(7));
-        lines.push(Line::from(vec![Span::raw(start), Span::styled(" WAIT", theme.wait)]));
+    if rows.len() > shown {
+        let hidden = &rows[shown..];
+        let missing = hidden.iter().filter(|row| !row.is_there).count();
+        lines.push(Line::raw(format!("   {} more: {} there, {missing} not yet", hidden.len(), hidden.len() - missing)));
     }
-    if connect.applications.len() > shown && shown > 0 {
-        lines.pop();
-        lines.push(Line::raw(format!("   {} more applications", connect.applications.len() - shown + 1)));
-    }
+    lines.extend(old);
+    lines
+}
+
+/// Who is left on the source: writes there are lost, so they are red.
+fn on_the_source(view: &View<'_>, connect: &ConnectInfo, columns: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
     let (still, style) = match connect.stragglers.as_slice() {
-        [] => ("none seen".to_string(), theme.ok),
-        names => (names.join(", "), theme.wait),
+        [] => ("none seen".to_string(), view.theme.ok),
+        names => (names.join(", "), view.theme.wait),
     };
     let start = "   still on the source:  ";
-    lines.push(Line::from(vec![
-        Span::raw(start),
-        Span::styled(text::cut(&still, columns.saturating_sub(text::width(start) + 1)), style),
-    ]));
+    let still = text::cut(&still, columns.saturating_sub(text::width(start) + 1));
+    lines.push(Line::from(vec![Span::raw(start), Span::styled(still, style)]));
+    for written in connect.left_writing.iter().take(2) {
+        let ago = written.last_write.map_or_else(String::new, |at| format!(", last {}", text::ago(at, view.now)));
+        let writes = show_count(written.writes);
+        let sentence = format!("   FAIL  {}: {writes} writes on the source are LOST{ago}", written.namespace);
+        lines.push(Line::styled(text::cut(&sentence, columns.saturating_sub(1)), view.theme.fail));
+    }
     lines
 }

@@ -114,6 +114,9 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
         let verb = if count == 1 { "document differs" } else { "documents differ" };
         return format!("{} {verb} from the source: n shows which.", show_count(count));
     }
+    if view.snapshot.can_write && view.snapshot.cleanup.iter().any(|line| line.detail.starts_with("held: ")) {
+        return "Clean-up is held and goes on by itself; its line says why. You may leave: q.".into();
+    }
     if let Some(sentence) = downtime(view) {
         return sentence;
     }

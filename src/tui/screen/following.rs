@@ -40,7 +40,8 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
     match snapshot.phase {
         _ if running::is_halted(view) => running::halted_status(view),
         _ if snapshot.can_cutover => {
-            format!("READY: {name} is nearly in sync. Cut over when your application can stop.")
+            // The status line may be narrow and a host list long: the name stands last, where it is cut.
+            format!("READY: cut over when your application can stop. Nearly in sync: {name}")
         }
         _ if running::lag_grew_for_ten_minutes(view) => {
             "FAIL: lag has grown for 10 minutes; the destination does not keep up.".into()
@@ -132,7 +133,7 @@ pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Acti
 pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) {
     let side_by_side = body.width >= 80;
     let left_width = match body.width {
-        width if width >= 110 => 84,
+        width if width >= 110 => width - 36,
         _ if side_by_side => 51,
         width => width,
     };

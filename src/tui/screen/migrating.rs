@@ -70,6 +70,7 @@ pub struct State {
     filter: String,
     typing: bool,
     details: bool,
+    zoomed: bool,
 }
 
 impl State {
@@ -121,6 +122,7 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
     keys.push(key_unless("Enter", details, "Details of the selected collection", none));
     keys.push(key("s", "Sort", "Sort: progress, size, name, speed"));
     keys.push(key("/", "Filter", "Shows the collections whose name holds a text"));
+    keys.push(key("z", if state.zoomed { "Zoom out" } else { "Zoom" }, "The table over the whole screen, and back"));
     if rows > 1 {
         keys.push(key("Up/Down", "Select", "Moves the selection; also j and k"));
     }
@@ -149,6 +151,8 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         }
         KeyCode::Enter => state.details = !state.details,
         KeyCode::Esc if state.details => state.details = false,
+        KeyCode::Esc if state.zoomed => state.zoomed = false,
+        KeyCode::Char('z') => state.zoomed = !state.zoomed,
         KeyCode::Esc if !state.filter.is_empty() => state.filter.clear(),
         KeyCode::Char('s') => {
             state.sort = state.sort.next();
@@ -177,6 +181,11 @@ fn on_filter_key(state: &mut State, code: KeyCode) {
 
 /// The 19 lines between rule and status line.
 pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
+    if state.zoomed && !state.details && !running::is_halted(view) {
+        let (columns, rows) = (usize::from(body.width), usize::from(body.height));
+        place::draw(frame, body, collections::table(view, state, columns, rows));
+        return;
+    }
     let side_by_side = body.width >= 80;
     let left_width = match body.width {
         width if width >= 110 => 68,

@@ -12,6 +12,7 @@ use crate::{
         widget::{
             bar,
             buttons::{self, Button},
+            chart,
             keys::{key, key_unless, plain},
             place, table, text,
         },
@@ -456,7 +457,8 @@ fn writers(view: &View<'_>, state: &State, columns: usize, height: usize) -> Vec
         table::Column::left("NAMESPACE", 16, 0),
         table::Column::right("OPS/s", 7, 1),
         table::Column::right("LAST WRITE", 11, 0),
-        table::Column::left("LIKELY CLIENT", if columns > 100 { 54 } else { 34 }, 2),
+        table::Column::left("LIKELY CLIENT", if columns > 100 { 36 } else { 34 }, 2),
+        table::Column::left("LAST MINUTE", 30, 3),
     ];
     let rows: Vec<table::Row> = view
         .snapshot
@@ -468,6 +470,7 @@ fn writers(view: &View<'_>, state: &State, columns: usize, height: usize) -> Vec
                 text::rate(writer.ops_per_s),
                 text::ago(writer.last_write, view.now),
                 writer.likely_client.clone().unwrap_or_else(|| "not known".into()),
+                chart::sparkline(&writer.per_second, 30, view.glyphs),
             ],
             style: view.theme.text,
         })

@@ -4,6 +4,7 @@ use super::{KeyHint, View, running};
 use crate::{
     model::{
         Command, Phase,
+        left::{self, Left},
         snapshot::{StepLine, StepState, VerificationState},
         units::{show_bytes, show_count, show_duration},
     },
@@ -12,7 +13,7 @@ use crate::{
         widget::{
             chart::{self, Chart, Merge},
             keys::{key, plain},
-            place, text,
+            place, table, text,
         },
     },
 };
@@ -26,9 +27,11 @@ const UNBLOCK: &str = "db.adminCommand({setUserWriteBlockMode: 1, global: false}
 /// How long the way back is kept that a key asks for.
 const WAY_BACK_S: u64 = 72 * 3600;
 
-/// Nothing to remember.
+/// Which of the things that are left is selected.
 #[derive(Debug, Default)]
-pub struct State {}
+pub struct State {
+    selected: usize,
+}
 
 /// The right end of line 1.
 pub fn header(view: &View<'_>) -> String {
@@ -64,22 +67,40 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
 pub fn keys(_view: &View<'_>, _state: &State) -> Vec<KeyHint> {
     vec![
         key("q", "Close", "Leaves; the report is printed on the normal screen"),
+        key("Up/Down", "Select", "Moves through what is left for you"),
+        key("y", "Copy", "Copies the command or the lines of the selected entry"),
+        key("Y", "Copy all", "Copies everything that is left for you"),
+        key("v", "View plain", "Shows all of it unwrapped, for the mouse"),
         key("w", "Save report as", "Writes this page to a file"),
-        key("y", "Copy", "Copies what is left for you"),
         key("b", "Way back", "Follows the new cluster into the old one for 72 h"),
         key("l", "Log", "Everything that happened, numbered"),
     ]
 }
 
 /// What a key does.
-pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+    let left = left_for_you(view);
+    let last = left.len().saturating_sub(1);
     match plain(key)? {
+        KeyCode::Up | KeyCode::Char('k') => {
+            state.selected = state.selected.min(last).saturating_sub(1);
+            None
+        }
+        KeyCode::Down | KeyCode::Char('j') => {
+            state.selected = (state.selected + 1).min(last);
+            None
+        }
         KeyCode::Char('q') | KeyCode::Enter => Some(Action::Quit),
         KeyCode::Char('w') => {
             let name = if view.snapshot.name.is_empty() { "migration" } else { &view.snapshot.name };
             Some(Action::Save { file_name: format!("{name}-report.md"), text: report(view) })
         }
-        KeyCode::Char('y') => Some(Action::Copy(left_for_you(view).iter().map(|line| format!("{line}\n")).collect())),
+        KeyCode::Char('y') => {
+            let one = left.get(state.selected.min(last))?;
+            Some(Action::Copy(one.exact.clone().unwrap_or_else(|| one.what.clone())))
+        }
+        KeyCode::Char('Y') => Some(Action::Copy(as_list(&left))),
+        KeyCode::Char('v') => Some(Action::PlainView(as_list(&left))),
         KeyCode::Char('b') => Some(keep_way_back(view)),
         KeyCode::Char('l') => Some(Action::Log),
         _ => None,
@@ -198,26 +219,39 @@ fn is_clean(view: &View<'_>) -> bool {
         && snapshot.indexes.failed.is_empty()
 }
 
-/// What only the operator can do, one line each.
-fn left_for_you(view: &View<'_>) -> Vec<String> {
+/// What only the operator can do.
+fn left_for_you(view: &View<'_>) -> Vec<Left> {
     let snapshot = view.snapshot;
-    let mut lines: Vec<String> = failed(view).map(|line| format!("{}: {}", line.label, line.detail)).collect();
-    lines.extend(
+    let mut left = Vec::new();
+    if is_blocked(view) {
+        left.push(Left::with("the source still refuses user writes; when it shall take them again", UNBLOCK));
+    }
+    left.extend(failed(view).map(|line| Left::only(format!("{}: {}", line.label, line.detail))));
+    left.extend(
         snapshot
             .indexes
             .failed
             .iter()
-            .map(|index| format!("build index {} on {}: {}", index.index, index.namespace, index.reason)),
+            .map(|index| Left::only(format!("build index {} on {}: {}", index.index, index.namespace, index.reason))),
     );
-    lines.extend(snapshot.verification.metadata_differences.iter().map(|difference| format!("differs: {difference}")));
-    lines.extend(snapshot.left_behind.iter().map(|object| format!("not carried: {object}")));
-    if is_blocked(view) {
-        lines.insert(0, format!("the source still refuses user writes; when it shall take them again: {UNBLOCK}"));
+    let differences = &snapshot.verification.metadata_differences;
+    left.extend(differences.iter().map(|difference| Left::only(format!("differs: {difference}"))));
+    left.extend(snapshot.left_behind.iter().map(|object| Left::only(format!("not carried: {object}"))));
+    left.extend(left::to_close(snapshot));
+    left.push(Left::only("keep the source read-only for a few days, then retire it"));
+    left
+}
+
+/// For the clipboard and the mouse: what, and below it exactly what to run or to remove.
+fn as_list(left: &[Left]) -> String {
+    let mut text = String::new();
+    for one in left {
+        text.push_str(&format!("- {}\n", one.what));
+        for line in one.exact.iter().flat_map(|exact| exact.lines()) {
+            text.push_str(&format!("    {line}\n"));
+        }
     }
-    lines.push(format!("drop the user made for mongoferry on {}, if you made one", running::source_name(view)));
-    lines.push("remove this host from the source's firewall, if you opened it".into());
-    lines.push("keep the source read-only for a few days, then retire it".into());
-    lines
+    text
 }
 
 /// Steps of finalising that failed, and what could not be cleaned up.
@@ -242,13 +276,13 @@ pub fn report(view: &View<'_>) -> String {
     }
     text.push_str("\n## Left for you\n\n");
     for line in left_for_you(view) {
-        text.push_str(&format!("- [ ] {line}\n"));
+        text.push_str(&format!("- [ ] {}\n", line.line()));
     }
     text
 }
 
 /// The 19 lines between rule and status line.
-pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) {
+pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let columns = usize::from(body.width);
     let height = usize::from(body.height);
     let theme = view.theme;
@@ -268,24 +302,49 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) 
     }
     lines.push(Line::raw(""));
     lines.push(Line::styled(" Left for you", theme.strong));
-    let left = left_for_you(view);
     let room = height.saturating_sub(lines.len()).max(1);
-    let whole: Vec<String> =
-        left.iter().flat_map(|line| text::labelled("   [ ] ", line, columns.saturating_sub(1))).collect();
-    if whole.len() <= room {
-        lines.extend(whole.into_iter().map(Line::raw));
-    } else {
-        let shown = if left.len() > room { room.saturating_sub(1) } else { left.len() };
-        let cut = |line: &String| Line::raw(text::cut(&format!("   [ ] {line}"), columns.saturating_sub(1)));
-        lines.extend(left.iter().take(shown).map(cut));
-        if left.len() > shown {
-            lines.push(Line::raw(format!("   {} more: y copies all, w saves all", left.len() - shown)));
-        }
-    }
+    lines.extend(list(view, state, columns, room));
     if height.saturating_sub(lines.len()) >= 9 {
         lines.extend(closing_picture(view, columns));
     }
     place::draw(frame, body, lines);
+}
+
+/// The entries around the selected one, as many as there is room for; that one in full.
+fn list(view: &View<'_>, state: &State, columns: usize, room: usize) -> Vec<Line<'static>> {
+    let left = left_for_you(view);
+    let selected = state.selected.min(left.len().saturating_sub(1));
+    let columns = columns.saturating_sub(1);
+    let whole = |at: usize, one: &Left| -> Vec<Line<'static>> {
+        let is_selected = at == selected;
+        let mark = if is_selected { view.glyphs.pointer } else { " " };
+        let style = if is_selected { view.theme.strong } else { view.theme.text };
+        let rows = text::labelled(&format!(" {mark} [ ] "), &one.what, columns);
+        let exact = one.exact.iter().flat_map(|exact| exact.lines());
+        // Whole, not cut: what is typed from a screen must be right.
+        let exact = exact.flat_map(|line| text::labelled("         ", line, columns));
+        rows.into_iter().map(|row| Line::styled(row, style)).chain(exact.map(Line::raw)).collect()
+    };
+    let entries: Vec<Vec<Line<'static>>> = left.iter().enumerate().map(|(at, one)| whole(at, one)).collect();
+    if entries.iter().map(Vec::len).sum::<usize>() <= room {
+        return entries.into_iter().flatten().collect();
+    }
+    let extra = entries.get(selected).map_or(0, |rows| rows.len().saturating_sub(1));
+    let shown = room.saturating_sub(1 + extra).max(1);
+    let from = table::offset_for(selected, left.len(), shown);
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for (at, (one, rows)) in left.iter().zip(entries).enumerate().skip(from).take(shown) {
+        if at == selected {
+            lines.extend(rows);
+        } else {
+            lines.push(Line::raw(text::cut(&format!("   [ ] {}", one.what), columns)));
+        }
+    }
+    lines.truncate(room.saturating_sub(1).max(1));
+    let hidden = left.len().saturating_sub(shown);
+    let more = if hidden > 0 { format!("{hidden} more: ") } else { String::new() };
+    lines.push(Line::styled(format!("   {more}Down selects, v shows all in full"), view.theme.dim));
+    lines
 }
 
 /// Lag over the whole migration, where there is room.

@@ -7,7 +7,8 @@ use crate::{
 };
 use ratatui::text::{Line, Span};
 
-/// One row per step, `columns` wide. A failed step wraps its detail: it holds the reason and a command.
+/// One row per step, `columns` wide. A step that failed or runs wraps its detail: it
+/// holds the reason, what is waited for, or a command.
 pub fn lines(steps: &[StepLine], columns: usize, theme: &Theme) -> Vec<Line<'static>> {
     let label_columns = steps.iter().map(|step| text::width(&step.label)).max().unwrap_or(0).clamp(20, 27);
     let mut lines = Vec::new();
@@ -23,7 +24,8 @@ pub fn lines(steps: &[StepLine], columns: usize, theme: &Theme) -> Vec<Line<'sta
         let text_columns = label_columns.max(text::width(&step.label));
         let row = format!("{}  {}", text::left(&step.label, text_columns), step.detail);
         let room = columns.saturating_sub(9);
-        if step.state == StepState::Failed && text::width(&row) > room {
+        let is_told_whole = matches!(step.state, StepState::Failed | StepState::Running);
+        if is_told_whole && text::width(&row) > room {
             lines.push(head(text::cut(&step.label, room)));
             lines.extend(text::labelled("         ", &step.detail, columns).into_iter().map(Line::from));
         } else {

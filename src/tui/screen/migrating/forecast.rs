@@ -6,6 +6,7 @@ use crate::{
     tui::{
         screen::{View, running},
         widget::{
+            bar,
             chart::{self, Chart, Merge},
             text,
         },
@@ -53,6 +54,9 @@ pub(super) fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'
     lines.push(Line::raw(format!("  oplog left {left}")));
     lines.push(margin(view));
     if height > 20 {
+        lines.extend(race(view, columns));
+    }
+    if height > 20 {
         lines.extend(clusters(view, columns));
     }
     lines
@@ -75,6 +79,19 @@ fn margin(view: &View<'_>) -> Line<'static> {
         }
         _ => Line::from(vec![start, Span::raw("not known yet")]),
     }
+}
+
+/// The same two times as bars of one scale: the copy has to end before the oplog does.
+fn race(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
+    let ends_in = view.snapshot.copy.eta_ms.filter(|_| !is_indexing(view));
+    let (Some(eta), Some(left)) = (ends_in, view.snapshot.oplog_left_ms) else { return Vec::new() };
+    let longest = eta.max(left).max(1);
+    let row = |name: &str, time: u64| {
+        let start = format!("  {name:<11}{:>9} ", text::ms(Some(time)));
+        let cells = columns.saturating_sub(text::width(&start) + 2);
+        Line::raw(start + &bar::cells(cells, text::ratio(time, longest), view.glyphs))
+    };
+    vec![row("copy ends in", eta), row("oplog lasts", left)]
 }
 
 fn history_chart(view: &View<'_>, samples: &[u64], rows: usize, columns: usize, is_rate: bool) -> Vec<Line<'static>> {
