@@ -94,6 +94,9 @@ pub enum Verb {
         /// The plan file.
         #[arg(long, value_name = "P.toml")]
         plan: PathBuf,
+        /// Once completed keep a way back open for so long, like 72h; see `reverse`.
+        #[arg(long, value_name = "TIME", value_parser = crate::model::units::parse_duration)]
+        reverse: Option<std::time::Duration>,
         /// Go on although validation gave warnings (they are printed and kept in the report).
         #[arg(long)]
         accept_warnings: bool,
@@ -160,6 +163,9 @@ pub enum Verb {
         /// Its name, always: it is the consent.
         name: String,
     },
+    /// Keep a way back: follow the new cluster of a completed migration into the old one, as a migration of its own
+    /// (NAME-back) with its own lag and cutover, so that returning loses nothing.
+    Reverse(ReverseArgs),
     /// Remove what mongoferry keeps on this host for a migration that is over; the report stays.
     Cleanup {
         /// Its name; may be left out when there is only one.
@@ -212,6 +218,22 @@ pub struct DemoArgs {
     /// How many documents to load.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=50_000_000))]
     pub docs: u64,
+}
+
+/// `reverse`.
+#[derive(Debug, Clone, Args)]
+pub struct ReverseArgs {
+    /// The completed migration.
+    pub name: String,
+    /// How long the way back is kept open, like 72h; after that the old cluster is not followed into any more.
+    #[arg(long = "for", value_name = "TIME", default_value = "72h", value_parser = crate::model::units::parse_duration)]
+    pub window: std::time::Duration,
+    /// The plan file, to read the passwords from; otherwise they are read where the first plan said, or asked for.
+    #[arg(long, value_name = "P.toml")]
+    pub plan: Option<PathBuf>,
+    /// Go on although validation gave warnings (they are printed and kept in the report).
+    #[arg(long)]
+    pub accept_warnings: bool,
 }
 
 /// `cutover`.

@@ -338,6 +338,7 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         "throttle",
         "spool_limit",
         "block_source_writes",
+        "reverse",
     ])?;
     let defaults = Options::default();
     let duration = |key: &'static str, default: Duration| match section.text(key)? {
@@ -391,6 +392,8 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         },
         block_source_writes: section.flag("block_source_writes")?.unwrap_or(false),
         notify: Notify::default(),
+        reverse: section.text("reverse")?.map(|_| duration("reverse", Duration::ZERO)).transpose()?,
+        way_back: None,
     })
 }
 

@@ -93,6 +93,23 @@ impl Scenario {
                 self.machine.settings.blocks_source = true;
                 Ok(Vec::new())
             }
+            ["way-back"] => {
+                self.machine.settings.is_way_back = true;
+                Ok(Vec::new())
+            }
+            ["keeps-way-back"] => {
+                self.machine.settings.reverse = Some(Duration::from_secs(7_200));
+                Ok(Vec::new())
+            }
+            ["oplog-lost"] => {
+                let problem = Problem::before_writing(Side::Source, "lost", "rolled over", "start again");
+                event(&mut self.machine, Event::OplogLost(Box::new(problem)))
+            }
+            ["restarts"] => {
+                let (machine, effects) = Machine::restore(self.machine.settings, self.machine.saved(), now);
+                self.machine = machine;
+                Ok(effects)
+            }
             ["blocked"] => event(&mut self.machine, Event::SourceBlocked),
             ["not-blocked"] => event(&mut self.machine, Event::SourceNotBlocked("no right".into())),
             ["tick"] => event(&mut self.machine, Event::Ticked),
@@ -168,6 +185,7 @@ fn command_of(words: &[&str]) -> Command {
         ["skip-verification"] => Command::SkipVerification,
         ["repair-mismatches"] => Command::RepairMismatches,
         ["retry"] => Command::Retry,
+        ["keep-way-back"] => Command::KeepWayBack { seconds: 3_600 },
         ["stop"] => Command::Stop,
         other => panic!("unknown step {other:?}"),
     }

@@ -4,6 +4,7 @@
 
 mod block;
 mod check;
+mod let_go;
 mod rehearsal;
 mod sync;
 
@@ -337,7 +338,9 @@ impl Run {
     /// After a restart behind the copy: opens the spool, fetches on, reads the collections from the journal.
     pub fn take_up(&self) {
         let (context, tail) = (self.context.clone(), self.tail());
-        self.spawn(async move { Outcome::TakenUp(taken_up(context, tail).await.map(Box::new)) });
+        let cutover = self.machine.borrow().as_ref().and_then(|saved| saved.cutover.clone());
+        let is_open = cutover.is_some_and(|cutover| cutover.opened.is_some());
+        self.spawn(async move { Outcome::TakenUp(taken_up(context, tail, is_open).await.map(Box::new)) });
     }
 
     fn tail(&self) -> Tail {

@@ -18,6 +18,7 @@ use super::{
     restore::Restored,
     retry::Halt,
     run::{Finalized, Outcome, Run},
+    way_back,
 };
 use crate::{
     machine::{Effect, Event, Machine, Measurement, Saved, Settings},
@@ -86,6 +87,8 @@ pub struct Desk {
     pub report: watch::Sender<Option<ValidationReport>>,
     /// The plan that was validated last.
     pub plan: Option<Plan>,
+    /// What became of the way back, once it was asked for.
+    pub way_back: watch::Sender<Option<String>>,
     finished: (mpsc::Sender<Validated>, mpsc::Receiver<Validated>),
     validated: Option<Validated>,
     /// The validation that begins now repeats only what failed in the last one.
@@ -113,6 +116,7 @@ impl Runner {
                 destination_test: watch::Sender::default(),
                 report: watch::Sender::default(),
                 plan: None,
+                way_back: watch::Sender::default(),
                 finished: mpsc::channel(4),
                 validated: None,
                 keeps_results: false,
@@ -288,6 +292,9 @@ impl Runner {
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
         let owner = bson::Uuid::new();
         record.put_plan(&plan, dialect, &owner, &validated.report)?;
+        if let Some(way_back) = &plan.options.way_back {
+            way_back::begin(&self.settings.state_root, way_back, &record)?;
+        }
         self.record = Some(record.clone());
         self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();

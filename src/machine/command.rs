@@ -72,6 +72,10 @@ impl Machine {
                 }
                 _ => not_now("nothing failed that could be tried again"),
             },
+            Command::KeepWayBack { seconds } if self.phase == Phase::Completed => {
+                Ok(vec![Effect::KeepWayBack(Duration::from_secs(seconds), by.into())])
+            }
+            Command::KeepWayBack { .. } => not_now("there is a way back once the migration is completed"),
             Command::Stop => self.stop(by, now),
             Command::TestDestination(_)
             | Command::Revalidate
@@ -101,6 +105,9 @@ impl Machine {
             return not_now("the destination holds data; agree to dropping it by typing its name first");
         }
         self.started = Some(now);
+        if self.settings.is_way_back {
+            return Ok(self.become_way_back(by, now));
+        }
         let log = Effect::Log(Severity::Info, "started", format!("migration started by {by}"));
         let (phase, first) = if would_drop { (Phase::Clearing, Effect::Clear) } else { (Phase::Copying, Effect::Copy) };
         self.enter(phase, now);
@@ -336,6 +343,9 @@ impl Machine {
         if self.phase == Phase::Validating {
             self.enter(Phase::Idle, now);
             return Ok(vec![Effect::StopTasks]);
+        }
+        if self.settings.is_way_back && self.unused.is_none() {
+            return Ok(self.become_unused(format!("stopped by {by}"), now));
         }
         self.left_phase = if self.phase == Phase::Paused { self.left_phase } else { Some(self.phase) };
         self.enter(Phase::Stopped, now);

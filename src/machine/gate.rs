@@ -26,6 +26,10 @@ pub struct Settings {
     pub repairs: bool,
     /// Continue blocks user writes on the source.
     pub blocks_source: bool,
+    /// It is the way back of a completed migration: it begins with following and can be given up without a trace.
+    pub is_way_back: bool,
+    /// Keep a way back open for so long once it is completed.
+    pub reverse: Option<Duration>,
     /// So long before the window ends somebody is told; zero: not.
     pub warn_before: [Duration; 3],
     /// When a cutover has been in progress for so long somebody is told.
@@ -44,6 +48,8 @@ impl From<&Options> for Settings {
             check: options.check,
             repairs: options.repair == RepairPolicy::Auto,
             blocks_source: options.block_source_writes,
+            is_way_back: options.way_back.is_some(),
+            reverse: options.reverse,
             warn_before: options.notify.warn_before,
             long_cutover: options.notify.long_cutover,
         }

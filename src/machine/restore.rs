@@ -43,6 +43,9 @@ pub struct Saved {
     pub paused_by: Option<String>,
     /// The source's oplog lost what is needed next.
     pub is_lost: bool,
+    /// Why the way back ends without being used.
+    #[serde(default)]
+    pub unused: Option<String>,
     /// What somebody who is not at the terminal was told.
     #[serde(default)]
     pub told: Told,
@@ -73,6 +76,7 @@ impl Machine {
             error: self.error.clone(),
             paused_by: self.paused_by.clone(),
             is_lost: self.is_lost,
+            unused: self.unused.clone(),
             told: self.told.clone(),
         }
     }
@@ -93,6 +97,7 @@ impl Machine {
             accepted_indexes: saved.accepted_indexes,
             paused_by: saved.paused_by,
             is_lost: saved.is_lost,
+            unused: saved.unused,
             told: saved.told,
             ..Self::new(settings, now)
         };
@@ -133,6 +138,7 @@ impl Machine {
                 effects
             }
             Phase::Finalizing => vec![Effect::Finalize],
+            Phase::Cleanup if self.unused.is_some() => vec![Effect::LetGo],
             Phase::Cleanup => match &mut self.cutover {
                 Some(cutover) if cutover.step == CutoverStep::CheckOpened => {
                     cutover.mismatches = None;

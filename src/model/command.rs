@@ -54,6 +54,11 @@ pub enum Command {
     Retry,
     /// Send a test notice by every channel of the plan.
     TestNotices,
+    /// Keep a way back open: follow the destination of this completed migration into its source, for so many seconds.
+    KeepWayBack {
+        /// How long.
+        seconds: u64,
+    },
     /// End the migration for good (typed confirmation). The destination keeps what it has.
     Stop,
     /// The demo only: stop "the application" that writes to the source.

@@ -24,7 +24,7 @@ pub use event::{Event, Severity};
 pub use filter::NamespaceFilter;
 pub use notice::{Notice, Notify};
 pub use phase::Phase;
-pub use plan::{CheckOrder, Endpoint, Options, PasswordFrom, Plan, RepairPolicy, Secrets, Tls, Verify};
+pub use plan::{CheckOrder, Endpoint, Options, PasswordFrom, Plan, RepairPolicy, Secrets, Tls, Verify, WayBack};
 pub use problem::{Problem, Side};
 pub use repaired::{Repaired, RepairedDocument};
 pub use shown::{ShownDocument, ShownField};

@@ -1,6 +1,6 @@
 //! What the operator asked for: two endpoints and the options. `config` reads it from TOML, the wizard from its form.
 
-use super::{filter::NamespaceFilter, notice::Notify};
+use super::{filter::NamespaceFilter, notice::Notify, units::Optime};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
@@ -175,6 +175,23 @@ pub struct Options {
     /// Whom to tell what happens.
     #[serde(default)]
     pub notify: Notify,
+    /// Keep a way back open for so long as soon as the migration is completed.
+    #[serde(default)]
+    pub reverse: Option<Duration>,
+    /// It follows the new cluster of a completed migration back into the old one. Nothing is copied or cleared.
+    #[serde(default)]
+    pub way_back: Option<WayBack>,
+}
+
+/// From where the way back of a completed migration goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayBack {
+    /// The completed migration.
+    pub of: String,
+    /// A position of the new cluster before it was opened: both clusters were equal there.
+    pub from: Optime,
+    /// The cutover position of the old cluster: nothing may be written there after it.
+    pub untouched_since: Optime,
 }
 
 impl Default for Options {
@@ -194,6 +211,8 @@ impl Default for Options {
             spool_limit: 20_000_000_000,
             block_source_writes: false,
             notify: Notify::default(),
+            reverse: None,
+            way_back: None,
         }
     }
 }

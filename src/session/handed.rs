@@ -129,6 +129,7 @@ enum CommandDef {
     ShowDocument { namespace: String, id: String },
     Retry,
     TestNotices,
+    KeepWayBack { seconds: u64 },
     Stop,
     StopApplication,
 }

@@ -457,6 +457,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::ShowDocument { .. } => "show the document",
         Command::Retry => "retry",
         Command::TestNotices => "test the notices",
+        Command::KeepWayBack { .. } => "keep a way back",
         Command::Stop => "stop",
         Command::StopApplication => "stop the application",
     }

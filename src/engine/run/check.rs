@@ -7,7 +7,7 @@ use crate::{
         context::Context,
         finalize,
         foreign::Arrivals,
-        metadata,
+        metadata, opened,
         registry::Registry,
         retry::{Halt, retry},
         verify::{Since, Target, Verifier},
@@ -182,21 +182,24 @@ impl Run {
             self.wanted = Some(Wanted::Finalize(form));
             return;
         };
-        let Some(mut follower) = self.follower.take() else {
+        let Some(follower) = self.follower.take() else {
             self.verifier = Some(verifier);
             return;
         };
         verifier.begin_last_look(form.since, self.context.cancel.clone());
         let (context, view, fetch) = (self.context.clone(), self.finalizing.clone(), self.fetch.subscribe());
         let last_look = self.last_look.clone();
+        let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
         self.spawn(async move {
             let finalized = async {
                 if !form.is_reconciled {
                     capped::reconcile(&context, follower.registry()).await?;
                 }
-                let failed = finalize::finalize(&context, follower.registry_mut(), &view).await?;
-                let (differences, accepted) =
-                    compare_metadata(&context, follower.registry(), &view, form.holds).await?;
+                let failed = finalize::finalize(&context, follower.registry(), &view).await?;
+                let compared = compare_metadata(&context, follower.registry(), &view, form.holds);
+                let cutover = form.since.source.unwrap_or_default();
+                let (compared, ()) = tokio::join!(compared, opened::note(&context, &reader, cutover));
+                let (differences, accepted) = compared?;
                 let mismatches = match form.is_checked {
                     true => verifier.last_look(follower.registry()).await?.mismatches,
                     false => 0,
