@@ -135,6 +135,15 @@ pub fn show_count(count: u64) -> String {
     out
 }
 
+/// `1 index`, `1,200 indexes`.
+pub fn plural(count: u64, word: &str) -> String {
+    let ending = if word.ends_with('x') { "es" } else { "s" };
+    match count {
+        1 => format!("1 {word}"),
+        count => format!("{} {word}{ending}", show_count(count)),
+    }
+}
+
 /// `88`, `12.4k`, `88M`, `1.9M`: at most five characters, for narrow table columns.
 pub fn show_count_short(count: u64) -> String {
     let scaled = |value: f64, unit: &str| {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     model::{
         NamespaceFilter,
-        units::{show_bytes, show_count},
+        units::{plural, show_bytes, show_count},
     },
     mongo::{
         Cluster,
@@ -46,16 +46,16 @@ pub(super) async fn check(source: &Cluster, filter: &NamespaceFilter) -> Result<
     let documents: u64 = entries().map(|entry| entry.documents).sum();
     let count = |kind| entries().filter(|entry| entry.kind == kind).count();
     let indexes: usize = entries().map(|entry| entry.indexes.len()).sum();
-    let mut parts = vec![plural(count(Kind::Collection), "collection")];
+    let mut parts = vec![plural(count(Kind::Collection) as u64, "collection")];
     if count(Kind::Timeseries) > 0 {
-        parts.push(plural(count(Kind::Timeseries), "time-series collection"));
+        parts.push(plural(count(Kind::Timeseries) as u64, "time-series collection"));
     }
     if count(Kind::View) > 0 {
-        parts.push(plural(count(Kind::View), "view"));
+        parts.push(plural(count(Kind::View) as u64, "view"));
     }
     parts.push(show_bytes(bytes));
     parts.push(format!("about {} documents", show_count(documents)));
-    parts.push(plural(indexes, "index"));
+    parts.push(plural(indexes as u64, "index"));
     let evidence = parts.join(", ");
     let mut left_behind: Vec<String> = entries()
         .filter(|entry| entry.options.get_document("encryptedFields").is_ok())
@@ -71,7 +71,7 @@ pub(super) async fn check(source: &Cluster, filter: &NamespaceFilter) -> Result<
                 let line = |name: &String| format!("{word} {name}: create it on the destination");
                 left_behind.extend(names.iter().map(line));
                 lost.extend(
-                    (!names.is_empty()).then(|| format!("{} ({})", plural(names.len(), word), shortened(names))),
+                    (!names.is_empty()).then(|| format!("{} ({})", plural(names.len() as u64, word), shortened(names))),
                 );
             }
             None => left_behind.push(format!("{word}s: never carried; they cannot be listed with this login")),
@@ -102,13 +102,4 @@ pub(super) async fn check(source: &Cluster, filter: &NamespaceFilter) -> Result<
 fn shortened(names: &[String]) -> String {
     let shown = names.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > NAMES { format!("{shown}, ...") } else { shown }
-}
-
-/// `1 index`, `12 indexes`.
-pub(super) fn plural(count: usize, word: &str) -> String {
-    let ending = if word.ends_with('x') { "es" } else { "s" };
-    match count {
-        1 => format!("1 {word}"),
-        count => format!("{} {word}{ending}", show_count(count as u64)),
-    }
 }

@@ -4,8 +4,9 @@
 //! Everything happens in one temporary database of a name that nobody else uses. The task that creates it also drops
 //! it, whatever happens to the validation that waits for it.
 
-use super::{board::Finding, data::plural};
+use super::board::Finding;
 use crate::{
+    model::units::plural,
     mongo::{
         Cluster,
         catalog::{Catalog, CatalogEntry, Kind, with_own_collation},
@@ -104,7 +105,7 @@ impl Trial {
             return Finding::fail(
                 format!(
                     "{} cannot be created here: {}",
-                    plural(self.refused.len(), "collection"),
+                    plural(self.refused.len() as u64, "collection"),
                     shown(&self.refused)
                 ),
                 "the copy would stop at them, after the destination was cleared",
@@ -132,7 +133,7 @@ impl Trial {
             (Ok(()), Ok(())) if !self.failed.is_empty() => Finding::warn(
                 format!(
                     "{} of the source cannot be built here: {}",
-                    plural(self.failed.len(), "index"),
+                    plural(self.failed.len() as u64, "index"),
                     shown(&self.failed)
                 ),
                 "the destination refused them on an empty collection, so the migration cannot build them either",

@@ -1,7 +1,11 @@
 //! What Start Migration will do, in the operator's words.
 
 use crate::{
-    model::{Endpoint, Plan, Verify, check::DroppedDatabase, units::show_bytes},
+    model::{
+        Endpoint, Plan, Verify,
+        check::DroppedDatabase,
+        units::{plural, show_bytes},
+    },
     mongo::{
         Cluster,
         catalog::{Catalog, Kind},
@@ -34,8 +38,10 @@ pub(super) fn lines(
     let indexes: usize = entries().map(|entry| entry.indexes.len()).sum();
     let what = if plan.options.filter.is_everything() { "all user databases" } else { "the selected namespaces" };
     lines.push(format!(
-        "copy {collections} collections, {}, {indexes} indexes ({what}) from {} ({}) to {} ({})",
+        "copy {}, {}, {} ({what}) from {} ({}) to {} ({})",
+        plural(collections as u64, "collection"),
         show_bytes(bytes),
+        plural(indexes as u64, "index"),
         plan.source.hosts(),
         source.set,
         plan.destination.hosts(),

@@ -21,7 +21,7 @@ use crate::{
     model::{
         NamespaceFilter, Optime, Severity, Side,
         snapshot::{CollectionRow, CollectionState},
-        units::{show_bytes, show_count, show_duration},
+        units::{plural, show_bytes, show_count, show_duration},
     },
     mongo::{
         Namespace,
@@ -82,7 +82,7 @@ pub async fn copy(
     let known = context.journal("reading the ranges", Record::ranges).await?;
     let progress = Progress::new(view.clone(), entries.iter().map(|entry| row(entry, &known)).collect());
     let bytes = entries.iter().map(|entry| entry.bytes).sum();
-    let text = format!("{} collections, {}", show_count(entries.len() as u64), show_bytes(bytes));
+    let text = format!("{}, {}", plural(entries.len() as u64, "collection"), show_bytes(bytes));
     context.events.record(Severity::Info, "copying", text);
     context.gate.pass(&context.cancel).await?;
     if !context.journal("reading the journal", Record::is_created).await? {

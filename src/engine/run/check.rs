@@ -165,7 +165,11 @@ impl Run {
         let written = self.fetch.borrow().writers.clone();
         let clients = self.source_use.borrow().writers.clone();
         let watched = connect_info::Watched {
-            namespaces: written.iter().map(|writer| writer.namespace.replacen(".system.buckets.", ".", 1)).collect(),
+            namespaces: written
+                .iter()
+                .filter(|writer| !writer.namespace.ends_with(".$cmd"))
+                .map(|writer| writer.namespace.replacen(".system.buckets.", ".", 1))
+                .collect(),
             applications: clients.values().filter_map(|client| Some(client.rsplit_once(" (")?.0.to_string())).collect(),
             destination: arrivals(&context.destination, &self.context.destination),
             source: arrivals(&context.source, &context.source),

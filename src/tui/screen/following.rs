@@ -223,7 +223,10 @@ fn lag(view: &View<'_>, columns: usize, tall: bool) -> Vec<Line<'static>> {
 }
 
 fn steps(view: &View<'_>) -> Line<'static> {
-    let done = ["Checks", "Clear", "Copy", "Indexes"].map(|name| format!("{}{name}", view.glyphs.done)).join("  ");
+    // Nothing is cleared, copied or built on the way back.
+    let before =
+        if view.snapshot.way_back_of.is_some() { &["Checks"][..] } else { &["Checks", "Clear", "Copy", "Indexes"] };
+    let done = before.iter().map(|name| format!("{}{name}", view.glyphs.done)).collect::<Vec<_>>().join("  ");
     Line::from(vec![Span::styled(format!(" {done}"), view.theme.ok), Span::styled("  [Follow]", view.theme.strong)])
 }
 

@@ -111,9 +111,11 @@ fn header(model: &Model, columns: usize) -> Line<'static> {
     let is_way_back = started && view.snapshot.way_back_of.is_some();
     let left = format!(" mongoferry  {}{route}", if is_way_back { "WAY BACK " } else { "" });
     let right = text::cut(&right, columns.saturating_sub(13));
-    let room = columns.saturating_sub(text::width(&right) + 1);
+    // At least one column stays free between them.
+    let room = columns.saturating_sub(text::width(&right) + 2);
     Line::from(vec![
         Span::styled(text::left(&left, room), view.theme.strong),
+        Span::raw(" "),
         Span::styled(format!("{right} "), view.theme.text),
     ])
 }

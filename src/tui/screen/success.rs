@@ -6,7 +6,7 @@ use crate::{
         Command, Phase,
         left::{self, Left},
         snapshot::{StepLine, StepState, VerificationState},
-        units::{show_bytes, show_count, show_duration},
+        units::{plural, show_bytes, show_count, show_duration},
     },
     tui::{
         action::{Action, Confirmation},
@@ -67,12 +67,12 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
 pub fn keys(_view: &View<'_>, _state: &State) -> Vec<KeyHint> {
     vec![
         key("q", "Close", "Leaves; the report is printed on the normal screen"),
+        key("b", "Way back", "Follows the new cluster into the old one for 72 h"),
         key("Up/Down", "Select", "Moves through what is left for you"),
         key("y", "Copy", "Copies the command or the lines of the selected entry"),
         key("Y", "Copy all", "Copies everything that is left for you"),
         key("v", "View plain", "Shows all of it unwrapped, for the mouse"),
         key("w", "Save report as", "Writes this page to a file"),
-        key("b", "Way back", "Follows the new cluster into the old one for 72 h"),
         key("l", "Log", "Everything that happened, numbered"),
     ]
 }
@@ -156,7 +156,7 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
     let removed: Vec<&str> = snapshot
         .cleanup
         .iter()
-        .filter(|line| line.state == StepState::Ok)
+        .filter(|line| line.state == StepState::Ok && !line.detail.starts_with("none"))
         .map(|line| line.label.trim_start_matches("remove "))
         .collect();
     let incidents = match snapshot.incidents.as_slice() {
@@ -167,12 +167,15 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
     let facts = [
         (
             "data",
-            format!(
-                "{} collections, {}, {} indexes, {differ}",
-                show_count(copy.collections_done),
-                show_bytes(copy.bytes),
-                show_count(snapshot.indexes.built)
-            ),
+            match snapshot.way_back_of {
+                Some(_) => format!("nothing was copied or built again, {differ}"),
+                None => format!(
+                    "{}, {}, {}, {differ}",
+                    plural(copy.collections_done, "collection"),
+                    show_bytes(copy.bytes),
+                    plural(snapshot.indexes.built, "index")
+                ),
+            },
         ),
         (
             "changes",

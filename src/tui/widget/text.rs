@@ -147,6 +147,8 @@ pub fn threshold(ms: u64) -> String {
 
 /// A rate with one decimal below 100 and none above: `41.2`, `170`.
 pub fn rate(per_s: f64) -> String {
+    // The sum of nothing is -0.0.
+    let per_s = per_s + 0.0;
     if per_s < 99.95 { format!("{per_s:.1}") } else { format!("{per_s:.0}") }
 }
 
