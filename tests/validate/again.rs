@@ -56,7 +56,7 @@ async fn only_what_failed_and_what_builds_on_it_runs_again() {
         assert!(reran.contains(&due), "{due:?} did not run: {reran:?}");
     }
     assert!(third.clusters.is_some() && third.dialect.is_some() && !third.report.summary.is_empty());
-    assert!(third.report.summary.iter().any(|line| line.starts_with("copy 1 collections")), "{third:#?}");
+    assert!(third.report.summary.iter().any(|line| line.starts_with("copy 1 collection,")), "{third:#?}");
 
     // All is well: nothing runs, everything stays.
     let (fourth, seen) = again(third).await;
