@@ -39,6 +39,8 @@ pub enum Message {
     Answer(Result<(), Refusal>),
     /// Something to say on the status line.
     Say(String),
+    /// tmux did not take the text.
+    CopyRefused(String),
     /// A file was read for the field that asked.
     FileRead {
         /// Which.
@@ -61,6 +63,8 @@ pub enum Effect {
     Revive,
     /// Put text on the clipboard.
     Copy(String),
+    /// Offer text to the terminal's clipboard, which does not say whether it took it.
+    Offer(String),
     /// Leave the alternate screen and print.
     ShowPlain(String),
     /// Back to the alternate screen.
