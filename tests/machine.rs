@@ -145,13 +145,16 @@ impl Scenario {
             ["finalized-without", accepted @ ..] => event(&mut self.machine, finalized(&[], &[], accepted, "0")),
             ["finalized-changed", mismatches] => event(&mut self.machine, finalized(&[], &[], &[], mismatches)),
             ["cleaned-up"] => event(&mut self.machine, Event::CleanedUp),
-            ["fails"] => {
-                let problem = Problem::before_writing(Side::Source, "gone", "connection refused", "start it");
-                event(&mut self.machine, Event::Failed(Box::new(problem)))
-            }
+            ["fails"] => event(&mut self.machine, Event::Failed(Box::new(gone()))),
+            ["hindered"] => event(&mut self.machine, Event::Hindered(Box::new(gone()))),
+            ["relieved"] => event(&mut self.machine, Event::Relieved),
             command => self.machine.command(command_of(command), "ops@pts/1", now),
         }
     }
+}
+
+fn gone() -> Problem {
+    Problem::before_writing(Side::Source, "gone", "connection refused", "start it")
 }
 
 fn finalized(failed: &[&str], differences: &[&str], accepted: &[&str], mismatches: &str) -> Event {

@@ -202,6 +202,42 @@ fn a_paste_that_arrives_as_keys_fills_the_field_and_submits_nothing() {
     terminal.wait_for("Auth database");
 }
 
+/// An input method draws what it composes at the terminal's own cursor: it stands in the field, after what was entered.
+#[test]
+fn the_terminals_cursor_stands_in_the_edited_field() {
+    let home = tempfile::tempdir().unwrap();
+    let environment = [("MONGOFERRY_HOME", home.path().to_str().unwrap()), ("LC_ALL", "C.UTF-8")];
+    let mut terminal = Terminal::start(&[], &environment, 80, 24);
+    terminal.wait_for("Where should the data go?");
+    let stands = |terminal: &mut Terminal, after: &str, column: u16| {
+        let screen = terminal.wait_for(&format!("[{after}"));
+        let row = screen.lines().position(|line| line.contains(&format!("[{after}"))).unwrap();
+        let line = screen.lines().nth(row).unwrap();
+        let start = line.find('[').map(|at| line[..at].chars().count() + 1).unwrap();
+        let wanted = Some((row as u16, start as u16 + column));
+        let mut at = terminal.cursor();
+        for _ in 0..100 {
+            if at == wanted {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            at = terminal.cursor();
+        }
+        assert_eq!(at, wanted, "after {after:?}:\n{screen}");
+    };
+    // As an input method commits it: at once, two columns each.
+    terminal.send("数据库");
+    stands(&mut terminal, "数据库", 6);
+    terminal.paste("e\u{301}-new");
+    stands(&mut terminal, "数据库e\u{301}-new", 11);
+    terminal.send("\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D");
+    stands(&mut terminal, "数据库", 4);
+    terminal.send("\x7f");
+    stands(&mut terminal, "数库e\u{301}-new", 2);
+    terminal.send("\x1b[H");
+    stands(&mut terminal, "数库e\u{301}-new", 0);
+}
+
 #[test]
 fn a_dumb_terminal_gets_plain_lines_and_is_told_so() {
     let home = tempfile::tempdir().unwrap();

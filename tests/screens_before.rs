@@ -7,5 +7,7 @@ mod drawing;
 mod keys;
 #[path = "screens_before/questions.rs"]
 mod questions;
+#[path = "screens_before/whole.rs"]
+mod whole;
 #[path = "screens_before/wizard.rs"]
 mod wizard;

@@ -57,6 +57,11 @@ impl Host for Recorded {
         self.note(format!("copied {copied}"));
     }
 
+    fn keep(&mut self, copied: &str) -> io::Result<std::path::PathBuf> {
+        self.note(format!("kept {copied}"));
+        Ok("/srv/state/copied.txt".into())
+    }
+
     fn show_plain(&mut self, _text: &str) {
         self.note("plain");
     }
@@ -324,8 +329,9 @@ async fn the_plain_view_suspension_and_the_clipboard_reach_the_terminal() {
         wizard.press(KeyCode::Up).await;
     }
     wizard.press(KeyCode::Char('y')).await;
-    wizard.wait_for("Sent with OSC 52 (1 line, 24 bytes); if nothing arrives press v.").await;
+    wizard.wait_for("Sent with OSC 52 (1 line, 24 bytes); else v, or /srv/state/copied.txt").await;
     assert!(wizard.host.has("copied db.getReplicationInfo()\n"));
+    assert!(wizard.host.has("kept db.getReplicationInfo()\n"));
 }
 
 #[tokio::test]

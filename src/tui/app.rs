@@ -9,7 +9,7 @@ use super::{
     input::Bursts,
     model::{MOST_EVENTS, Model, Outcome, Overlay},
     screen::frame,
-    survival,
+    shown_path, survival,
     terminal::Host,
     update::{on_clock, update},
 };
@@ -223,6 +223,7 @@ impl<B: Backend, H: Host> App<'_, B, H> {
                 });
             }
             Effect::Copy(text) => self.copy(text),
+            Effect::Offer(text) => self.offer(&text),
             Effect::ShowPlain(text) => self.host.show_plain(&text),
             Effect::ShowScreen => {
                 self.host.show_screen();
@@ -259,22 +260,30 @@ impl<B: Backend, H: Host> App<'_, B, H> {
         });
     }
 
+    /// By tmux, which says whether it took the text; else by OSC 52, which says nothing, and into a file besides.
     fn copy(&mut self, text: String) {
         if self.host.around() == Around::Tmux {
-            let client = self.client.clone();
             self.tasks.spawn(async move {
-                let size = clipboard::measure(&text);
-                drop(client);
                 match clipboard::load_into_tmux(&text).await {
-                    true => Message::Say(format!("Sent to your clipboard with tmux load-buffer -w ({size}).")),
-                    false => Message::Say(format!("tmux did not take it ({size}); press v and select with the mouse.")),
+                    true => {
+                        let size = clipboard::measure(&text);
+                        Message::Say(format!("Sent to your clipboard with tmux load-buffer -w ({size})."))
+                    }
+                    false => Message::CopyRefused(text),
                 }
             });
             return;
         }
-        self.host.offer(&text);
-        let size = clipboard::measure(&text);
-        self.model.said = Some(format!("Sent with OSC 52 ({size}); if nothing arrives press v."));
+        self.offer(&text);
+    }
+
+    fn offer(&mut self, text: &str) {
+        self.host.offer(text);
+        let size = clipboard::measure(text);
+        self.model.said = Some(match self.host.keep(text) {
+            Ok(path) => format!("Sent with OSC 52 ({size}); else v, or {}", shown_path(&path)),
+            Err(_) => format!("Sent with OSC 52 ({size}); if nothing arrives press v."),
+        });
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Message {
     Shown(Result<ShownDocument, Refusal>),
     /// Something to say on the status line.
     Say(String),
+    /// tmux did not take the text.
+    CopyRefused(String),
     /// A file was read for the field that asked.
     FileRead {
         /// Which.
@@ -70,6 +72,8 @@ pub enum Effect {
     Revive,
     /// Put text on the clipboard.
     Copy(String),
+    /// Offer text to the terminal's clipboard, which does not say whether it took it.
+    Offer(String),
     /// Leave the alternate screen and print.
     ShowPlain(String),
     /// Back to the alternate screen.

@@ -32,7 +32,13 @@ use jiff::Timestamp;
 use model::Model;
 use ratatui::{Terminal, backend::CrosstermBackend};
 use screen::{connect, destination::Entry, prepare};
-use std::{io, mem::ManuallyDrop, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    io,
+    mem::ManuallyDrop,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+};
 use theme::{Glyphs, Theme};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -128,19 +134,20 @@ pub fn first_model(client: &Client, options: &WizardOptions, look: (Theme, Glyph
         model.screens.connect = connect::State::prefilled(plan);
         model.screens.connect.set_destination(name.into(), plan.destination.clone());
     }
-    model.screens.destination = screen::destination::State::with(entries, unreadable, shown_path());
+    model.screens.destination = screen::destination::State::with(entries, unreadable, profiles_path());
     model.screens.prepare = prepare::State::with_engine(client.is_detached());
     model.is_detached = client.is_detached();
     model.watches = options.watches;
     model
 }
 
-/// Where the profiles live, with `~` for the home folder.
-fn shown_path() -> String {
-    let path = match profiles::path() {
-        Ok(path) => path,
-        Err(problem) => return problem.what,
-    };
+/// Where the profiles live.
+fn profiles_path() -> String {
+    profiles::path().map_or_else(|problem| problem.what, |path| shown_path(&path))
+}
+
+/// A path with `~` for the home folder.
+fn shown_path(path: &Path) -> String {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     match home.and_then(|home| path.strip_prefix(home).ok().map(PathBuf::from)) {
         Some(rest) => format!("~/{}", rest.display()),

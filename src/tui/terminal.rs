@@ -2,6 +2,7 @@
 //! fails, and a failing print in a panic hook would abort the program.
 
 use super::clipboard::{Around, osc52};
+use crate::paths;
 use crossterm::{
     cursor, event, execute, queue,
     style::Print,
@@ -12,6 +13,8 @@ use std::time::Duration;
 use std::{
     fs::File,
     io::{self, IsTerminal, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -30,6 +33,8 @@ pub trait Host {
     fn set_title(&mut self, title: &str);
     /// Offers text to the terminal's clipboard by OSC 52.
     fn offer(&mut self, copied: &str);
+    /// Keeps the text in a file that only the operator reads, for when no clipboard takes it; says where it is.
+    fn keep(&mut self, copied: &str) -> io::Result<PathBuf>;
     /// Leaves the alternate screen and prints `text` as it is, for the mouse.
     fn show_plain(&mut self, text: &str);
     /// Back to the alternate screen.
@@ -143,6 +148,15 @@ impl Host for Tty {
 
     fn offer(&mut self, copied: &str) {
         let _ = execute!(io::stdout(), Print(osc52(copied, self.around)));
+    }
+
+    fn keep(&mut self, copied: &str) -> io::Result<PathBuf> {
+        let folder = paths::state_root().map_err(|problem| io::Error::other(problem.what))?;
+        std::fs::create_dir_all(&folder)?;
+        let path = folder.join("copied.txt");
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(copied.as_bytes())?;
+        Ok(path)
     }
 
     fn show_plain(&mut self, text: &str) {

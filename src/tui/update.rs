@@ -62,6 +62,7 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
             model.said = Some(sentence);
             Vec::new()
         }
+        Message::CopyRefused(text) => vec![Effect::Offer(text)],
         Message::FileRead { path, read } => {
             match model.screen {
                 Screen::Destination => model.screens.destination.take_file(&path, read),

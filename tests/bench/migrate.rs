@@ -3,7 +3,7 @@
 //! Everything is a ratio to a limit that was measured on the same data in the same run: reading it, inserting it from
 //! memory, a bare loop of raw batches, building its indexes, writing the same changes to the source.
 //!
-//! `cargo bench -- [copy|catchup|follow|growth|verify|downtime ...] [--scale F] [--rounds N]`; without a name: all of them.
+//! `cargo bench -- [wizard|copy|catchup|follow|growth|verify|downtime ...] [--scale F] [--rounds N]`; without a name: all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod catchup;
@@ -17,6 +17,7 @@ mod machine;
 mod shapes;
 mod table;
 mod verify;
+mod wizard;
 
 use machine::Sets;
 
@@ -41,7 +42,7 @@ impl Wishes {
                 "--bench" => {}
                 "--scale" => wishes.scale = number(),
                 "--rounds" => wishes.rounds = (number() as usize).max(1),
-                part if ["copy", "catchup", "follow", "growth", "verify", "downtime"].contains(&part) => {
+                part if ["wizard", "copy", "catchup", "follow", "growth", "verify", "downtime"].contains(&part) => {
                     wishes.parts.push(part.into())
                 }
                 other => panic!("unknown argument {other}"),
@@ -64,6 +65,12 @@ impl Wishes {
 async fn main() {
     let wishes = Wishes::read();
     println!("{}\n", machine::describe());
+    if wishes.wants("wizard") {
+        wizard::measure(&wishes);
+    }
+    if wishes.parts == ["wizard"] {
+        return;
+    }
     let sets = Sets::start().await;
     if wishes.wants("copy") {
         copy::measure(&sets, &wishes).await;

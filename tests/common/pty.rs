@@ -99,6 +99,12 @@ impl Terminal {
         super::picture::svg(self.screen.lock().unwrap().screen(), title)
     }
 
+    /// Where the terminal's own cursor stands, row and column, when it is shown.
+    pub fn cursor(&self) -> Option<(u16, u16)> {
+        let parser = self.screen.lock().unwrap();
+        (!parser.screen().hide_cursor()).then(|| parser.screen().cursor_position())
+    }
+
     /// Whether any cell has a colour, and whether any stands in reverse.
     pub fn looks(&self) -> (bool, bool) {
         let parser = self.screen.lock().unwrap();

@@ -13,6 +13,8 @@ use mongoferry::{
 fn codes(name: &str) -> Vec<KeyCode> {
     match name {
         "Up/Down" => vec![KeyCode::Down, KeyCode::Up],
+        // The first pane has the focus already.
+        "1 2 3" => vec![KeyCode::Char('2'), KeyCode::Char('3'), KeyCode::Char('1')],
         "Left/Right" => vec![KeyCode::Right, KeyCode::Left],
         "Enter" => vec![KeyCode::Enter],
         "Esc" => vec![KeyCode::Esc],
@@ -73,6 +75,45 @@ fn keys_with_ctrl_and_alt_are_left_to_the_program() {
             });
         }
     }
+}
+
+#[test]
+fn the_pane_with_the_focus_is_marked_and_takes_the_keys() {
+    let read = scene("copying");
+    let page = |states: &States| {
+        with_view(&read, &Glyphs::ASCII, |view| {
+            super::scene::text(&super::scene::body(Shown::Migrating, states, view, 80, 19))
+        })
+    };
+    let hint = |states: &States, key: &str| {
+        let hints = with_view(&read, &Glyphs::ASCII, |view| states.keys(Shown::Migrating, view));
+        hints.into_iter().find(|hint| hint.key == key).map(|hint| hint.label)
+    };
+    let mut states = States::default();
+    let newest = read.events.last().unwrap().text.clone();
+    let newest: String = newest.chars().take(20).collect();
+    assert!(page(&states).contains("\n> shop.") && !page(&states).contains(">EVENTS"), "{}", page(&states));
+
+    press(&read, &mut states, Shown::Migrating, KeyCode::Char('2'));
+    assert!(page(&states).contains("|>Throughput") && !page(&states).contains("\n> shop."), "{}", page(&states));
+    assert_eq!((hint(&states, "Enter"), hint(&states, "Up/Down")), (Some("Zoom"), None));
+    press(&read, &mut states, Shown::Migrating, KeyCode::Char('z'));
+    assert!(page(&states).starts_with(">Throughput") && !page(&states).contains("COLLECTION"), "{}", page(&states));
+    press(&read, &mut states, Shown::Migrating, KeyCode::Enter);
+
+    press(&read, &mut states, Shown::Migrating, KeyCode::Char('3'));
+    assert!(page(&states).contains("\n>EVENTS") && page(&states).contains(&newest), "{}", page(&states));
+    assert_eq!((hint(&states, "Enter"), hint(&states, "Up/Down")), (Some("Log"), Some("Scroll")));
+    assert!(matches!(press(&read, &mut states, Shown::Migrating, KeyCode::Enter), Some(Action::Log)));
+    press(&read, &mut states, Shown::Migrating, KeyCode::Char('z'));
+    assert!(page(&states).starts_with(">EVENTS") && page(&states).contains(&newest), "{}", page(&states));
+
+    press(&read, &mut states, Shown::Migrating, KeyCode::Char('1'));
+    assert!(page(&states).contains("COLLECTION"), "{}", page(&states));
+    // What halted the migration hides the panes: no key claims to focus one.
+    let paused = scene("paused");
+    let hints = with_view(&paused, &Glyphs::ASCII, |view| states.keys(Shown::Migrating, view));
+    assert!(hints.iter().all(|hint| hint.key != "1 2 3" && hint.key != "z"));
 }
 
 #[test]

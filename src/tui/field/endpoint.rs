@@ -505,7 +505,7 @@ impl EndpointForm {
             Part::User => "Leave the user empty if the server has no authentication.".into(),
             Part::Password => "Kept in memory only; never written to a file. Ctrl-R shows it.".into(),
             Part::AuthDatabase => "The database where the user was created, mostly admin.".into(),
-            Part::Tls => "Space or Left/Right chooses whether the connection is encrypted, and who signed it.".into(),
+            Part::Tls => "Space or Left/Right chooses whether the connection is encrypted.".into(),
             Part::Ca if self.ca_path.is_some() => "Path of a PEM file on this host; Enter reads it, Esc closes.".into(),
             Part::Ca => self.ca_sentence(view),
             Part::ClientCertificate if self.client_certificate.path.is_some() => {

@@ -13,7 +13,7 @@ const CAPACITY: usize = 256;
 #[derive(Clone)]
 pub struct TextField {
     value: Zeroizing<String>,
-    /// Byte offset of the cursor, always on a character boundary.
+    /// Byte offset of the cursor, always between two things that a terminal draws in one place.
     cursor: usize,
     secret: bool,
     revealed: bool,
@@ -62,8 +62,8 @@ impl TextField {
     /// Replaces the text; the cursor goes to its end.
     pub fn set(&mut self, value: &str) {
         self.value = Zeroizing::new(String::with_capacity(CAPACITY.max(value.len())));
-        self.value.push_str(value);
-        self.cursor = value.len();
+        self.value.extend(value.chars().filter(|character| !character.is_control()));
+        self.cursor = self.value.len();
     }
 
     /// Shows or hides a secret.
@@ -102,11 +102,11 @@ impl TextField {
     }
 
     fn before(&self) -> usize {
-        self.value[..self.cursor].char_indices().next_back().map_or(0, |(at, _)| at)
+        text::ends_of_graphemes(&self.value[..self.cursor]).into_iter().rev().nth(1).unwrap_or(0)
     }
 
     fn after(&self) -> usize {
-        self.value[self.cursor..].chars().next().map_or(self.cursor, |character| self.cursor + character.len_utf8())
+        self.cursor + text::ends_of_graphemes(&self.value[self.cursor..]).first().copied().unwrap_or(0)
     }
 
     fn word_before(&self) -> usize {
@@ -173,18 +173,13 @@ impl TextField {
             None => self.value.to_string(),
         };
         let before: String = shown.chars().take(self.value[..self.cursor].chars().count()).collect();
-        let mut start = 0;
-        while text::width(&before[start..]) >= columns.max(1) {
-            start += before[start..].chars().next().map_or(1, char::len_utf8);
-        }
+        let starts = std::iter::once(0).chain(text::ends_of_graphemes(&before));
+        let start = starts.into_iter().find(|start| text::width(&before[*start..]) < columns.max(1)).unwrap_or(0);
         let at = text::width(&before[start..]);
-        let mut window = String::new();
-        for character in shown[start..].chars() {
-            if text::width(&window) + text::width(character.encode_utf8(&mut [0; 4])) > columns {
-                break;
-            }
-            window.push(character);
-        }
+        let rest = &shown[start..];
+        let fits = |end: &usize| text::width(&rest[..*end]) <= columns;
+        let end = text::ends_of_graphemes(rest).into_iter().take_while(fits).last().unwrap_or(0);
+        let window = rest[..end].to_string();
         (window, at)
     }
 }
@@ -235,6 +230,35 @@ mod tests {
         assert_eq!(field.shown(6), ("b-01.e".into(), 0));
         press(&mut field, KeyCode::End, KeyModifiers::NONE);
         assert_eq!(field.shown(6), ("mple.".into(), 5));
+    }
+
+    #[test]
+    fn the_cursor_stands_where_a_terminal_puts_it() {
+        // Two columns each; one column with an accent of its own; a flag and a family of several parts, two columns each.
+        let flag = "\u{1f1e9}\u{1f1ea}";
+        let family = "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}";
+        let mut field = typed(&format!("数据a\u{301}{flag}{family}z"));
+        let mut columns = vec![field.shown(30).1];
+        for _ in 0..7 {
+            press(&mut field, KeyCode::Left, KeyModifiers::NONE);
+            columns.push(field.shown(30).1);
+        }
+        assert_eq!(columns, [10, 9, 7, 5, 4, 2, 0, 0]);
+        // What is deleted is what is seen: not half of it.
+        press(&mut field, KeyCode::End, KeyModifiers::NONE);
+        press(&mut field, KeyCode::Left, KeyModifiers::NONE);
+        press(&mut field, KeyCode::Backspace, KeyModifiers::NONE);
+        press(&mut field, KeyCode::Backspace, KeyModifiers::NONE);
+        press(&mut field, KeyCode::Backspace, KeyModifiers::NONE);
+        assert_eq!(field.text(), "数据z");
+        press(&mut field, KeyCode::Home, KeyModifiers::NONE);
+        press(&mut field, KeyCode::Delete, KeyModifiers::NONE);
+        assert_eq!(field.text(), "据z");
+        // Half of a wide character is never shown.
+        let field = typed("数据库");
+        assert_eq!(field.shown(5), ("据库".into(), 4));
+        assert_eq!(field.shown(6), ("据库".into(), 4));
+        assert_eq!(field.shown(7), ("数据库".into(), 6));
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl State {
             Focus::Go => 1,
         };
         let indent = width.saturating_sub(2 + buttons::columns(&row)) / 2;
-        let mut buttons_line = buttons::row(&row, focused, indent, theme);
+        let mut buttons_line = buttons::row(&row, focused, indent, (view.theme, view.glyphs.pointer));
         let missing = width.saturating_sub(2 + indent + buttons::columns(&row));
         buttons_line.spans.push(Span::raw(" ".repeat(missing)));
         if let Some(line) = drawn.get_mut(button_row + 1) {

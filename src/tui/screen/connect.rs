@@ -402,7 +402,7 @@ fn form_rows(columns: usize, height: usize, view: &View<'_>, state: &State) -> V
     };
     let indent = columns.saturating_sub(buttons::columns(&row)) / 2;
     rows.push(FormRow {
-        line: buttons::row(&row, on_button, indent, theme),
+        line: buttons::row(&row, on_button, indent, (view.theme, view.glyphs.pointer)),
         focused: on_button != usize::MAX,
         cursor: None,
     });

@@ -137,7 +137,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         Button { label: "Check data again".into(), enabled: true },
     ];
     let indent = columns.saturating_sub(buttons::columns(&row)) / 2;
-    lines.push(buttons::row(&row, usize::from(state.on_check), indent, theme));
+    lines.push(buttons::row(&row, usize::from(state.on_check), indent, (view.theme, view.glyphs.pointer)));
     place::draw(frame, body, lines);
 }
 

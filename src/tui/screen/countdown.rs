@@ -271,7 +271,7 @@ fn question(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>
     lines.extend(boxed::boxed(&[(ask, theme.strong), blank.clone(), blank], 3, width, theme.text, view.glyphs));
     let inside = lines.len() - 2;
     let pad = width.saturating_sub(2 + buttons::columns(&choice)) / 2;
-    let mut row = buttons::row(&choice, usize::from(state.on_second), pad, theme);
+    let mut row = buttons::row(&choice, usize::from(state.on_second), pad, (view.theme, view.glyphs.pointer));
     let missing = width.saturating_sub(2 + row.width());
     row.spans.push(Span::raw(" ".repeat(missing)));
     row.spans.insert(0, Span::raw(format!("   {}", view.glyphs.pipe)));

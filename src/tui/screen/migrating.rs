@@ -2,8 +2,12 @@
 
 mod collections;
 mod forecast;
+mod panes;
 
-use self::collections::rows;
+use self::{
+    collections::rows,
+    panes::{Pane, events, mark, moves, scrolls},
+};
 use super::{KeyHint, View, running};
 use crate::{
     model::{
@@ -62,9 +66,12 @@ impl Sort {
     }
 }
 
-/// Selection, order and filter of the collection table.
+/// Focus; selection, order and filter of the collection table.
 #[derive(Debug, Default)]
 pub struct State {
+    pane: Pane,
+    /// How many of the newest events lie below the part that is shown.
+    events_back: usize,
     selected: usize,
     sort: Sort,
     filter: String,
@@ -77,6 +84,11 @@ impl State {
     /// True while letters go into the filter, so that no other key of the program acts.
     pub fn is_typing(&self) -> bool {
         self.typing
+    }
+
+    /// The pane with the focus: what halted a migration and the details of a collection hide the others.
+    fn focus(&self, view: &View<'_>) -> Pane {
+        if self.details || running::is_halted(view) { Pane::Collections } else { self.pane }
     }
 }
 
@@ -118,13 +130,23 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
     let none = (rows == 0).then(|| "There is no collection to show.".to_string());
     let mut keys = running::keys(view);
     let stop = keys.pop();
-    let details = if state.details { "Close" } else { "Details" };
-    keys.push(key_unless("Enter", details, "Details of the selected collection", none));
+    let closing = if state.details { "Close" } else { "Details" };
+    keys.push(match state.focus(view) {
+        Pane::Collections => key_unless("Enter", closing, "Details of the selected collection", none),
+        Pane::Forecast => key("Enter", "Zoom", "The charts over the whole screen, and back"),
+        Pane::Events => key("Enter", "Log", "The whole log: follow, search, save"),
+    });
     keys.push(key("s", "Sort", "Sort: progress, size, name, speed"));
     keys.push(key("/", "Filter", "Shows the collections whose name holds a text"));
-    keys.push(key("z", if state.zoomed { "Zoom out" } else { "Zoom" }, "The table over the whole screen, and back"));
-    if rows > 1 {
-        keys.push(key("Up/Down", "Select", "Moves the selection; also j and k"));
+    if !running::is_halted(view) {
+        let zoom = if state.zoomed { "Zoom out" } else { "Zoom" };
+        keys.push(key("z", zoom, "The pane with the focus over the whole screen, and back"));
+        keys.push(key("1 2 3", "Focus pane", "Focus: 1 collections, 2 charts and oplog, 3 events"));
+    }
+    match state.focus(view) {
+        Pane::Collections if rows > 1 => keys.push(key("Up/Down", "Select", "Moves the selection; also j and k")),
+        Pane::Events if view.events.len() > 1 => keys.push(key("Up/Down", "Scroll", "Older events; also j and k")),
+        _ => {}
     }
     keys.extend(stop);
     keys.push(key_unless("c", "Prepare to cutover", "Starts the guided cutover", Some(format!("{NO_CUTOVER}."))));
@@ -138,8 +160,18 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         on_filter_key(state, code);
         return None;
     }
+    let focus = state.focus(view);
+    if focus == Pane::Events && scrolls(state, code, view.events.len().saturating_sub(1)) {
+        return None;
+    }
     let last = rows(view, state).len().saturating_sub(1);
     match code {
+        KeyCode::Char('1') => state.pane = Pane::Collections,
+        KeyCode::Char('2') => state.pane = Pane::Forecast,
+        KeyCode::Char('3') => state.pane = Pane::Events,
+        KeyCode::Enter if focus == Pane::Events => return Some(Action::Log),
+        KeyCode::Enter if focus == Pane::Forecast => state.zoomed = !state.zoomed,
+        _ if focus == Pane::Forecast && moves(code) => {}
         KeyCode::Up | KeyCode::Char('k') => state.selected = state.selected.min(last).saturating_sub(1),
         KeyCode::Down | KeyCode::Char('j') => state.selected = (state.selected + 1).min(last),
         KeyCode::PageUp => state.selected = state.selected.min(last).saturating_sub(10),
@@ -183,7 +215,15 @@ fn on_filter_key(state: &mut State, code: KeyCode) {
 pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     if state.zoomed && !state.details && !running::is_halted(view) {
         let (columns, rows) = (usize::from(body.width), usize::from(body.height));
-        place::draw(frame, body, collections::table(view, state, columns, rows));
+        let lines = match state.pane {
+            Pane::Collections => collections::table(view, state, columns, rows),
+            Pane::Forecast => forecast::side(view, columns, rows),
+            Pane::Events => events(view, state, columns, rows),
+        };
+        place::draw(frame, body, lines);
+        if state.pane != Pane::Collections {
+            mark(frame, body, state.pane, view, state);
+        }
         return;
     }
     let side_by_side = body.width >= 80;
@@ -208,9 +248,8 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         let list = place::part(body, 0, 6, left_width, upper.saturating_sub(6));
         place::draw(frame, list, collections::table(view, state, usize::from(list.width), usize::from(list.height)));
         let area = place::below(body, upper);
-        let mut lines = vec![running::heading("EVENTS", usize::from(area.width), view)];
-        lines.extend(running::events(view, usize::from(area.width), usize::from(event_rows.saturating_sub(1))));
-        place::draw(frame, area, lines);
+        place::draw(frame, area, events(view, state, usize::from(area.width), usize::from(event_rows)));
+        mark(frame, area, Pane::Events, view, state);
     }
     if side_by_side {
         let rows = if is_block { upper.min(5) } else { upper };
@@ -218,6 +257,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         place::draw(frame, rule, vec![Line::styled(view.glyphs.pipe, view.theme.dim); usize::from(rows)]);
         let right = place::part(body, left_width + 1, 0, body.width, rows);
         place::draw(frame, right, forecast::side(view, usize::from(right.width), usize::from(right.height)));
+        mark(frame, right, Pane::Forecast, view, state);
     }
 }
 

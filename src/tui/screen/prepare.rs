@@ -299,7 +299,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     };
     let indent = columns.saturating_sub(buttons::columns(&row)) / 2;
     let last = place::part(body, 0, body.height.saturating_sub(1), body.width, 1);
-    place::draw(frame, last, vec![buttons::row(&row, focused, indent, view.theme)]);
+    place::draw(frame, last, vec![buttons::row(&row, focused, indent, (view.theme, view.glyphs.pointer))]);
     if wide {
         let right = place::part(body, 80, 2, body.width.saturating_sub(80), body.height.saturating_sub(3));
         let mut scripts = vec![Line::styled("On the source, in mongosh:", view.theme.strong)];

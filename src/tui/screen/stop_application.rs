@@ -524,7 +524,7 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
         Button { label: "Go back".into(), enabled: go_back_blocked(view).is_none() },
     ];
     let indent = columns.saturating_sub(buttons::columns(&row)) / 2;
-    lines.push(buttons::row(&row, usize::from(state.on_go_back), indent, theme));
+    lines.push(buttons::row(&row, usize::from(state.on_go_back), indent, (view.theme, view.glyphs.pointer)));
     lines
 }
 

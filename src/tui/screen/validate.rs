@@ -411,7 +411,7 @@ fn summary(view: &View<'_>, state: &State, report: &ValidationReport, columns: u
 
 fn button(view: &View<'_>, state: &State, columns: usize) -> Line<'static> {
     let row = [Button { label: "Start Migration".into(), enabled: start_blocked(view, state).is_none() }];
-    buttons::row(&row, 0, columns.saturating_sub(buttons::columns(&row)) / 2, view.theme)
+    buttons::row(&row, 0, columns.saturating_sub(buttons::columns(&row)) / 2, (view.theme, view.glyphs.pointer))
 }
 
 /// The 19 lines between rule and status line.

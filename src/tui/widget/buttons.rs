@@ -13,13 +13,14 @@ pub struct Button {
     pub enabled: bool,
 }
 
-/// The row, indented by `indent`; the button at `focused` is highlighted.
-pub fn row(buttons: &[Button], focused: usize, indent: usize, theme: &Theme) -> Line<'static> {
-    let mut spans = vec![Span::raw(" ".repeat(indent))];
+/// The row, indented by `indent`; the button at `focused` is highlighted and has the pointer in front of it.
+pub fn row(buttons: &[Button], focused: usize, indent: usize, (theme, pointer): (&Theme, &str)) -> Line<'static> {
+    let mut spans = Vec::new();
     for (index, button) in buttons.iter().enumerate() {
-        if index > 0 {
-            spans.push(Span::raw("   "));
-        }
+        let gap = if index > 0 { 3 } else { indent };
+        let is_pointed = index == focused && gap > 0;
+        spans.push(Span::raw(" ".repeat(gap - usize::from(is_pointed))));
+        spans.push(Span::raw(if is_pointed { pointer.to_string() } else { String::new() }));
         let base = if button.enabled { theme.text } else { theme.dim };
         let style = if index == focused { base.patch(theme.selected) } else { base };
         spans.push(Span::styled(format!("[ {} ]", button.label), style));

@@ -2,12 +2,23 @@
 
 use crate::model::units::show_duration;
 use jiff::{Timestamp, tz::TimeZone};
-use ratatui::text::Span;
+use ratatui::{style::Style, text::Span};
 use std::time::Duration;
 
 /// Terminal columns of `text`.
 pub fn width(text: &str) -> usize {
     Span::raw(text).width()
+}
+
+/// Where each thing ends that a terminal draws in one place: a letter with its accents, an emoji of several parts. `text`
+/// holds no control characters.
+pub fn ends_of_graphemes(text: &str) -> Vec<usize> {
+    let (span, mut end) = (Span::raw(text), 0);
+    let ends = span.styled_graphemes(Style::new()).map(|grapheme| {
+        end += grapheme.symbol.len();
+        end
+    });
+    ends.collect()
 }
 
 /// `text` cut to at most `columns`; a cut ends in `..` so that it can be seen.

@@ -300,7 +300,7 @@ impl Form {
         };
         let indent = columns.saturating_sub(buttons::columns(&row)) / 2;
         rows.push(FormRow {
-            line: buttons::row(&row, focused, indent, theme),
+            line: buttons::row(&row, focused, indent, (view.theme, view.glyphs.pointer)),
             focused: focused != usize::MAX,
             cursor: None,
         });

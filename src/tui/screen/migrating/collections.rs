@@ -1,6 +1,6 @@
 //! The collection table of the migrating screen: order, filter, rows, and the details of one collection.
 
-use super::{Sort, State, is_indexing};
+use super::{Pane, Sort, State, is_indexing};
 use crate::{
     model::{
         snapshot::{CollectionRow, CollectionState},
@@ -54,7 +54,7 @@ pub(super) fn table(view: &View<'_>, state: &State, columns: usize, height: usiz
         &titles,
         &cells,
         (columns.saturating_sub(1), shown + 1),
-        Some(selected),
+        (state.focus(view) == Pane::Collections).then_some(selected),
         offset,
         (view.theme, view.glyphs.pointer),
     );
