@@ -94,6 +94,9 @@ pub enum Verb {
         /// The plan file.
         #[arg(long, value_name = "P.toml")]
         plan: PathBuf,
+        /// Once completed keep a way back open for so long, like 72h; see `reverse`.
+        #[arg(long, value_name = "TIME", value_parser = crate::model::units::parse_duration)]
+        reverse: Option<std::time::Duration>,
         /// Go on although validation gave warnings (they are printed and kept in the report).
         #[arg(long)]
         accept_warnings: bool,
@@ -160,6 +163,9 @@ pub enum Verb {
         /// Its name, always: it is the consent.
         name: String,
     },
+    /// Keep a way back: follow the new cluster of a completed migration into the old one, as a migration of its own
+    /// (NAME-back) with its own lag and cutover, so that returning loses nothing.
+    Reverse(ReverseArgs),
     /// Remove what mongoferry keeps on this host for a migration that is over; the report stays.
     Cleanup {
         /// Its name; may be left out when there is only one.
@@ -214,6 +220,22 @@ pub struct DemoArgs {
     pub docs: u64,
 }
 
+/// `reverse`.
+#[derive(Debug, Clone, Args)]
+pub struct ReverseArgs {
+    /// The completed migration.
+    pub name: String,
+    /// How long the way back is kept open, like 72h; after that the old cluster is not followed into any more.
+    #[arg(long = "for", value_name = "TIME", default_value = "72h", value_parser = crate::model::units::parse_duration)]
+    pub window: std::time::Duration,
+    /// The plan file, to read the passwords from; otherwise they are read where the first plan said, or asked for.
+    #[arg(long, value_name = "P.toml")]
+    pub plan: Option<PathBuf>,
+    /// Go on although validation gave warnings (they are printed and kept in the report).
+    #[arg(long)]
+    pub accept_warnings: bool,
+}
+
 /// `cutover`.
 #[derive(Debug, Clone, Args)]
 pub struct CutoverArgs {
@@ -241,6 +263,10 @@ pub struct VerifyArgs {
     /// Compare the two clusters of this plan as they are now, without a migration. Only reads; nothing is kept.
     #[arg(long, value_name = "P.toml", conflicts_with = "name")]
     pub plan: Option<PathBuf>,
+    /// Instead: read one document on both sides now and print what each has, as the mismatches name it. Only printed here;
+    /// no log, report or event holds a value.
+    #[arg(long, num_args = 2, value_names = ["NAMESPACE", "ID"])]
+    pub show: Option<Vec<String>>,
     /// Print JSON: one object, with --plan one per line: progress, events, and the result last.
     #[arg(long)]
     pub json: bool,

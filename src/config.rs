@@ -8,7 +8,8 @@ mod section;
 
 use crate::{
     model::{
-        CheckOrder, Endpoint, NamespaceFilter, Notify, Options, PasswordFrom, Plan, Tls, Verify, filter::Pattern, units,
+        CheckOrder, Endpoint, NamespaceFilter, Notify, Options, PasswordFrom, Plan, RepairPolicy, Tls, Verify,
+        filter::Pattern, units,
     },
     paths, pem,
     secret::Secret,
@@ -333,9 +334,11 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         "quiet_for",
         "verify",
         "check",
+        "repair",
         "throttle",
         "spool_limit",
         "block_source_writes",
+        "reverse",
     ])?;
     let defaults = Options::default();
     let duration = |key: &'static str, default: Duration| match section.text(key)? {
@@ -368,6 +371,11 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
             Some("after") => CheckOrder::After,
             Some(_) => return Err(section.at("check", "check is \"first\" or \"after\"")),
         },
+        repair: match section.text("repair")? {
+            None | Some("ask") => RepairPolicy::Ask,
+            Some("auto") => RepairPolicy::Auto,
+            Some(_) => return Err(section.at("repair", "repair is \"ask\" or \"auto\"")),
+        },
         throttle: match section.text("throttle")? {
             None => None,
             Some(text) => units::parse_rate(text).map_err(|why| section.at("throttle", format!("throttle: {why}")))?,
@@ -384,6 +392,8 @@ fn read_options(section: &Section<'_>) -> Result<Options, ConfigError> {
         },
         block_source_writes: section.flag("block_source_writes")?.unwrap_or(false),
         notify: Notify::default(),
+        reverse: section.text("reverse")?.map(|_| duration("reverse", Duration::ZERO)).transpose()?,
+        way_back: None,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use mongoferry::{
     config::{parse_plan, read_plan},
-    model::{CheckOrder, Tls, Verify},
+    model::{CheckOrder, RepairPolicy, Tls, Verify},
 };
 use std::{fs, path::Path, time::Duration};
 
@@ -46,6 +46,7 @@ ready_for = "1m"
 quiet_for = "90s"
 verify = "off"
 check = "after"
+repair = "auto"
 throttle = "80MB/s"
 "#;
     fs::write(&path, text).unwrap();
@@ -74,7 +75,7 @@ throttle = "80MB/s"
     assert_eq!(options.ready_for, Duration::from_secs(60));
     assert_eq!(options.quiet_for, Duration::from_secs(90));
     assert_eq!(options.verify, Verify::Off);
-    assert_eq!(options.check, CheckOrder::After);
+    assert_eq!((options.check, options.repair), (CheckOrder::After, RepairPolicy::Auto));
     assert_eq!(options.throttle, Some(80_000_000));
     assert!(!format!("{plan:?}").contains("hunter2"));
 }
@@ -89,7 +90,7 @@ fn a_short_plan_gets_the_documented_defaults_and_its_name_from_the_file() {
     assert!(!plan.options.clear_destination && plan.options.filter.is_everything());
     assert_eq!(plan.options.cutover_window, Duration::from_secs(120 * 3600));
     assert_eq!(plan.options.verify, Verify::Exact);
-    assert_eq!(plan.options.check, CheckOrder::First);
+    assert_eq!((plan.options.check, plan.options.repair), (CheckOrder::First, RepairPolicy::Ask));
 }
 
 /// A plan whose source section holds `lines`, and the message that it is refused with.
@@ -175,6 +176,7 @@ fn every_mistake_elsewhere_is_one_sentence_too() {
         (format!("{base}[options]\ninclude = [\"*.x\"]\n"), "line 6: include: namespace pattern \"*.x\""),
         (format!("{base}[options]\nexclude = \"x\"\n"), "line 6: exclude takes a list of strings in brackets"),
         (format!("{base}[options]\nverify = \"some\"\n"), "line 6: verify is \"exact\" or \"off\""),
+        (format!("{base}[options]\nrepair = \"yes\"\n"), "line 6: repair is \"ask\" or \"auto\""),
         (format!("{base}[options]\ncheck = \"before\"\n"), "line 6: check is \"first\" or \"after\""),
         (format!("{base}[options\n"), "line 5: "),
         (format!("{base}[source]\nhost = \"c\"\n"), "line 5: "),

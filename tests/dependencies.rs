@@ -1,8 +1,9 @@
 //! What this program is built from: licences, sources, withdrawn versions, crates that must not come in.
 //!
-//! Needs what cargo has on disk after a build and nothing else. It knows no security advisories: their database is kept
-//! in a git repository, and no package of any registry that carries it was found. A withdrawn
-//! ("yanked") version is the one warning that the registry itself gives.
+//! Needs what cargo has on disk after a build and nothing else. The database of advisories is a git repository that no
+//! registry carries, so that every advisory on a crate of Cargo.lock is in `fixtures/advisories.txt`, up to the day that
+//! it names: a crate that is new here, or an advisory that is newer, is looked up with `cargo audit` and added. The
+//! registry itself says which versions were withdrawn ("yanked").
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::Value;
@@ -28,6 +29,14 @@ const EXCEPTIONS: [(&str, &str, &str); 4] = [
     ("tiny-keccak", "CC0-1.0", "public domain; asks for nothing"),
     ("webpki-roots", "CDLA-Permissive-2.0", "data: the public root certificates, freely shareable with its notice"),
 ];
+
+/// Advisories that apply, and why that is acceptable.
+const APPLYING: [(&str, &str, &str); 1] = [(
+    "RUSTSEC-2025-0134",
+    "rustls-pemfile",
+    "unmaintained, no weakness known: a thin layer over rustls-pki-types, which is kept and reads the PEM; the layer's \
+     item by item reading is what names a key where a certificate belongs",
+)];
 
 /// Crates that must not come in, and why.
 const UNWANTED: [(&str, &str); 6] = [
@@ -171,4 +180,30 @@ fn no_locked_version_was_withdrawn() {
     }
     assert!(looked_up > 200, "only {looked_up} crates were found in the index");
     assert!(withdrawn.is_empty(), "withdrawn by their authors: {withdrawn:?}");
+}
+
+/// True when one of the requirements, which `;` separates, holds for the version.
+fn any_matches(requirements: &str, version: &semver::Version) -> bool {
+    let requirements = requirements.split(';').map(str::trim).filter(|text| !text.is_empty());
+    requirements.map(|text| semver::VersionReq::parse(text).unwrap()).any(|wanted| wanted.matches(version))
+}
+
+#[test]
+fn no_advisory_applies_that_is_not_explained() {
+    let packages = packages();
+    let advisories = include_str!("fixtures/advisories.txt");
+    let (mut applying, mut judged) = (Vec::new(), 0);
+    for line in advisories.lines().filter(|line| !line.starts_with('#')) {
+        let [named, patched, unaffected] = line.split('|').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let (id, name) = named.split_once(' ').unwrap();
+        for package in packages.iter().filter(|package| text(package, "name") == name) {
+            judged += 1;
+            let version = semver::Version::parse(text(package, "version")).unwrap();
+            if !any_matches(patched, &version) && !any_matches(unaffected, &version) {
+                applying.push((id, name));
+            }
+        }
+    }
+    assert!(judged > 60, "only {judged} advisories on {} crates", packages.len());
+    assert_eq!(applying, APPLYING.map(|(id, name, _)| (id, name)), "update the crate, or explain why it may stay");
 }

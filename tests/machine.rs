@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use mongoferry::{
     machine::{Effect, Event, Machine, Measurement, Settings},
     model::{
-        CheckOrder, Command, Endpoint, Optime, Options, Plan, Problem, Refusal, Side,
+        CheckOrder, Command, Endpoint, Optime, Options, Plan, Problem, Refusal, Repaired, Side,
         command::Consent,
         units::{parse_duration, show_clock},
     },
@@ -85,9 +85,30 @@ impl Scenario {
                 self.measured.repair_pending = pending.parse().unwrap();
                 event(&mut self.machine, Event::Measured(self.measured.clone()))
             }
+            ["repairs"] => {
+                self.machine.settings.repairs = true;
+                Ok(Vec::new())
+            }
             ["blocks-source"] => {
                 self.machine.settings.blocks_source = true;
                 Ok(Vec::new())
+            }
+            ["way-back"] => {
+                self.machine.settings.is_way_back = true;
+                Ok(Vec::new())
+            }
+            ["keeps-way-back"] => {
+                self.machine.settings.reverse = Some(Duration::from_secs(7_200));
+                Ok(Vec::new())
+            }
+            ["oplog-lost"] => {
+                let problem = Problem::before_writing(Side::Source, "lost", "rolled over", "start again");
+                event(&mut self.machine, Event::OplogLost(Box::new(problem)))
+            }
+            ["restarts"] => {
+                let (machine, effects) = Machine::restore(self.machine.settings, self.machine.saved(), now);
+                self.machine = machine;
+                Ok(effects)
             }
             ["blocked"] => event(&mut self.machine, Event::SourceBlocked),
             ["not-blocked"] => event(&mut self.machine, Event::SourceNotBlocked("no right".into())),
@@ -113,10 +134,16 @@ impl Scenario {
             ["indexed", failed] => event(&mut self.machine, Event::Indexed { failed: failed.parse().unwrap() }),
             ["fixed", ts] => event(&mut self.machine, Event::CutoverFixed(optime(ts))),
             ["drained"] => event(&mut self.machine, Event::Drained),
-            ["checked", count] => event(&mut self.machine, Event::Checked { mismatches: count.parse().unwrap() }),
-            ["finalized", failed @ ..] => event(&mut self.machine, finalized(failed, &[], &[])),
-            ["finalized-differing", differences @ ..] => event(&mut self.machine, finalized(&[], differences, &[])),
-            ["finalized-without", accepted @ ..] => event(&mut self.machine, finalized(&[], &[], accepted)),
+            ["checked", count] => event(
+                &mut self.machine,
+                Event::Checked { mismatches: count.parse().unwrap(), repaired: Repaired::default() },
+            ),
+            ["finalized", failed @ ..] => event(&mut self.machine, finalized(failed, &[], &[], "0")),
+            ["finalized-differing", differences @ ..] => {
+                event(&mut self.machine, finalized(&[], differences, &[], "0"))
+            }
+            ["finalized-without", accepted @ ..] => event(&mut self.machine, finalized(&[], &[], accepted, "0")),
+            ["finalized-changed", mismatches] => event(&mut self.machine, finalized(&[], &[], &[], mismatches)),
             ["cleaned-up"] => event(&mut self.machine, Event::CleanedUp),
             ["fails"] => event(&mut self.machine, Event::Failed(Box::new(gone()))),
             ["hindered"] => event(&mut self.machine, Event::Hindered(Box::new(gone()))),
@@ -130,12 +157,13 @@ fn gone() -> Problem {
     Problem::before_writing(Side::Source, "gone", "connection refused", "start it")
 }
 
-fn finalized(failed: &[&str], differences: &[&str], accepted: &[&str]) -> Event {
+fn finalized(failed: &[&str], differences: &[&str], accepted: &[&str], mismatches: &str) -> Event {
     let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     Event::Finalized {
         failed: owned(failed),
         differences: owned(differences),
         accepted: owned(accepted),
+        mismatches: mismatches.parse().unwrap(),
         destination: Optime::new(700, 1),
     }
 }
@@ -160,6 +188,7 @@ fn command_of(words: &[&str]) -> Command {
         ["skip-verification"] => Command::SkipVerification,
         ["repair-mismatches"] => Command::RepairMismatches,
         ["retry"] => Command::Retry,
+        ["keep-way-back"] => Command::KeepWayBack { seconds: 3_600 },
         ["stop"] => Command::Stop,
         other => panic!("unknown step {other:?}"),
     }

@@ -7,7 +7,7 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use futures_util::stream;
 use jiff::Timestamp;
 use mongoferry::{
-    model::{Command, Phase, Refusal, Severity, Snapshot},
+    model::{Answer, Command, Phase, Refusal, Severity, ShownDocument, ShownField, Snapshot, snapshot::CutoverStep},
     session::{Client, Link, Order},
     tui::{
         app,
@@ -218,7 +218,7 @@ impl Running {
     async fn order(&mut self, answer: Result<(), Refusal>) -> Command {
         let order = tokio::time::timeout(Duration::from_secs(10), self.orders.recv()).await.expect("an order").unwrap();
         assert_eq!(order.by, "ops@test");
-        order.reply.send(answer).unwrap();
+        order.reply.send(answer.map(|()| Answer::Accepted)).unwrap();
         order.command
     }
 
@@ -442,4 +442,47 @@ async fn who_only_watches_asks_nothing() {
     wizard.press(KeyCode::Char('p')).await;
     wizard.wait_for("You only watch").await;
     assert!(wizard.orders.try_recv().is_err());
+}
+
+/// Both values of a differing document come in the answer to this wizard, are shown until they are closed, and are nowhere else.
+#[tokio::test]
+async fn the_values_of_a_differing_document_are_asked_for_and_shown() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/snapshots/verification_mismatch.json");
+    let read: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut snapshot: Snapshot = serde_json::from_value(read["snapshot"].clone()).unwrap();
+    snapshot.phase = Phase::Cutover;
+    snapshot.cutover.as_mut().unwrap().step = CutoverStep::CheckData;
+    let mut wizard = Running::start();
+    wizard.show(|shown| *shown = snapshot);
+    wizard.wait_for("Check the data").await;
+    wizard.press(KeyCode::Char('v')).await;
+    wizard.wait_for("Enter lists the documents first").await;
+    wizard.press(KeyCode::Enter).await;
+    wizard.wait_for("> _id {\"$oid\":\"665f0c0000000000000000a1\"}").await;
+    wizard.press(KeyCode::Down).await;
+    wizard.press(KeyCode::Down).await;
+    wizard.wait_for("> _id {\"$oid\":\"665f0d0000000000000000b2\"}").await;
+    wizard.press(KeyCode::Char('v')).await;
+    let order = tokio::time::timeout(Duration::from_secs(10), wizard.orders.recv()).await.expect("an order").unwrap();
+    let Command::ShowDocument { namespace, id } = order.command else { panic!("{:?}", order.command) };
+    assert_eq!((&*namespace, &*id), ("crm.notes", "{\"$oid\":\"665f0d0000000000000000b2\"}"));
+    let some = |text: &str| Some(text.to_string());
+    let shown = ShownDocument {
+        namespace,
+        id,
+        at: Timestamp::now(),
+        source: some("{\"whole\":\"source\"}"),
+        destination: some("{\"whole\":\"destination\"}"),
+        fields: vec![ShownField { path: "tags.0".into(), source: some("\"red\""), destination: None }],
+    };
+    order.reply.send(Ok(Answer::Document(Box::new(shown)))).unwrap();
+    let screen = wizard.wait_for("{\"whole\":\"destination\"}").await;
+    for line in ["it differs", "tags.0", "source       \"red\"", "destination  -", "{\"whole\":\"source\"}"] {
+        assert!(screen.contains(line), "{line} is missing:\n{screen}");
+    }
+    wizard.press(KeyCode::Esc).await;
+    let screen = wizard.wait_for("tags.0, updated_at").await;
+    assert!(!screen.contains("whole") && !screen.contains("\"red\""), "{screen}");
+    assert!(wizard.client.events().since(0).is_empty());
+    assert!(!serde_json::to_string(&*wizard.client.snapshot()).unwrap().contains("whole"));
 }

@@ -9,6 +9,8 @@ mod kinds;
 mod opened;
 #[path = "verify/phases.rs"]
 mod phases;
+#[path = "verify/repaired.rs"]
+mod repaired;
 #[path = "verify/resume.rs"]
 mod resume;
 #[path = "verify/sets.rs"]
@@ -117,9 +119,12 @@ async fn every_corruption_is_found_named_and_repaired() {
         assert_eq!((row.missing, row.extra, row.different, row.done), (1, 1, 7, true));
         assert!(verdict.documents >= 3_007, "{} documents", verdict.documents);
         if !base {
-            let repaired = verifier.repair(&pair.registry().await).await.expect("repair");
-            assert_eq!(repaired.mismatches, 0, "{:#?}", repaired.examples);
-            assert!(repaired.examples.is_empty());
+            let (now, repaired) = verifier.repair(&pair.registry().await).await.expect("repair");
+            assert_eq!(now.mismatches, 0, "{:#?}", now.examples);
+            assert!(now.examples.is_empty());
+            let was: Vec<_> = repaired.examples.iter().map(|one| (one.id.clone(), one.kind)).collect();
+            assert_eq!((repaired.documents, was.len()), (9, 9));
+            assert!(found.iter().all(|(id, kind, _)| was.contains(&(id.clone(), *kind))), "{was:?}");
         }
     }
     let (_, verdict) = check(&pair, &Arc::default(), true).await;
@@ -179,8 +184,8 @@ async fn equal_clusters_of_every_kind_have_no_difference() {
     let (mut verifier, verdict) = check(&pair, &Arc::default(), true).await;
     let wanted = ("\"straße\"".to_string(), MismatchKind::Different, vec!["_id".to_string()]);
     assert_eq!(named(&verdict), [wanted]);
-    let repaired = verifier.repair(&pair.registry().await).await.expect("repair");
-    assert_eq!(repaired.mismatches, 0, "{:#?}", repaired.examples);
+    let (now, repaired) = verifier.repair(&pair.registry().await).await.expect("repair");
+    assert_eq!((now.mismatches, repaired.documents), (0, 1), "{:#?}", now.examples);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,8 +247,9 @@ async fn a_destination_that_lost_a_collection_is_missing_every_document() {
     assert_eq!((verdict.mismatches, verdict.collections[0].missing), (1_700, 1_700));
     assert_eq!(verdict.examples.len(), 100);
     assert_eq!(verdict.metadata_differences, ["shop.c: this collection is missing on the destination"]);
-    let repaired = verifier.repair(&pair.registry().await).await.expect("repair");
-    assert_eq!((repaired.mismatches, repaired.metadata_differences.len()), (0, 0));
+    let (now, repaired) = verifier.repair(&pair.registry().await).await.expect("repair");
+    assert_eq!((now.mismatches, now.metadata_differences.len()), (0, 0));
+    assert_eq!((repaired.documents, repaired.examples.len()), (1_700, 100));
 }
 
 #[tokio::test(flavor = "multi_thread")]

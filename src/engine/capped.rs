@@ -34,7 +34,8 @@ pub async fn reconcile(context: &Context, registry: &Registry) -> Result<(), Hal
     if context.source.version.major >= 5 {
         return Ok(());
     }
-    for (uuid, tracked) in registry.collections.iter().filter(|(_, tracked)| tracked.is_capped()) {
+    let is_ours = |tracked: &Tracked| tracked.is_capped() && !tracked.trims_itself(context.destination.version);
+    for (uuid, tracked) in registry.collections.iter().filter(|(_, tracked)| is_ours(tracked)) {
         let namespace = &tracked.namespace;
         let what = format!("removing from {namespace} what the source has trimmed");
         // Either side may interrupt it; it begins anew.

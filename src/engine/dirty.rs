@@ -190,11 +190,15 @@ impl DirtySet {
     }
 
     /// The base pass has compared everything before `key`, so many documents; what differed was touched before this call.
-    pub fn reached(&self, collection: Uuid, key: Vec<u8>, documents: u64) {
+    /// Where the order of identifiers is known to the server alone (`collated`, or a kind that is not exactly ordered here)
+    /// the comparison can be taken up there, and no touch can be told to be before or behind it.
+    pub fn reached(&self, collection: Uuid, key: Vec<u8>, collated: bool, documents: u64) {
         let mut state = self.state();
-        let is_ordered = Id::from_key(&key).is_some_and(Id::is_exactly_ordered);
-        if let Some(tracked) = state.collections.get_mut(&collection).filter(|_| is_ordered) {
-            tracked.reached(key);
+        let is_ordered = !collated && Id::from_key(&key).is_some_and(Id::is_exactly_ordered);
+        let tracked = state.collections.get_mut(&collection).filter(|tracked| !tracked.whole);
+        if let Some(tracked) = tracked
+            && tracked.reached(key, is_ordered)
+        {
             tracked.documents = documents;
             state.changed = true;
         }

@@ -75,8 +75,27 @@ enum Work {
 /// Restores everything; returns what failed.
 pub async fn finalize(
     context: &Context,
-    registry: &mut Registry,
+    registry: &Registry,
     view: &watch::Sender<StepsView>,
+) -> Result<Vec<FailedIndex>, Halt> {
+    restore(context, registry, view, |_| true).await
+}
+
+/// Restores only what would delete by itself: whoever goes on can hold that again, but not make an index of unique values
+/// one of any values.
+pub async fn give_back(
+    context: &Context,
+    registry: &Registry,
+    view: &watch::Sender<StepsView>,
+) -> Result<Vec<FailedIndex>, Halt> {
+    restore(context, registry, view, |kindred| kindred != Kindred::Unique).await
+}
+
+async fn restore(
+    context: &Context,
+    registry: &Registry,
+    view: &watch::Sender<StepsView>,
+    is_wanted: impl Fn(Kindred) -> bool,
 ) -> Result<Vec<FailedIndex>, Halt> {
     let version = context.destination.version;
     let mut steps = Vec::new();
@@ -99,6 +118,7 @@ pub async fn finalize(
         }
         steps.extend(of_collection);
     }
+    steps.retain(|step| is_wanted(step.kindred));
     let mut lines: Vec<StepLine> = Kindred::ALL.map(|kindred| line(kindred, &steps, 0, &[])).to_vec();
     view.send_replace(StepsView { lines: lines.clone() });
     let mut failed: Vec<(Kindred, FailedIndex)> = Vec::new();
@@ -162,8 +182,9 @@ fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step
             name: name.clone(),
             work: Work::Commands(commands),
         };
-        let prepared = index.spec.get_bool("prepareUnique").unwrap_or(false);
-        if index.spec.get_bool("unique").unwrap_or(false) {
+        let is_deferred = |property: &str| !index.in_place && index.spec.get_bool(property).unwrap_or(false);
+        let prepared = is_deferred("prepareUnique");
+        if is_deferred("unique") {
             let commands = if convertible {
                 vec![
                     coll_mod_index(namespace, name, "prepareUnique", RawBson::Boolean(true)),

@@ -20,7 +20,7 @@ use crate::{
     model::{Optime, Problem, Side, snapshot::FailedIndex},
     mongo::{Namespace, catalog::name_of},
     oplog::{
-        Assembler, Body, Change, DdlEntry, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
+        Assembler, Body, Change, ChangeKind, DdlEntry, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
         transactions::Assembled,
     },
 };
@@ -113,11 +113,6 @@ impl Follower {
     /// Where each collection lives and what finalizing owes it.
     pub fn registry(&self) -> &Registry {
         &self.registry
-    }
-
-    /// The same, for finalizing.
-    pub fn registry_mut(&mut self) -> &mut Registry {
-        &mut self.registry
     }
 
     /// The collections, at the end.
@@ -416,6 +411,10 @@ impl Dispatcher<'_> {
         };
         if follower.mending.is_watching {
             follower.mending.note(uuid, change);
+        }
+        if matches!(change.kind, ChangeKind::Delete(_)) && tracked.trims_itself(follower.context.destination.version) {
+            self.board.update(1, |_| {});
+            return Ok(());
         }
         let lane = if tracked.is_serial() {
             DocumentId::new(RawBsonRef::Null).lane(uuid, self.senders.len())

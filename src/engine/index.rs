@@ -129,7 +129,7 @@ pub async fn add_index(context: &Context, tracked: &mut Tracked, spec: &RawDocum
     let spec = spec.to_owned();
     let name = spec.get_str("name").unwrap_or_default().to_string();
     let failed = create(context, tracked, &[&spec]).await?.err().map(|error| reason(&error));
-    tracked.indexes.insert(name, TrackedIndex { spec, failed: failed.clone() });
+    tracked.indexes.insert(name, TrackedIndex { spec, failed: failed.clone(), in_place: false });
     Ok(failed)
 }
 

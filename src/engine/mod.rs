@@ -28,6 +28,7 @@ pub mod lease;
 pub mod metadata;
 pub mod migration_user;
 pub mod notices;
+pub mod opened;
 mod operations;
 pub mod publish;
 pub mod record;
@@ -43,6 +44,7 @@ pub mod throttle;
 pub mod verify;
 pub mod view;
 pub mod watermark;
+pub mod way_back;
 pub mod write;
 pub mod writers;
 

@@ -80,6 +80,7 @@ impl Publisher {
         if let Some(plan) = &desk.plan {
             snapshot.name = plan.name.clone();
             snapshot.notices = plan.options.notify.channels();
+            snapshot.way_back_of = plan.options.way_back.as_ref().map(|way_back| way_back.of.clone());
             snapshot.source.label = plan.source.hosts().to_string();
             snapshot.destination.label = plan.destination.hosts().to_string();
         }
@@ -95,8 +96,9 @@ impl Publisher {
         snapshot.extensions = u32::try_from(machine.extensions.len()).unwrap_or(u32::MAX);
         snapshot.extension_log = machine.extensions.clone();
         snapshot.error = machine.error.clone();
-        snapshot.can_write = matches!(machine.phase, Phase::Cleanup | Phase::Completed);
+        snapshot.can_write = matches!(machine.phase, Phase::Cleanup | Phase::Completed) && machine.unused.is_none();
         snapshot.report = self.report.clone();
+        snapshot.way_back = desk.way_back.borrow().clone();
         snapshot.application = self
             .application
             .as_ref()
@@ -163,6 +165,7 @@ impl Publisher {
         drop(source_use);
         snapshot.foreign_writes = run.foreign.borrow().clone();
         snapshot.verification = run.verification.borrow().clone();
+        snapshot.verification.repaired = machine.repaired.clone();
         if let Some(differences) = machine.cutover.as_ref().and_then(|cutover| cutover.differences.clone()) {
             snapshot.verification.metadata_differences = differences;
         }

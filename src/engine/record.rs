@@ -68,6 +68,7 @@ mod fact {
     pub const POSITION: &str = "position";
     pub const INTENT: &str = "intent";
     pub const OWNER: &str = "owner";
+    pub const HELD: &str = "held";
 }
 
 /// The journal of this migration, by meaning.
@@ -302,6 +303,16 @@ impl Record {
         self.journal.commit(&changes)
     }
 
+    /// Notes that settings of the old cluster are being held (`false`), or are (`true`), for the way back.
+    pub fn put_held(&self, is_held: bool) -> Result<(), Problem> {
+        self.put_fact(fact::HELD, &is_held)
+    }
+
+    /// Whether they are; `None` before anything was held.
+    pub fn held(&self) -> Result<Option<bool>, Problem> {
+        self.fact(fact::HELD)
+    }
+
     /// Notes that every collection of the catalog was created.
     pub fn put_created(&self) -> Result<(), Problem> {
         self.put_fact(fact::CREATED, &true)
@@ -514,12 +525,13 @@ mod tests {
     fn collections_ranges_and_events_come_back_byte_for_byte() {
         let folder = tempfile::tempdir().unwrap();
         let uuid = Uuid::new();
-        let index = TrackedIndex { spec: odd(), failed: Some("why".into()) };
+        let index = TrackedIndex { spec: odd(), failed: Some("why".into()), in_place: false };
         let tracked = Tracked {
             namespace: Namespace::new("d", "c.$x"),
             kind: Kind::Buckets,
             options: odd(),
             indexes: [("a.b_1".to_string(), index)].into(),
+            in_place: true,
         };
         let mut registry = Registry { started_at: Optime::new(3, 4), ..Registry::default() };
         registry.collections.insert(uuid, tracked.clone());

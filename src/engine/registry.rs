@@ -2,10 +2,11 @@
 //!
 //! One owner at a time: the copy builds it, the applier changes it as it replays DDL, finalizing consumes it.
 
+use super::create::can_resize_capped;
 use crate::{
     model::Optime,
     mongo::{
-        Namespace,
+        Namespace, ServerVersion,
         catalog::{CatalogEntry, Kind},
     },
 };
@@ -24,6 +25,9 @@ pub struct Tracked {
     pub options: RawDocumentBuf,
     /// Secondary indexes by name, as they are on the source (kept current by replayed DDL).
     pub indexes: BTreeMap<String, TrackedIndex>,
+    /// It was on the destination before anything was written, in its final form: on the way back.
+    #[serde(default)]
+    pub in_place: bool,
 }
 
 /// One secondary index.
@@ -33,6 +37,10 @@ pub struct TrackedIndex {
     pub spec: RawDocumentBuf,
     /// Why it is not on the destination, when it could not be built.
     pub failed: Option<String>,
+    /// It was there before anything was written, in its final form: on the way back, where it is unique while changes are
+    /// applied.
+    #[serde(default)]
+    pub in_place: bool,
 }
 
 impl Tracked {
@@ -40,19 +48,26 @@ impl Tracked {
     pub fn new(entry: &CatalogEntry) -> Self {
         let named = |spec: &RawDocumentBuf| {
             let name = spec.get_str("name").unwrap_or_default().to_string();
-            (name, TrackedIndex { spec: spec.clone(), failed: None })
+            (name, TrackedIndex { spec: spec.clone(), failed: None, in_place: false })
         };
         Self {
             namespace: entry.namespace.clone(),
             kind: entry.kind,
             options: entry.options.clone(),
             indexes: entry.indexes.iter().map(named).collect(),
+            in_place: false,
         }
     }
 
     /// Capped collections are one lane and are copied in natural order.
     pub fn is_capped(&self) -> bool {
         is_set(&self.options, "capped")
+    }
+
+    /// The destination removes what is too much by itself and lets nobody else do so: a capped collection that was there
+    /// before, on a server before 6.0 (OPLOG.md E.4).
+    pub fn trims_itself(&self, destination: ServerVersion) -> bool {
+        self.in_place && self.is_capped() && !can_resize_capped(destination)
     }
 
     /// A default collation: ids that are equal under it have other bytes (OPLOG.md B.7).
@@ -71,9 +86,16 @@ impl Tracked {
         has_ttl(&self.options) || self.indexes.values().any(|index| has_ttl(&index.spec))
     }
 
+    /// Some index refuses equal values already: a value that one document gives away may be taken by another.
+    pub fn is_unique(&self) -> bool {
+        self.indexes
+            .values()
+            .any(|index| index.in_place && (is_set(&index.spec, "unique") || is_set(&index.spec, "prepareUnique")))
+    }
+
     /// All its changes must be applied in the order of the oplog.
     pub fn is_serial(&self) -> bool {
-        self.is_capped() || self.is_collated()
+        self.is_capped() || self.is_collated() || self.is_unique()
     }
 }
 

@@ -3,6 +3,8 @@
 //! The fetched document is at least as new as the change that asked for it; the changes in between replay onto it and
 //! converge.
 
+mod unique;
+
 use super::{
     context::Context,
     record::Record,
@@ -29,6 +31,7 @@ use bson::{
 };
 use futures_util::TryStreamExt;
 use std::collections::HashSet;
+use unique::DUPLICATE_KEY;
 
 /// Documents that are asked for with one command.
 const TOGETHER: usize = 500;
@@ -181,7 +184,7 @@ impl Wanted<'_> {
             Some(document) => self.put(id, document).await,
             None => match delete(context, namespace, id).await? {
                 None => Ok(()),
-                Some(why) => Err(refused(namespace, &why)),
+                Some(why) => Err(refused(namespace, &why.text)),
             },
         }
     }
@@ -200,7 +203,10 @@ impl Wanted<'_> {
             match write(context, namespace, update).await? {
                 None => return Ok(()),
                 // An insert would rewrite the timestamp.
-                Some(why) if holds_zero_timestamp(document) => return Err(refused(namespace, &why)),
+                Some(why) if why.code == Some(DUPLICATE_KEY) && holds_zero_timestamp(document) => {
+                    return self.settle(id).await;
+                }
+                Some(why) if holds_zero_timestamp(document) => return Err(refused(namespace, &why.text)),
                 Some(_) => {}
             }
         } else if holds_zero_timestamp(document) {
@@ -215,7 +221,11 @@ impl Wanted<'_> {
             None => write(context, namespace, insert).await?,
             failed => failed,
         };
-        failed.map_or(Ok(()), |why| Err(refused(namespace, &why)))
+        match failed {
+            None => Ok(()),
+            Some(why) if why.code == Some(DUPLICATE_KEY) => self.settle(id).await,
+            Some(why) => Err(refused(namespace, &why.text)),
+        }
     }
 
     /// Documents of the collection, as many as one reply holds and at most `count`.
@@ -275,7 +285,7 @@ fn any_of(ids: &[&DocumentId]) -> RawDocumentBuf {
     rawdoc! { "_id": { "$in": values } }
 }
 
-async fn delete(context: &Context, namespace: &Namespace, id: &DocumentId) -> Result<Option<String>, Halt> {
+async fn delete(context: &Context, namespace: &Namespace, id: &DocumentId) -> Result<Option<Why>, Halt> {
     let deletes = rawdoc! { "delete": namespace.coll.as_str(), "deletes": [{ "q": id.filter(), "limit": 1 }] };
     write(context, namespace, deletes).await
 }
@@ -306,12 +316,20 @@ async fn first_batch(context: &Context, db: &str, command: RawDocumentBuf) -> Re
     Ok(documents)
 }
 
+/// Why the destination refused a statement.
+struct Why {
+    code: Option<i32>,
+    text: String,
+}
+
 /// Runs one statement; `Some` is why the destination refused it.
-async fn write(context: &Context, namespace: &Namespace, mut command: RawDocumentBuf) -> Result<Option<String>, Halt> {
+async fn write(context: &Context, namespace: &Namespace, mut command: RawDocumentBuf) -> Result<Option<Why>, Halt> {
     command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
     Ok(match send(context, namespace, &format!("replacing a document of {namespace}"), &command).await? {
-        Sent::Executed(failed) => failed.first().map(|(_, code)| format!("code {code}")),
-        Sent::Refused(error) => Some(explain(&error)),
+        Sent::Executed(failed) => {
+            failed.first().map(|(_, code)| Why { code: Some(*code), text: format!("code {code}") })
+        }
+        Sent::Refused(error) => Some(Why { code: code(&error), text: explain(&error) }),
     })
 }
 

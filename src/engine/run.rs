@@ -4,6 +4,7 @@
 
 mod block;
 mod check;
+mod let_go;
 mod rehearsal;
 mod sync;
 
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     machine::Saved,
     model::{
-        Optime, Plan, Problem, Severity, Side,
+        Optime, Plan, Problem, Repaired, Severity, Side,
         snapshot::{ConnectInfo, ForeignWrites, Rehearsal, Verification, VerificationState},
     },
     mongo::{Cluster, LastWrite},
@@ -79,9 +80,9 @@ pub enum Outcome {
     /// The base pass of verification ended.
     BasePassEnded(Box<Verifier>, Result<(), Halt>),
     /// The final pass or a repair ended.
-    Checked(Box<Verifier>, Result<Verification, Halt>),
+    Checked(Box<Verifier>, Result<(Verification, Repaired), Halt>),
     /// Finalizing ended and the source was looked at once more.
-    Finalized(Box<Follower>, Result<Finalized, Halt>),
+    Finalized(Box<Follower>, Box<Verifier>, Result<Finalized, Halt>),
     /// Cleanup ended.
     CleanedUp,
 }
@@ -337,7 +338,9 @@ impl Run {
     /// After a restart behind the copy: opens the spool, fetches on, reads the collections from the journal.
     pub fn take_up(&self) {
         let (context, tail) = (self.context.clone(), self.tail());
-        self.spawn(async move { Outcome::TakenUp(taken_up(context, tail).await.map(Box::new)) });
+        let cutover = self.machine.borrow().as_ref().and_then(|saved| saved.cutover.clone());
+        let is_open = cutover.is_some_and(|cutover| cutover.opened.is_some());
+        self.spawn(async move { Outcome::TakenUp(taken_up(context, tail, is_open).await.map(Box::new)) });
     }
 
     fn tail(&self) -> Tail {

@@ -1,6 +1,7 @@
 //! The engine's loop: orders and outcomes in, effects out. The only owner of the state machine.
 
 mod effects;
+mod show;
 mod take_up;
 
 use super::{
@@ -17,11 +18,12 @@ use super::{
     restore::Restored,
     retry::Halt,
     run::{Finalized, Outcome, Run},
+    way_back,
 };
 use crate::{
     machine::{Effect, Event, Machine, Measurement, Saved, Settings},
     model::{
-        Command, Optime, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
+        Answer, Command, Optime, Options, Phase, Plan, Problem, Refusal, Severity, Side, Snapshot, ValidationReport,
         check::CheckState,
         snapshot::{CutoverStep, DestinationTest, FailedIndex},
     },
@@ -85,6 +87,8 @@ pub struct Desk {
     pub report: watch::Sender<Option<ValidationReport>>,
     /// The plan that was validated last.
     pub plan: Option<Plan>,
+    /// What became of the way back, once it was asked for.
+    pub way_back: watch::Sender<Option<String>>,
     finished: (mpsc::Sender<Validated>, mpsc::Receiver<Validated>),
     validated: Option<Validated>,
     /// The validation that begins now repeats only what failed in the last one.
@@ -112,6 +116,7 @@ impl Runner {
                 destination_test: watch::Sender::default(),
                 report: watch::Sender::default(),
                 plan: None,
+                way_back: watch::Sender::default(),
                 finished: mpsc::channel(4),
                 validated: None,
                 keeps_results: false,
@@ -216,6 +221,7 @@ impl Runner {
     async fn obey(&mut self, order: Order) {
         let Order { command, by, reply } = order;
         let answer = match command {
+            Command::ShowDocument { namespace, id } => return self.show_document(namespace, id, reply),
             Command::TestDestination(endpoint) => {
                 let test = self.desk.destination_test.clone();
                 tokio::spawn(async move {
@@ -255,7 +261,7 @@ impl Runner {
         // Whoever has the answer shall not see the verdict of before and take it for the new one.
         self.publish();
         // The client may have gone without waiting for the answer.
-        let _ = reply.send(answer);
+        let _ = reply.send(answer.map(|()| Answer::Accepted));
     }
 
     async fn command(&mut self, command: Command, by: &str) -> Result<(), Refusal> {
@@ -286,6 +292,9 @@ impl Runner {
         let record = Arc::new(Record::new(Journal::open(&folder)?)?);
         let owner = bson::Uuid::new();
         record.put_plan(&plan, dialect, &owner, &validated.report)?;
+        if let Some(way_back) = &plan.options.way_back {
+            way_back::begin(&self.settings.state_root, way_back, &record)?;
+        }
         self.record = Some(record.clone());
         self.dialect = Some(dialect);
         self.run_cancel = self.cancel.child_token();
@@ -412,25 +421,26 @@ impl Runner {
                     run.keep_verifier(verifier);
                 }
                 match checked {
-                    Ok(verification) => {
+                    Ok((verification, repaired)) => {
                         self.measure();
-                        self.happened(Event::Checked { mismatches: verification.mismatches });
+                        self.happened(Event::Checked { mismatches: verification.mismatches, repaired });
                     }
                     Err(halt) => self.failed(halt),
                 }
             }
-            Outcome::Finalized(follower, ended) => {
+            Outcome::Finalized(follower, verifier, ended) => {
                 if let Some(run) = &mut self.run {
                     run.keep_follower(follower);
+                    run.keep_verifier(verifier);
                 }
                 match ended {
-                    Ok(Finalized { failed, differences, accepted, destination }) => {
+                    Ok(Finalized { failed, differences, accepted, mismatches, destination }) => {
                         let named = |failed: &FailedIndex| {
                             format!("{} / {} / {}", failed.namespace, failed.index, failed.reason)
                         };
                         let failed = failed.iter().map(named).collect();
                         self.measure();
-                        self.happened(Event::Finalized { failed, differences, accepted, destination });
+                        self.happened(Event::Finalized { failed, differences, accepted, mismatches, destination });
                     }
                     Err(halt) => self.failed(halt),
                 }

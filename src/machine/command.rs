@@ -20,7 +20,7 @@ fn not_now<T>(why: impl Into<String>) -> Result<T, Refusal> {
 
 impl Machine {
     /// Carries out a command of `by` (`user@tty`), or refuses it with the reason. Commands that the machine has no say
-    /// in (`TestDestination`, `Revalidate`, `StopApplication`, `TestNotices`) are the engine's.
+    /// in (`TestDestination`, `Revalidate`, `StopApplication`, `TestNotices`, `ShowDocument`) are the engine's.
     pub fn command(&mut self, command: Command, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
         match command {
             Command::Validate(plan) => {
@@ -46,6 +46,7 @@ impl Machine {
             Command::Retry if self.has_mismatches() => {
                 if let Some(cutover) = &mut self.cutover {
                     cutover.mismatches = None;
+                    cutover.is_repaired = false;
                 }
                 Ok(vec![Effect::CheckData, Effect::Log(Severity::Info, "retry", format!("{by} asked to check again"))])
             }
@@ -71,10 +72,16 @@ impl Machine {
                 }
                 _ => not_now("nothing failed that could be tried again"),
             },
-            Command::Stop => self.stop(by, now),
-            Command::TestDestination(_) | Command::Revalidate | Command::StopApplication | Command::TestNotices => {
-                Ok(Vec::new())
+            Command::KeepWayBack { seconds } if self.phase == Phase::Completed => {
+                Ok(vec![Effect::KeepWayBack(Duration::from_secs(seconds), by.into())])
             }
+            Command::KeepWayBack { .. } => not_now("there is a way back once the migration is completed"),
+            Command::Stop => self.stop(by, now),
+            Command::TestDestination(_)
+            | Command::Revalidate
+            | Command::StopApplication
+            | Command::TestNotices
+            | Command::ShowDocument { .. } => Ok(Vec::new()),
         }
     }
 
@@ -98,6 +105,9 @@ impl Machine {
             return not_now("the destination holds data; agree to dropping it by typing its name first");
         }
         self.started = Some(now);
+        if self.settings.is_way_back {
+            return Ok(self.become_way_back(by, now));
+        }
         let log = Effect::Log(Severity::Info, "started", format!("migration started by {by}"));
         let (phase, first) = if would_drop { (Phase::Clearing, Effect::Clear) } else { (Phase::Copying, Effect::Copy) };
         self.enter(phase, now);
@@ -186,7 +196,9 @@ impl Machine {
             assumed_stopped_by: None,
             late_write: None,
             mismatches: None,
+            is_repaired: false,
             check: self.settings.check,
+            is_finalized: false,
             finalize_failed: Vec::new(),
             differences: None,
             destination_ts: None,
@@ -331,6 +343,9 @@ impl Machine {
         if self.phase == Phase::Validating {
             self.enter(Phase::Idle, now);
             return Ok(vec![Effect::StopTasks]);
+        }
+        if self.settings.is_way_back && self.unused.is_none() {
+            return Ok(self.become_unused(format!("stopped by {by}"), now));
         }
         self.left_phase = if self.phase == Phase::Paused { self.left_phase } else { Some(self.phase) };
         self.enter(Phase::Stopped, now);

@@ -5,7 +5,7 @@ use super::{
     state::{CutoverState, Machine},
 };
 use crate::model::{
-    CheckOrder, Optime, Phase, Severity,
+    CheckOrder, Optime, Phase, Repaired, Severity,
     snapshot::CutoverStep,
     units::{show_count, show_duration},
 };
@@ -91,7 +91,21 @@ impl Machine {
         effects
     }
 
-    pub(super) fn checked(&mut self, mismatches: u64, now: Timestamp) -> Vec<Effect> {
+    pub(super) fn checked(&mut self, mismatches: u64, repaired: Repaired, now: Timestamp) -> Vec<Effect> {
+        let log = self.take_repaired(repaired);
+        let effects = self.judged(mismatches, now);
+        log.into_iter().chain(effects).collect()
+    }
+
+    fn take_repaired(&mut self, repaired: Repaired) -> Option<Effect> {
+        let count = show_count(repaired.documents);
+        let is_some = repaired.documents > 0;
+        self.repaired.append(repaired);
+        let text = format!("{count} documents were copied again from the source, read again, and are equal now");
+        is_some.then_some(Effect::Log(Severity::Warn, "repaired", text))
+    }
+
+    fn judged(&mut self, mismatches: u64, now: Timestamp) -> Vec<Effect> {
         let is_open = self.at(Phase::Cleanup, CutoverStep::CheckOpened);
         if !is_open && !self.at(Phase::Cutover, CutoverStep::CheckData) {
             return Vec::new();
@@ -99,8 +113,14 @@ impl Machine {
         if !is_open && let Some(effects) = self.reopen_on_late_write() {
             return effects;
         }
+        if mismatches > 0
+            && let Some(effects) = self.repair_by_policy(mismatches)
+        {
+            return effects;
+        }
         if let Some(cutover) = &mut self.cutover {
             cutover.mismatches = Some(mismatches);
+            cutover.is_repaired = false;
         }
         if mismatches > 0 {
             let way_out = if is_open { "give up the verification" } else { "go back" };
@@ -112,11 +132,22 @@ impl Machine {
         effects
     }
 
+    /// Once per check; what differs even then waits for somebody.
+    fn repair_by_policy(&mut self, mismatches: u64) -> Option<Vec<Effect>> {
+        let is_asked = self.settings.repairs;
+        let cutover = self.cutover.as_mut().filter(|cutover| is_asked && !cutover.is_repaired)?;
+        cutover.is_repaired = true;
+        cutover.mismatches = None;
+        let count = show_count(mismatches);
+        let text = format!("{count} documents differ; they are copied again from the source, as the plan says");
+        Some(vec![Effect::Log(Severity::Warn, "repair", text), Effect::RepairMismatches])
+    }
+
     pub(super) fn finalized(
         &mut self,
         failed: Vec<String>,
-        differences: Vec<String>,
-        accepted: Vec<String>,
+        (differences, accepted): (Vec<String>, Vec<String>),
+        mismatches: u64,
         destination: Optime,
         now: Timestamp,
     ) -> Vec<Effect> {
@@ -138,11 +169,30 @@ impl Machine {
                 cutover.finalize_failed.extend(differences.iter().cloned());
             }
             cutover.differences = Some(differences.into_iter().chain(accepted).collect());
+            if mismatches > 0 {
+                effects.extend(self.become_differing(mismatches, now));
+                return effects;
+            }
             if !cutover.finalize_failed.is_empty() {
                 return effects;
             }
         }
         effects.extend(self.become_open(now));
+        effects
+    }
+
+    /// Somebody wrote on the destination while it was finalized: back to the check, which says what.
+    fn become_differing(&mut self, mismatches: u64, now: Timestamp) -> Vec<Effect> {
+        self.enter(Phase::Cutover, now);
+        self.step(CutoverStep::CheckData);
+        if let Some(cutover) = &mut self.cutover {
+            cutover.mismatches = Some(mismatches);
+            cutover.finalize_failed.clear();
+        }
+        let count = show_count(mismatches);
+        let text = format!("{count} documents were changed on the destination while it was finalized; repair them");
+        let mut effects = vec![Effect::Log(Severity::Error, "differs", text)];
+        effects.extend(self.repair_by_policy(mismatches).into_iter().flatten());
         effects
     }
 
@@ -177,6 +227,9 @@ impl Machine {
     pub(super) fn become_finalizing(&mut self, now: Timestamp) -> Vec<Effect> {
         self.enter(Phase::Finalizing, now);
         self.step(CutoverStep::Finalize);
+        if let Some(cutover) = &mut self.cutover {
+            cutover.is_finalized = true;
+        }
         vec![Effect::Finalize]
     }
 
@@ -234,7 +287,9 @@ impl Machine {
             assumed_stopped_by: None,
             late_write: Some(text.clone()),
             mismatches: None,
+            is_repaired: false,
             check: cutover.check,
+            is_finalized: cutover.is_finalized,
             finalize_failed: Vec::new(),
             differences: None,
             destination_ts: None,

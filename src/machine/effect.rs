@@ -1,5 +1,7 @@
 //! What the engine shall do next, as data. The engine executes effects in order and feeds the outcome back as events.
 
+use std::time::Duration;
+
 use crate::model::{Optime, Plan, Severity, notice::NoticeKind};
 
 /// One thing to do.
@@ -20,6 +22,8 @@ pub enum Effect {
     BuildIndexes,
 
     // Following
+    /// Begin the way back: the journal holds the collections and where applying begins. `Follow` comes with it.
+    TakeUp,
     /// Apply the oplog until told otherwise; `Measured` reports how it goes.
     Follow,
     /// Begin the base pass of verification beside following.
@@ -55,12 +59,16 @@ pub enum Effect {
     Finalize,
     /// Remove what mongoferry created; answer with `CleanedUp`.
     CleanUp,
+    /// End following, give held settings of the destination back, then clean up; answer with `CleanedUp`.
+    LetGo,
 
     // The end
     /// End every task that works on the clusters.
     StopTasks,
     /// Write the report files.
     WriteReport,
+    /// Start the way back as a migration of its own, for so long, asked for by this operator.
+    KeepWayBack(Duration, String),
 
     // Telling people
     /// Tell those who are not at the terminal.

@@ -1,6 +1,6 @@
 //! What the engine tells the machine: outcomes of effects, and a measurement every so often.
 
-use crate::model::{Optime, Problem};
+use crate::model::{Optime, Problem, Repaired};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum Event {
     Checked {
         /// Missing, extra or different documents.
         mismatches: u64,
+        /// What was copied again before, and is equal now.
+        repaired: Repaired,
     },
     /// Finalizing ended; the names of what failed.
     Finalized {
@@ -48,6 +50,8 @@ pub enum Event {
         differences: Vec<String>,
         /// The same for indexes that are known to be missing.
         accepted: Vec<String>,
+        /// Documents that differ because somebody wrote them on the destination meanwhile.
+        mismatches: u64,
         /// The destination's newest position after the last write of mongoferry.
         destination: Optime,
     },

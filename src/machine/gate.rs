@@ -1,7 +1,7 @@
 //! The ready gate and the durations that it and the timer use.
 
 use super::event::Measurement;
-use crate::model::{CheckOrder, Options, Verify, snapshot::Thresholds, units::show_duration};
+use crate::model::{CheckOrder, Options, RepairPolicy, Verify, snapshot::Thresholds, units::show_duration};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -22,8 +22,14 @@ pub struct Settings {
     pub verify: bool,
     /// Before or after the opening, unless the operator chooses anew.
     pub check: CheckOrder,
+    /// Documents that differ are copied again without being asked.
+    pub repairs: bool,
     /// Continue blocks user writes on the source.
     pub blocks_source: bool,
+    /// It is the way back of a completed migration: it begins with following and can be given up without a trace.
+    pub is_way_back: bool,
+    /// Keep a way back open for so long once it is completed.
+    pub reverse: Option<Duration>,
     /// So long before the window ends somebody is told; zero: not.
     pub warn_before: [Duration; 3],
     /// When a cutover has been in progress for so long somebody is told.
@@ -40,7 +46,10 @@ impl From<&Options> for Settings {
             extend_by: options.extend_by,
             verify: options.verify == Verify::Exact,
             check: options.check,
+            repairs: options.repair == RepairPolicy::Auto,
             blocks_source: options.block_source_writes,
+            is_way_back: options.way_back.is_some(),
+            reverse: options.reverse,
             warn_before: options.notify.warn_before,
             long_cutover: options.notify.long_cutover,
         }

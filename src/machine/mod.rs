@@ -12,6 +12,7 @@ mod notice;
 pub mod pause;
 pub mod restore;
 pub mod state;
+mod way_back;
 
 pub use effect::Effect;
 pub use event::{Event, Measurement};

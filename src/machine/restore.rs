@@ -6,7 +6,7 @@ use super::{
     notice::Told,
     state::{CutoverState, Machine},
 };
-use crate::model::{Optime, Phase, Problem, Severity, snapshot::CutoverStep, snapshot::Extension};
+use crate::model::{Optime, Phase, Problem, Repaired, Severity, snapshot::CutoverStep, snapshot::Extension};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub struct Saved {
     pub cutover: Option<CutoverState>,
     /// Who gave up the verification.
     pub verification_skipped_by: Option<String>,
+    /// Documents that were copied again and are equal now.
+    #[serde(default)]
+    pub repaired: Repaired,
     /// Indexes that an operator accepted to be missing.
     #[serde(default)]
     pub accepted_indexes: Vec<String>,
@@ -40,6 +43,9 @@ pub struct Saved {
     pub paused_by: Option<String>,
     /// The source's oplog lost what is needed next.
     pub is_lost: bool,
+    /// Why the way back ends without being used.
+    #[serde(default)]
+    pub unused: Option<String>,
     /// What somebody who is not at the terminal was told.
     #[serde(default)]
     pub told: Told,
@@ -65,10 +71,12 @@ impl Machine {
             extensions: self.extensions.clone(),
             cutover: self.cutover.clone(),
             verification_skipped_by: self.verification_skipped_by.clone(),
+            repaired: self.repaired.clone(),
             accepted_indexes: self.accepted_indexes.clone(),
             error: self.error.clone(),
             paused_by: self.paused_by.clone(),
             is_lost: self.is_lost,
+            unused: self.unused.clone(),
             told: self.told.clone(),
         }
     }
@@ -85,9 +93,11 @@ impl Machine {
             extensions: saved.extensions,
             cutover: saved.cutover,
             verification_skipped_by: saved.verification_skipped_by,
+            repaired: saved.repaired,
             accepted_indexes: saved.accepted_indexes,
             paused_by: saved.paused_by,
             is_lost: saved.is_lost,
+            unused: saved.unused,
             told: saved.told,
             ..Self::new(settings, now)
         };
@@ -128,6 +138,7 @@ impl Machine {
                 effects
             }
             Phase::Finalizing => vec![Effect::Finalize],
+            Phase::Cleanup if self.unused.is_some() => vec![Effect::LetGo],
             Phase::Cleanup => match &mut self.cutover {
                 Some(cutover) if cutover.step == CutoverStep::CheckOpened => {
                     cutover.mismatches = None;

@@ -7,7 +7,7 @@ use super::{
     notice::Told,
 };
 use crate::model::{
-    CheckOrder, Optime, Phase, Problem, Severity,
+    CheckOrder, Optime, Phase, Problem, Repaired, Severity,
     snapshot::{CutoverStep, Extension},
     units::{show_count, show_duration},
 };
@@ -44,6 +44,8 @@ pub struct Machine {
     pub verification_begun: bool,
     /// Who gave up the verification.
     pub verification_skipped_by: Option<String>,
+    /// Documents that were copied again and are equal now.
+    pub repaired: Repaired,
     /// Indexes that an operator accepted to be missing, `namespace / index`.
     pub accepted_indexes: Vec<String>,
     /// The error that ended it, or what it waits for.
@@ -52,6 +54,8 @@ pub struct Machine {
     pub paused_by: Option<String>,
     /// The source's oplog lost what is needed next: going on means comparing everything again.
     pub is_lost: bool,
+    /// Why the way back ends without being used.
+    pub unused: Option<String>,
     /// What somebody who is not at the terminal was told.
     pub(super) told: Told,
     /// Effects that wait for Resume.
@@ -79,9 +83,15 @@ pub struct CutoverState {
     pub late_write: Option<String>,
     /// Documents that differ, once checked.
     pub mismatches: Option<u64>,
+    /// What differed was copied again as the plan says; what differs even then is for somebody to decide.
+    #[serde(default)]
+    pub is_repaired: bool,
     /// Before or after the opening.
     #[serde(default)]
     pub check: CheckOrder,
+    /// Finalizing has begun once: the destination's TTL monitor may be loose.
+    #[serde(default)]
+    pub is_finalized: bool,
     /// What finalizing could not do.
     pub finalize_failed: Vec<String>,
     /// What differs in options, indexes and views; `None` before they were compared.
@@ -111,10 +121,12 @@ impl Machine {
             cutover: None,
             verification_begun: false,
             verification_skipped_by: None,
+            repaired: Repaired::default(),
             accepted_indexes: Vec::new(),
             error: None,
             paused_by: None,
             is_lost: false,
+            unused: None,
             told: Told::default(),
             held: Vec::new(),
         }
@@ -134,6 +146,8 @@ impl Machine {
             Event::Measured(measurement) => self.measured(measurement, now),
             Event::Hindered(problem) => self.become_hindered(*problem, now),
             Event::Relieved => self.become_relieved(now),
+            // Comparing again would drop and copy on the cluster that is gone back to.
+            Event::OplogLost(problem) if self.settings.is_way_back => self.become_failed(*problem, now),
             Event::OplogLost(problem) => self.become_lost(*problem, now),
             Event::ValidationFinished { passed, warnings, would_drop } => {
                 self.validated = Some((passed, warnings, would_drop));
@@ -149,10 +163,11 @@ impl Machine {
             Event::SourceBlocked => self.source_blocked(),
             Event::SourceNotBlocked(why) => self.source_not_blocked(&why),
             Event::Drained => self.drained(now),
-            Event::Checked { mismatches } => self.checked(mismatches, now),
-            Event::Finalized { failed, differences, accepted, destination } => {
-                self.finalized(failed, differences, accepted, destination, now)
+            Event::Checked { mismatches, repaired } => self.checked(mismatches, repaired, now),
+            Event::Finalized { failed, differences, accepted, mismatches, destination } => {
+                self.finalized(failed, (differences, accepted), mismatches, destination, now)
             }
+            Event::CleanedUp if self.phase == Phase::Cleanup && self.unused.is_some() => self.become_given_up(now),
             Event::CleanedUp if self.at(Phase::Cleanup, CutoverStep::Open) => self.become_completed(now),
             // An outcome of a phase that was stopped or failed meanwhile.
             Event::Cleared | Event::Copied | Event::Indexed { .. } | Event::CleanedUp => Vec::new(),
@@ -227,6 +242,9 @@ impl Machine {
 
     fn following_measured(&mut self, now: Timestamp) -> Vec<Effect> {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
+            if self.settings.is_way_back {
+                return self.become_unused("the chosen time has passed".into(), now);
+            }
             return self.become_expired(now);
         }
         let mut effects = Vec::new();
@@ -274,7 +292,10 @@ impl Machine {
         self.finished = Some(now);
         let took = show_duration(self.started.map_or(Duration::ZERO, |started| between(started, now)));
         let text = format!("you have successfully migrated, {took} after the start");
-        vec![Effect::StopTasks, Effect::Log(Severity::Info, "completed", text), Effect::WriteReport]
+        let mut effects = vec![Effect::StopTasks, Effect::Log(Severity::Info, "completed", text)];
+        effects.extend(self.settings.reverse.map(|window| Effect::KeepWayBack(window, "the plan".into())));
+        effects.push(Effect::WriteReport);
+        effects
     }
 
     fn become_failed(&mut self, problem: Problem, now: Timestamp) -> Vec<Effect> {
@@ -293,7 +314,10 @@ impl Machine {
             cutover.step = CutoverStep::StopApplication;
             cutover.cutover_ts = None;
         }
-        effects.extend([Effect::StopTasks, Effect::Log(Severity::Error, "failed", text), Effect::WriteReport]);
+        effects.extend([Effect::StopTasks, Effect::Log(Severity::Error, "failed", text)]);
+        // Whoever goes on holds it again.
+        effects.extend(self.settings.is_way_back.then_some(Effect::LetGo));
+        effects.push(Effect::WriteReport);
         effects
     }
 }

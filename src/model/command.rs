@@ -3,6 +3,7 @@
 use super::{
     plan::{CheckOrder, Endpoint, Plan},
     problem::Problem,
+    shown::ShownDocument,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,14 +43,36 @@ pub enum Command {
     SkipVerification,
     /// Copy the documents again that verification found different, and check them once more.
     RepairMismatches,
+    /// Read one document on both clusters, for the answer and nothing else. Changes nothing.
+    ShowDocument {
+        /// `db.collection`.
+        namespace: String,
+        /// Its `_id` as extended JSON, as mismatches name it; anything else is taken as a string.
+        id: String,
+    },
     /// Try again what failed: index builds while following, a check that found differences, steps of finalizing.
     Retry,
     /// Send a test notice by every channel of the plan.
     TestNotices,
+    /// Keep a way back open: follow the destination of this completed migration into its source, for so many seconds.
+    KeepWayBack {
+        /// How long.
+        seconds: u64,
+    },
     /// End the migration for good (typed confirmation). The destination keeps what it has.
     Stop,
     /// The demo only: stop "the application" that writes to the source.
     StopApplication,
+}
+
+/// What comes back for a command that was accepted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It was; the snapshot tells the rest.
+    Accepted,
+    /// What [`Command::ShowDocument`] asked for.
+    Document(Box<ShownDocument>),
 }
 
 /// What the operator agreed to when pressing Start Migration.

@@ -1,6 +1,6 @@
 //! What the operator asked for: two endpoints and the options. `config` reads it from TOML, the wizard from its form.
 
-use super::{filter::NamespaceFilter, notice::Notify};
+use super::{filter::NamespaceFilter, notice::Notify, units::Optime};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
@@ -129,6 +129,17 @@ pub enum CheckOrder {
     After,
 }
 
+/// What becomes of documents that the check at the cutover finds different.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepairPolicy {
+    /// Somebody decides.
+    #[default]
+    Ask,
+    /// They are copied again at once, and checked again. What differs even then is for somebody to decide.
+    Auto,
+}
+
 /// Everything in a plan that is not an endpoint. Durations are the operator's, defaults as documented in the README.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
@@ -151,6 +162,9 @@ pub struct Options {
     /// Whether the destination is opened before or after the check at the cutover; may be chosen anew there.
     #[serde(default)]
     pub check: CheckOrder,
+    /// Whether documents that differ at the cutover are copied again without being asked.
+    #[serde(default)]
+    pub repair: RepairPolicy,
     /// Limit on source reads during the copy in bytes per second; `None`: no limit.
     pub throttle: Option<u64>,
     /// Most bytes of local disk that fetched changes may take (20 GB); beyond it fetching waits.
@@ -161,6 +175,23 @@ pub struct Options {
     /// Whom to tell what happens.
     #[serde(default)]
     pub notify: Notify,
+    /// Keep a way back open for so long as soon as the migration is completed.
+    #[serde(default)]
+    pub reverse: Option<Duration>,
+    /// It follows the new cluster of a completed migration back into the old one. Nothing is copied or cleared.
+    #[serde(default)]
+    pub way_back: Option<WayBack>,
+}
+
+/// From where the way back of a completed migration goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayBack {
+    /// The completed migration.
+    pub of: String,
+    /// A position of the new cluster before it was opened: both clusters were equal there.
+    pub from: Optime,
+    /// The cutover position of the old cluster: nothing may be written there after it.
+    pub untouched_since: Optime,
 }
 
 impl Default for Options {
@@ -175,10 +206,13 @@ impl Default for Options {
             quiet_for: Duration::from_secs(60),
             verify: Verify::Exact,
             check: CheckOrder::First,
+            repair: RepairPolicy::Ask,
             throttle: None,
             spool_limit: 20_000_000_000,
             block_source_writes: false,
             notify: Notify::default(),
+            reverse: None,
+            way_back: None,
         }
     }
 }

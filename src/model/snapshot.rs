@@ -123,6 +123,12 @@ pub struct Snapshot {
     pub notices: Vec<Channel>,
     /// Where the report is (Markdown), once written.
     pub report: Option<String>,
+    /// The completed migration that this one is the way back of.
+    #[serde(default)]
+    pub way_back_of: Option<String>,
+    /// What became of the way back of this migration, once it was asked for.
+    #[serde(default)]
+    pub way_back: Option<String>,
     /// Samples for charts.
     pub history: History,
     /// The demo's application; `None` outside the demo.
@@ -437,6 +443,9 @@ pub struct Verification {
     pub collections: Vec<VerifiedCollection>,
     /// The first mismatches (at most 100).
     pub examples: Vec<Mismatch>,
+    /// What was copied again and is equal now.
+    #[serde(default)]
+    pub repaired: super::Repaired,
 }
 
 /// One collection in the verification screen.
@@ -562,6 +571,8 @@ impl Snapshot {
             incidents: Vec::new(),
             notices: Vec::new(),
             report: None,
+            way_back_of: None,
+            way_back: None,
             history: History::default(),
             application: None,
         }

@@ -62,10 +62,12 @@ fn state(snapshot: &Snapshot, now: Timestamp) -> String {
         Phase::Cutover => cutover(snapshot),
         Phase::Finalizing => "finalizing the destination".into(),
         Phase::Cleanup if is_checking(snapshot) => cutover(snapshot),
+        Phase::Cleanup if !snapshot.can_write => "the way back was not used; giving back what was held".into(),
         Phase::Cleanup => "the destination accepts writes; cleaning up".into(),
         Phase::Completed => completed(snapshot),
         Phase::Paused => halted(snapshot, "PAUSED"),
         Phase::Expired => halted(snapshot, "EXPIRED: the cutover window passed, syncing stopped, nothing is lost"),
+        Phase::Stopped if snapshot.way_back_of.is_some() => halted(snapshot, "ENDED: the way back was not used"),
         Phase::Stopped => halted(snapshot, "STOPPED by the operator"),
         Phase::Failed => halted(snapshot, "FAILED"),
     }

@@ -45,6 +45,8 @@ pub fn json(snapshot: &Snapshot, engine: Engine) -> Value {
         "phase": snapshot.phase,
         "left_phase": snapshot.left_phase,
         "since": snapshot.since,
+        "way_back_of": snapshot.way_back_of,
+        "way_back": snapshot.way_back,
         "engine": engine.word(),
         "source": cluster(&snapshot.source),
         "destination": cluster(&snapshot.destination),
@@ -85,6 +87,7 @@ pub fn json(snapshot: &Snapshot, engine: Engine) -> Value {
             "state": snapshot.verification.state,
             "documents": snapshot.verification.documents,
             "mismatches": snapshot.verification.mismatches,
+            "repaired": snapshot.verification.repaired.documents,
             "application": snapshot.verification.application,
             "metadata_differences": snapshot.verification.metadata_differences.len(),
         },
@@ -110,6 +113,12 @@ pub fn lines(snapshot: &Snapshot, engine: Engine, now: Timestamp, zone: &TimeZon
         view.version.as_ref().map_or_else(|| set.to_string(), |version| format!("{set} ({version})"))
     };
     let mut text = format!("{}: {} -> {}\n", snapshot.name, side(&snapshot.source), side(&snapshot.destination));
+    if let Some(of) = &snapshot.way_back_of {
+        text += &format!("THE WAY BACK of {of}, to {}\n", side(&snapshot.destination));
+    }
+    if let Some(way_back) = &snapshot.way_back {
+        text += &format!("way back: {way_back}\n");
+    }
     text += &line::progress(snapshot, now);
     text.push('\n');
     match engine {

@@ -195,13 +195,19 @@ fn verification(page: &mut Page, report: &Report) {
     if !verification.examples.is_empty() {
         page.line("\n| collection | _id | how | where |\n|---|---|---|---|");
         for example in &verification.examples {
-            let kind = match example.kind {
-                MismatchKind::Missing => "on the source only",
-                MismatchKind::Extra => "on the destination only",
-                MismatchKind::Different => "different",
-            };
+            let kind = kind_word(example.kind);
             let (namespace, id, paths) = (&example.namespace, &example.id, example.paths.join(", "));
             page.line(format_args!("| {} | {} | {kind} | {} |", cell(namespace), cell(id), cell(&paths)));
+        }
+    }
+    let repaired = &verification.repaired;
+    if repaired.documents > 0 {
+        let count = counted(repaired.documents, "document", "documents");
+        page.item("repaired", format_args!("{count} that differed: copied again, read again, and equal then"));
+        page.line("\n| collection | _id | was | equal at |\n|---|---|---|---|");
+        for one in &repaired.examples {
+            let (namespace, id, kind) = (cell(&one.namespace), cell(&one.id), kind_word(one.kind));
+            page.line(format_args!("| {namespace} | {id} | {kind} | {} |", time(Some(one.at))));
         }
     }
     let differences = &report.snapshot.verification.metadata_differences;
@@ -212,6 +218,14 @@ fn verification(page: &mut Page, report: &Report) {
     }
     for difference in differences {
         page.item("differs", difference);
+    }
+}
+
+fn kind_word(kind: MismatchKind) -> &'static str {
+    match kind {
+        MismatchKind::Missing => "on the source only",
+        MismatchKind::Extra => "on the destination only",
+        MismatchKind::Different => "different",
     }
 }
 

@@ -82,14 +82,19 @@ pub async fn take_up(summary: &Summary, plan: Option<Plan>) -> Result<Client, Pr
     if summary.phase.is_over() {
         return Err(find::no_engine(summary));
     }
-    let given = plan.map(|plan| (Secrets::from(&plan.source), Secrets::from(&plan.destination)));
-    let (source, destination) = given.unwrap_or_default();
-    let logins = Logins {
-        source: secrets(&summary.plan.source, source, "source").await?,
-        destination: secrets(&summary.plan.destination, destination, "destination").await?,
-    };
+    let logins = logins(summary, plan).await?;
     let socket = launch::launch(&Launch::Resume { folder: summary.folder.clone(), logins }).await?;
     remote::attach(&socket, find::caller(false, true)).await
+}
+
+/// The secrets of both clusters: from `plan`, from where the first plan said, else from the operator.
+pub async fn logins(summary: &Summary, plan: Option<Plan>) -> Result<Logins, Problem> {
+    let given = plan.map(|plan| (Secrets::from(&plan.source), Secrets::from(&plan.destination)));
+    let (source, destination) = given.unwrap_or_default();
+    Ok(Logins {
+        source: secrets(&summary.plan.source, source, "source").await?,
+        destination: secrets(&summary.plan.destination, destination, "destination").await?,
+    })
 }
 
 /// A client certificate is read where the first plan said; a pasted one has to come with a plan.

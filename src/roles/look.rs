@@ -47,6 +47,7 @@ pub fn list(json: bool) -> anyhow::Result<u8> {
             json!({
                 "name": summary.name,
                 "phase": summary.phase,
+                "way_back_of": summary.plan.options.way_back.as_ref().map(|way_back| &way_back.of),
                 "left_phase": summary.left_phase,
                 "since": summary.since,
                 "started": summary.started,
@@ -70,6 +71,10 @@ pub fn list(json: bool) -> anyhow::Result<u8> {
             status::Engine::Running => format!("running, process {}", summary.owner.pid),
             status::Engine::Ended => "ended".into(),
             status::Engine::Gone => format!("GONE; mongoferry resume {}", summary.name),
+        };
+        let engine = match &summary.plan.options.way_back {
+            Some(way_back) => format!("{engine}; the way back of {}", way_back.of),
+            None => engine,
         };
         let since = summary.since.strftime("%Y-%m-%dT%H:%M:%SZ");
         text += &format!("{:<width$}  {:<10}  {since:<20}  {engine}\n", summary.name, summary.phase.to_string());
@@ -174,6 +179,9 @@ pub fn difference_lines(verification: &Verification) -> String {
         let line = format!("{kind} {} _id {} {}", mismatch.namespace, mismatch.id, mismatch.paths.join(" "));
         text += line.trim_end();
         text.push('\n');
+    }
+    for one in &verification.repaired.examples {
+        text += &format!("repaired {} _id {} at {:.0}\n", one.namespace, one.id, one.at);
     }
     for difference in &verification.metadata_differences {
         text += &format!("metadata {difference}\n");

@@ -16,7 +16,9 @@ mod look;
 mod notify;
 mod plain_wizard;
 mod redact;
+mod reverse;
 mod run;
+mod show;
 mod start;
 mod validate;
 mod wizard;
@@ -53,7 +55,7 @@ pub async fn play(cli: Cli) -> u8 {
         Some(Verb::Run { plan, cutover, json, accept_warnings, resume }) => {
             run::play(&plan, run::Settings { cutover, json, accept_warnings }, resume).await
         }
-        Some(Verb::Start { plan, accept_warnings }) => start::play(&plan, accept_warnings).await,
+        Some(Verb::Start { plan, accept_warnings, reverse }) => start::play(&plan, accept_warnings, reverse).await,
         Some(Verb::Attach { name, watch, json }) => attach::play(name.as_deref(), watch, json, cli.look).await,
         Some(Verb::List { json }) => look::list(json),
         Some(Verb::Status { name, json, watch }) => look::status(name.as_deref(), json, watch).await,
@@ -63,7 +65,11 @@ pub async fn play(cli: Cli) -> u8 {
         Some(Verb::Notify { name, plan }) => notify::play(name.as_deref(), plan.as_deref()).await,
         Some(Verb::Cutover(arguments)) => cutover::play(arguments).await,
         Some(Verb::Stop { name }) => control::send(Some(&name), Command::Stop).await,
+        Some(Verb::Reverse(arguments)) => reverse::play(arguments).await,
         Some(Verb::Cleanup { name, forget }) => control::cleanup(name.as_deref(), forget).await,
+        Some(Verb::Verify(VerifyArgs { name, plan, json, show: Some(named), .. })) => {
+            show::play(name.as_deref(), plan.as_deref(), named, json).await
+        }
         Some(Verb::Verify(VerifyArgs { plan: Some(plan), json, settle, .. })) => {
             compare::play(&plan, Duration::from_secs(settle), json).await
         }

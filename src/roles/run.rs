@@ -4,6 +4,7 @@ use super::{autopilot, exit, host::Hosted, validate::lines};
 use crate::{
     cli::CutoverMode,
     config,
+    engine::way_back::keep::PREPARING,
     model::{CheckOrder, Command, Phase, Plan, Problem, Refusal, Snapshot, ValidationReport, check::CheckState},
     paths, plain,
     session::Client,
@@ -123,7 +124,9 @@ async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::S
 
 /// What can be typed while a migration runs.
 pub const TYPED: &str = "pause resume extend rehearse cutover accept-failed continue back repair retry skip-verification \
-     check-first open-first test-notices stop";
+     check-first open-first test-notices keep-way-back stop";
+/// How long `keep-way-back` keeps it: 72 h.
+const WAY_BACK_S: u64 = 72 * 3600;
 
 /// The command that a word stands for.
 pub fn typed_command(line: &str) -> Option<Command> {
@@ -143,6 +146,7 @@ pub fn typed_command(line: &str) -> Option<Command> {
         "check-first" => Command::ChooseCheck(CheckOrder::First),
         "open-first" => Command::ChooseCheck(CheckOrder::After),
         "test-notices" => Command::TestNotices,
+        "keep-way-back" => Command::KeepWayBack { seconds: WAY_BACK_S },
         "stop" => Command::Stop,
         _ => return None,
     })
@@ -195,7 +199,13 @@ async fn finish(client: &Client, stand: autopilot::Stand) -> anyhow::Result<u8> 
             bail!("finalizing failed; the lines above name what. The destination was not opened")
         }
         Stand::Over => match snapshot.phase {
-            Phase::Completed => Ok(exit::DONE),
+            Phase::Completed => {
+                // It is started from this process.
+                let is_told = |snapshot: &Snapshot| snapshot.way_back.as_deref() != Some(PREPARING);
+                let mut waiting = client.clone();
+                let _ = autopilot::wait_for(&mut waiting, is_told).await;
+                Ok(exit::DONE)
+            }
             Phase::Failed => match &snapshot.error {
                 Some(problem) => bail!("{problem}"),
                 None => bail!("the migration failed"),

@@ -14,9 +14,15 @@ use anyhow::{Context, bail};
 use std::{io::Write, path::Path, sync::Arc, time::Duration};
 
 /// Validates, starts, prints the name on standard output; everything else goes to standard error.
-pub async fn play(path: &Path, accept_warnings: bool) -> anyhow::Result<u8> {
+pub async fn play(path: &Path, accept_warnings: bool, reverse: Option<Duration>) -> anyhow::Result<u8> {
     // What the plan names is found again by an engine that works in another folder.
-    let plan = config::read_plan(&std::path::absolute(path)?)?;
+    let mut plan = config::read_plan(&std::path::absolute(path)?)?;
+    plan.options.reverse = reverse.or(plan.options.reverse);
+    launch_plan(plan, accept_warnings).await
+}
+
+/// The same with a plan that is there already.
+pub async fn launch_plan(plan: Plan, accept_warnings: bool) -> anyhow::Result<u8> {
     let clear = plan.options.clear_destination;
     let socket = launch::launch(&Launch::Fresh).await?;
     let mut client = remote::attach(&socket, find::caller(false, false)).await?;

@@ -1,6 +1,6 @@
 //! The client's end of the channels: send commands, watch the snapshot, read events by number.
 
-use crate::model::{Command, Event, Refusal, Severity, Snapshot};
+use crate::model::{Answer, Command, Event, Refusal, Severity, ShownDocument, Snapshot};
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,7 +13,7 @@ pub struct Order {
     /// Who asks: `user@tty`.
     pub by: String,
     /// Where the engine answers whether it was accepted. Long-running work is reported by the snapshot.
-    pub reply: oneshot::Sender<Result<(), Refusal>>,
+    pub reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
 
 /// The numbered, lossless event log. Shared by the engine (writes) and clients (read by number).
@@ -147,6 +147,19 @@ impl Client {
 
     /// Sends a command and waits until the engine accepted or refused it.
     pub async fn send(&self, command: Command) -> Result<(), Refusal> {
+        self.ask(command).await.map(|_| ())
+    }
+
+    /// Reads one document on both clusters; nobody else hears the answer.
+    pub async fn show(&self, namespace: String, id: String) -> Result<ShownDocument, Refusal> {
+        match self.ask(Command::ShowDocument { namespace, id }).await? {
+            Answer::Document(shown) => Ok(*shown),
+            Answer::Accepted => Err(Refusal::NotNow("this engine cannot show documents".into())),
+        }
+    }
+
+    /// Sends a command and waits for its answer.
+    pub async fn ask(&self, command: Command) -> Result<Answer, Refusal> {
         let (reply, answer) = oneshot::channel();
         let order = Order { command, by: self.by.clone(), reply };
         self.orders.send(order).await.map_err(|_| Refusal::EngineGone)?;

@@ -126,8 +126,10 @@ enum CommandDef {
     GoBack,
     SkipVerification,
     RepairMismatches,
+    ShowDocument { namespace: String, id: String },
     Retry,
     TestNotices,
+    KeepWayBack { seconds: u64 },
     Stop,
     StopApplication,
 }

@@ -2,7 +2,7 @@
 
 use super::handed::Handed;
 pub use super::handed::Logins;
-use crate::model::{Command, Event, Refusal, Snapshot};
+use crate::model::{Answer, Command, Event, Refusal, Snapshot};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{io, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -62,7 +62,7 @@ impl Asked {
     }
 }
 
-/// What the engine tells. Holds no secret: none of these types can.
+/// What the engine tells. Holds no secret: none of these types can. The values of a document are in an answer alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Told {
@@ -87,8 +87,8 @@ pub enum Told {
     Answer {
         /// The number.
         id: u64,
-        /// Accepted, or why not.
-        answer: Result<(), Refusal>,
+        /// What was accepted, or why not.
+        answer: Result<Answer, Refusal>,
     },
     /// Nothing new; the engine is there.
     Alive,

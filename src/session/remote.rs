@@ -6,7 +6,7 @@ use super::{
     place,
     protocol::{Asked, Hello, MOST_TOLD, PROTOCOL, Told, read_frame, write_frame},
 };
-use crate::model::{Problem, Refusal, Side, Snapshot};
+use crate::model::{Answer, Problem, Refusal, Side, Snapshot};
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
@@ -199,7 +199,7 @@ struct Remote {
     events: EventLog,
     link: watch::Sender<Link>,
     next_id: u64,
-    pending: HashMap<u64, oneshot::Sender<Result<(), Refusal>>>,
+    pending: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
 }
 
 impl Remote {

@@ -256,7 +256,7 @@ async fn hear(
         let answer = if only_watches {
             Err(Refusal::NotNow("this client only watches; attach without --watch to act".into()))
         } else {
-            client.send(command).await
+            client.ask(command).await
         };
         if starts && answer.is_ok() {
             // Whoever started it finds it by its name from now on.

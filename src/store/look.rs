@@ -1,4 +1,5 @@
-//! The last snapshot of a migration, beside its journal: what is shown of it while no engine runs. Never used to resume.
+//! What lies beside the journal of a migration: its last snapshot, which is shown while no engine runs and never used to
+//! resume, and what the clusters were when the destination was opened.
 
 use super::problem;
 use crate::model::{Problem, Snapshot};
@@ -10,6 +11,7 @@ use std::{
 };
 
 const FILE: &str = "last.json";
+const OPENED: &str = "opened.bson";
 
 /// Replaces the last snapshot in `folder`; a reader sees the old one or the new one.
 pub fn keep_look(folder: &Path, snapshot: &Snapshot) -> Result<(), Problem> {
@@ -32,7 +34,28 @@ pub fn last_look(folder: &Path) -> Result<Option<Snapshot>, Problem> {
     }
 }
 
-/// Removes what only a resume needs: journal, spool and last snapshot. Summary and report stay. Returns what it removed.
+/// Writes what the clusters were when the destination was opened; on disk when it returns.
+pub fn keep_opened(folder: &Path, bytes: &[u8]) -> Result<(), Problem> {
+    let path = folder.join(OPENED);
+    let failed = |error: std::io::Error| problem(&path, "written", error);
+    let new = folder.join("opened.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&new, &path).map_err(failed)?;
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// What was written there; `None` when the destination was not opened, or the journal was removed.
+pub fn opened(folder: &Path) -> Result<Option<Vec<u8>>, Problem> {
+    let path = folder.join(OPENED);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(problem(&path, "read", error)),
+    }
+}
+
+/// Removes what only a resume or a way back needs: journal, spool, last snapshot, the opening. Summary and report stay. Returns what it removed.
 pub fn remove_journal(folder: &Path) -> Result<Vec<String>, Problem> {
     let mut removed = Vec::new();
     let entries = fs::read_dir(folder).map_err(|error| problem(folder, "read", error))?;

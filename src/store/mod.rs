@@ -10,7 +10,7 @@ mod plan;
 mod summary;
 
 pub use journal::{Changes, Journal, Table, create_folder};
-pub use look::{keep_look, last_look, remove_journal};
+pub use look::{keep_look, keep_opened, last_look, opened, remove_journal};
 pub use plan::{StoredEndpoint, StoredPlan};
 pub use summary::{Owner, Summary, list, summary};
 

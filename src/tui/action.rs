@@ -40,6 +40,13 @@ pub enum Screen {
 pub enum Action {
     /// Ask the engine; a refusal is shown on the status line.
     Send(Command),
+    /// Ask the engine for one document as both clusters have it.
+    ShowDocument {
+        /// `db.collection`.
+        namespace: String,
+        /// Its `_id`, as mismatches name it.
+        id: String,
+    },
     /// Show another screen.
     Open(Screen),
     /// Ask for a typed confirmation first (4.13); on success do `then`.

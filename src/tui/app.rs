@@ -205,6 +205,10 @@ impl<B: Backend, H: Host> App<'_, B, H> {
                 let client = self.client.clone();
                 self.tasks.spawn(async move { Message::Answer(client.send(command).await) });
             }
+            Effect::ShowDocument { namespace, id } => {
+                let client = self.client.clone();
+                self.tasks.spawn(async move { Message::Shown(client.show(namespace, id).await) });
+            }
             Effect::Revive => {
                 let Some(revive) = self.revive.clone() else {
                     self.model.said = Some("This wizard cannot start an engine; use \"mongoferry resume\".".into());

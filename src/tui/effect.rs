@@ -2,7 +2,7 @@
 
 use super::{host::Address, survival::Survival};
 use crate::{
-    model::{Command, Event, Refusal, Snapshot},
+    model::{Command, Event, Refusal, ShownDocument, Snapshot},
     profiles::Profile,
     session::Link,
 };
@@ -37,6 +37,8 @@ pub enum Message {
     Tick,
     /// The engine answered a command.
     Answer(Result<(), Refusal>),
+    /// The engine read one document on both sides.
+    Shown(Result<ShownDocument, Refusal>),
     /// Something to say on the status line.
     Say(String),
     /// tmux did not take the text.
@@ -59,6 +61,13 @@ pub enum Message {
 pub enum Effect {
     /// Ask the engine.
     Send(Command),
+    /// Ask the engine for one document.
+    ShowDocument {
+        /// `db.collection`.
+        namespace: String,
+        /// Its `_id`.
+        id: String,
+    },
     /// Start a new engine on the migration whose engine is gone.
     Revive,
     /// Put text on the clipboard.

@@ -50,6 +50,14 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Message::Shown(shown) => {
+            model.waiting = None;
+            match shown {
+                Ok(shown) => model.screens.check_data.show(shown),
+                Err(refusal) => model.said = Some(refused(&refusal)),
+            }
+            Vec::new()
+        }
         Message::Say(sentence) => {
             model.said = Some(sentence);
             Vec::new()
@@ -340,6 +348,14 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Effect> {
             model.waiting = Some((name_of(&command), model.now));
             vec![Effect::Send(command)]
         }
+        Action::ShowDocument { namespace, id } => {
+            if let Some(why) = model.out_of_reach() {
+                model.said = Some(why);
+                return Vec::new();
+            }
+            model.waiting = Some(("show the document", model.now));
+            vec![Effect::ShowDocument { namespace, id }]
+        }
         Action::Open(screen) => {
             open(model, screen);
             let measure = screen == Screen::Prepare && model.screen == Screen::Prepare;
@@ -439,8 +455,10 @@ fn name_of(command: &Command) -> &'static str {
         Command::GoBack => "go back",
         Command::SkipVerification => "skip the comparison",
         Command::RepairMismatches => "fix the documents",
+        Command::ShowDocument { .. } => "show the document",
         Command::Retry => "retry",
         Command::TestNotices => "test the notices",
+        Command::KeepWayBack { .. } => "keep a way back",
         Command::Stop => "stop",
         Command::StopApplication => "stop the application",
     }

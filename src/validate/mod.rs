@@ -17,7 +17,9 @@ mod oplog_window;
 mod permissions;
 mod reach;
 mod summary;
+pub mod untouched;
 mod version;
+mod way_back;
 
 use crate::{
     model::{
@@ -192,7 +194,11 @@ async fn check_source<P: Fn(&ValidationReport)>(
         board.edit(|report| report.left_behind.clone_from(&source.left_behind));
     }
     if window_is_due {
-        board.settle(CheckId::SourceOplogWindow, oplog_window::check(cluster, source.bytes).await);
+        let finding = match &plan.options.way_back {
+            Some(way_back) => way_back::check_source(cluster, way_back).await,
+            None => oplog_window::check(cluster, source.bytes).await,
+        };
+        board.settle(CheckId::SourceOplogWindow, finding);
     }
     Some(source)
 }
@@ -245,7 +251,8 @@ async fn check_destination<P: Fn(&ValidationReport)>(
     if board.is_due(CheckId::DestinationVersion) {
         board.begin(CheckId::DestinationVersion);
         let versions = version::read(&cluster).await;
-        board.settle(CheckId::DestinationVersion, version::judge_destination(&source.versions, &versions));
+        let finding = version::judge_destination(&source.versions, &versions, options.way_back.is_some());
+        board.settle(CheckId::DestinationVersion, finding);
     }
     if board.is_due(CheckId::DestinationIdentity) {
         board.begin(CheckId::DestinationIdentity);
@@ -274,7 +281,10 @@ async fn check_destination<P: Fn(&ValidationReport)>(
     if board.is_due(CheckId::DestinationFreeSpace) {
         board.begin(CheckId::DestinationFreeSpace);
         let clearing = options.clear_destination.then_some(destination.found.as_slice());
-        let space = free_space::check(&source.reached.cluster, (catalog, &options.filter), &cluster, clearing).await;
+        let space = match options.way_back {
+            Some(_) => Finding::ok("nothing is copied on the way back"),
+            None => free_space::check(&source.reached.cluster, (catalog, &options.filter), &cluster, clearing).await,
+        };
         board.settle(CheckId::DestinationFreeSpace, space);
     }
     if !board.is_due(CheckId::DestinationFeatures) {
@@ -304,6 +314,10 @@ async fn check_empty<P: Fn(&ValidationReport)>(board: &Board<P>, plan: &Plan, de
     }
     board.begin(CheckId::DestinationEmpty);
     let (cluster, filter) = (&destination.reached.cluster, &plan.options.filter);
+    if let Some(way_back) = &plan.options.way_back {
+        board.settle(CheckId::DestinationEmpty, way_back::check_destination(cluster, way_back, filter).await);
+        return;
+    }
     let (selected, writes) = tokio::join!(empty::selected(cluster, filter), empty::recent_writes(cluster));
     match selected {
         Ok(found) => {

@@ -2,7 +2,7 @@
 
 use super::board::Finding;
 use crate::{
-    model::{NamespaceFilter, Options},
+    model::{CheckOrder, NamespaceFilter, Options, Verify},
     mongo::{
         Cluster,
         cluster::DriverError,
@@ -128,6 +128,10 @@ pub(super) async fn check_destination(cluster: &Cluster, databases: Option<&[Str
         // Clearing reads the catalog at one point in time, which takes a look at the oplog.
         Ok(false) if options.clear_destination => {
             lacks.push(Lack::of_admin("find on local.oplog.rs (for clearing)", "clusterMonitor"));
+        }
+        // What the application writes is told from a difference of the copy by the oplog alone.
+        Ok(false) if options.check == CheckOrder::After && options.verify == Verify::Exact => {
+            lacks.push(Lack::of_admin("find on local.oplog.rs (for check = \"after\")", "clusterMonitor"));
         }
         Ok(false) => notes.push(
             "without clusterMonitor: some figures stay unknown, and writes of others to it unnoticed".to_string(),

@@ -50,6 +50,10 @@ fn series(version: ServerVersion) -> (u32, u32) {
     (version.major, version.minor)
 }
 
+fn series_name(version: ServerVersion) -> String {
+    format!("{}.{}", version.major, version.minor)
+}
+
 /// The source's versions alone.
 pub(super) fn judge_source(source: &Versions) -> Finding {
     if series(source.server) < OLDEST {
@@ -59,9 +63,19 @@ pub(super) fn judge_source(source: &Versions) -> Finding {
     Finding::ok(source.evidence())
 }
 
-/// The destination's versions against the source's.
-pub(super) fn judge_destination(source: &Versions, destination: &Versions) -> Finding {
+/// The destination's versions against the source's; on the way back the destination is the old cluster.
+pub(super) fn judge_destination(source: &Versions, destination: &Versions, is_way_back: bool) -> Finding {
     let evidence = destination.evidence();
+    if is_way_back && series(destination.server) < series(source.server) {
+        let explanation = format!(
+            "the new cluster runs {}: collections, indexes and oplog entries of {} may be unknown to the old one, so that \
+             there is no way back that could promise to lose nothing",
+            source.server,
+            series_name(source.server)
+        );
+        let fix = "Stay on the new cluster, or migrate its data to a cluster of its version or a newer one.";
+        return Finding::fail(evidence, explanation, fix);
+    }
     if series(destination.server) < series(source.server) {
         let explanation = format!("the source runs {}; data may use what an older server does not know", source.server);
         return Finding::fail(evidence, explanation, "Choose a destination of the same or a newer version.");
@@ -90,7 +104,7 @@ mod tests {
     #[test]
     fn a_destination_is_the_same_or_newer() {
         let source = versions("5.0.4", Some((5, 0)));
-        let ok = |server, fcv| judge_destination(&source, &versions(server, fcv));
+        let ok = |server, fcv| judge_destination(&source, &versions(server, fcv), false);
         assert_eq!(ok("5.0.29", Some((5, 0))), Finding::ok("5.0.29, feature compatibility 5.0"));
         assert_eq!(
             ok("7.0.1", None),
@@ -98,6 +112,8 @@ mod tests {
         );
         assert!(format!("{:?}", ok("4.4.2", None)).contains("Fail"));
         assert!(format!("{:?}", ok("6.0.5", Some((4, 4)))).contains("setFeatureCompatibilityVersion: '5.0'})"));
+        let back = judge_destination(&versions("6.0.5", None), &versions("5.0.4", None), true);
+        assert!(format!("{back:?}").contains("no way back"), "{back:?}");
         assert!(format!("{:?}", judge_source(&versions("4.2.9", None))).contains("Fail"));
     }
 }

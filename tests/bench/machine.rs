@@ -71,7 +71,16 @@ pub fn cpu_s(process: &str) -> f64 {
 
 /// The largest resident size that a process has had, MiB.
 pub fn peak_mib(process: u32) -> f64 {
+    status_mib(process, "VmHWM")
+}
+
+/// The resident size of this process now, MiB.
+pub fn resident_mib() -> f64 {
+    status_mib(std::process::id(), "VmRSS")
+}
+
+fn status_mib(process: u32, name: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1_024.0
 }

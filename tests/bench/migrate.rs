@@ -85,6 +85,7 @@ async fn main() {
         growth::measure(&sets, &wishes).await;
     }
     if wishes.wants("verify") {
+        verify::measure_touched(&wishes);
         verify::measure(&sets, &wishes).await;
     }
     if wishes.wants("downtime") {

@@ -2,11 +2,13 @@
 
 use crate::{
     Wishes, limits,
-    machine::{Sets, cpu_s, peak_mib},
+    machine::{Sets, cpu_s, peak_mib, resident_mib},
     shapes::Shape,
     table::{self, median, ratio, seconds},
 };
+use bson::Uuid;
 use mongodb::Client;
+use mongoferry::engine::dirty::DirtySet;
 use std::{
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -47,6 +49,61 @@ pub async fn measure(sets: &Sets, wishes: &Wishes) {
     let head =
         ["data on each side", "plain scan of both", "verify --plan", "documents/s", "MB/s", "own CPU", "peak memory"];
     table::print("Verification", &head, &rows);
+}
+
+/// What it takes to remember documents that were touched since they were compared: all of them, each once.
+pub fn measure_touched(wishes: &Wishes) {
+    let mut rows = Vec::new();
+    for most in [1_000_000_u64, 4_000_000, 16_000_000] {
+        let touched = wishes.scaled(most, 1_000);
+        let folder = tempfile::tempdir().unwrap();
+        let before = resident_mib();
+        let dirty = DirtySet::open(&folder.path().join("verified")).unwrap();
+        let collection = Uuid::new();
+        dirty.start(collection);
+        dirty.finish(collection, touched);
+        let began = Instant::now();
+        let mut largest = before;
+        for n in 0..touched {
+            // Scattered like random identifiers: type byte and 12 bytes.
+            let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+            let mut key = [7_u8; 13];
+            key[1..9].copy_from_slice(&scattered);
+            dirty.touch(collection, &key);
+            if n % 100_000 == 0 {
+                largest = resident_mib().max(largest);
+            }
+        }
+        let took = began.elapsed().as_secs_f64();
+        let written: u64 = walk(folder.path());
+        let mut taken = dirty.take();
+        let mut read = 0;
+        loop {
+            let chunk = taken.ids.next_chunk(100_000, 16 << 20).unwrap();
+            largest = resident_mib().max(largest);
+            read += chunk.len() as u64;
+            if chunk.is_empty() {
+                break;
+            }
+        }
+        assert!(read >= touched, "{read} of {touched} came back");
+        rows.push(vec![
+            format!("{touched}"),
+            format!("{:.0} MiB", (largest - before).max(0.0)),
+            format!("{} MB", written / 1_000_000),
+            format!("{:.0}", touched as f64 / took),
+        ]);
+    }
+    table::print("Touched documents", &["touched", "memory at most", "on disk", "touches/s"], &rows);
+}
+
+fn walk(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let size = |entry: std::fs::DirEntry| match entry.metadata().unwrap() {
+        of if of.is_dir() => walk(&entry.path()),
+        of => of.len(),
+    };
+    entries.map(size).sum()
 }
 
 async fn scan(client: &Client, shape: Shape, documents: u64) {

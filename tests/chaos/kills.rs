@@ -107,6 +107,76 @@ async fn killed_in_every_phase_and_byte_equal() {
     );
 }
 
+/// The application writes to the destination already, and the verdict is still to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_an_opened_destination_is_checked() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    fill(&source, DOCUMENTS / 4).await;
+    let options = "check = \"after\"\nthrottle = \"2MB/s\"";
+    let home = Home::new(&pair.source.uri(), &pair.destination.uri(), options);
+    let there = destination.database("shop").collection::<Document>("big");
+    let mut ferry = Ferry::start(&home);
+    ferry.wait_for_phase(&["ready"]);
+    // Wrong before the opening: found in spite of the kills, which keeps the step waiting; repaired, and told.
+    let wrong = doc! { "$set": { "pad": "wrong" } };
+    assert_eq!(there.update_one(doc! { "_id": 29_001 }, wrong).await.unwrap().modified_count, 1);
+    assert_eq!(there.delete_one(doc! { "_id": 29_002 }).await.unwrap().deleted_count, 1);
+    ferry.say("cutover");
+    ferry.wait("the first step", |snapshot| snapshot["cutover"]["step"] == "stop-application");
+    ferry.say("continue");
+    let mut seed = seed();
+    let total = rounds(3);
+    for n in 0..i32::try_from(total).unwrap() {
+        ferry.wait("the check of an opened destination", |snapshot| snapshot["cutover"]["step"] == "check-opened");
+        // The application, at home there now.
+        there.update_one(doc! { "_id": n }, doc! { "$set": { "mine": n } }).await.unwrap();
+        there.insert_one(doc! { "_id": 20_000_000 + n }).await.unwrap();
+        there.delete_one(doc! { "_id": 1_000 + n }).await.unwrap();
+        std::thread::sleep(Duration::from_millis(random(&mut seed, 3_000)));
+        assert!(ferry.kill(), "it completed too early");
+        ferry = Ferry::start(&home);
+    }
+    ferry.wait("the verdict", |snapshot| {
+        let verification = &snapshot["verification"];
+        snapshot["cutover"]["step"] == "check-opened"
+            && verification["state"] == "done"
+            && verification["mismatches"] == 2
+            && verification["application"].as_u64() >= Some(u64::from(total))
+    });
+    ferry.say("repair");
+    ferry.wait_for_phase(&["completed"]);
+    let status = ferry.end();
+    assert!(status.success(), "{status}:\n{}", ferry.story());
+    let json = std::fs::read_to_string(home.state().join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let verification = &report["verification"];
+    assert_eq!((&verification["state"], &verification["mismatches"]), (&"done".into(), &0.into()), "{verification:#}");
+    let mut repaired: Vec<_> = verification["repaired"]["examples"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["id"].as_str().unwrap(), one["kind"].as_str().unwrap()))
+        .collect();
+    repaired.sort_unstable();
+    assert_eq!(repaired, [("29001", "different"), ("29002", "missing")]);
+    // What the application did is its own.
+    for n in 0..i32::try_from(total).unwrap() {
+        let own = doc! { "_id": n };
+        assert_eq!(there.find_one(own.clone()).await.unwrap().unwrap().get_i32("mine").unwrap(), n);
+        assert_eq!(there.count_documents(doc! { "_id": 20_000_000 + n }).await.unwrap(), 1);
+        assert_eq!(there.count_documents(doc! { "_id": 1_000 + n }).await.unwrap(), 0);
+        let here = source.database("shop").collection::<Document>("big");
+        for other in [own, doc! { "_id": 1_000 + n }] {
+            here.delete_one(other.clone()).await.unwrap();
+            there.delete_one(other).await.unwrap();
+        }
+        there.delete_one(doc! { "_id": 20_000_000 + n }).await.unwrap();
+    }
+    compare::assert_identical(&source, &destination).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_deleted_to_be_inserted_anew_comes_back() {
     let _turn = crate::turn().await;

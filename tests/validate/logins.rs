@@ -1,5 +1,11 @@
 use super::*;
-use mongoferry::demo::releases::Release;
+use mongoferry::{
+    demo::releases::Release,
+    model::{
+        CheckOrder, Command, Phase, Verify,
+        snapshot::{CutoverStep, VerificationState},
+    },
+};
 
 #[tokio::test]
 async fn logins_and_permissions_fail_by_name_and_the_printed_grant_repairs_them() {
@@ -195,6 +201,78 @@ async fn a_user_who_lacks_the_oplog_alone_gets_the_oplog_alone() {
     let report = validate(&asked).await.report;
     assert!(report.passed(), "{report:#?}");
     untouched.holds().await;
+}
+
+/// What the application writes after an early opening is told from a difference by the destination's oplog alone.
+#[tokio::test]
+async fn opening_first_needs_the_destinations_oplog_and_says_so_early() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    guarded.create_user("writer", &["readWriteAnyDatabase", "dbAdminAnyDatabase"]).await;
+    let mut asked = plan(Endpoint::plain(pair.source.uri()), guarded.endpoint("writer"));
+    let report = validate(&asked).await.report;
+    assert!(report.passed(), "check first can do without: {report:#?}");
+    asked.options.check = CheckOrder::After;
+    let report = validate(&asked).await.report;
+    let failed = failure(&report);
+    assert_eq!((failed.id, failed.side), (CheckId::DestinationPermissions, Side::Destination));
+    assert!(failed.evidence.contains("find on local.oplog.rs (for check = \"after\")"), "{failed:#?}");
+    guarded.run_printed(failed.fix_command.as_deref().unwrap()).await;
+    let report = validate(&asked).await.report;
+    assert!(report.passed(), "{report:#?}");
+    guarded.create_user("unchecked", &["readWriteAnyDatabase", "dbAdminAnyDatabase"]).await;
+    let mut unchecked = plan(Endpoint::plain(pair.source.uri()), guarded.endpoint("unchecked"));
+    (unchecked.options.check, unchecked.options.verify) = (CheckOrder::After, Verify::Off);
+    assert!(validate(&unchecked).await.report.passed(), "nothing is told from anything");
+}
+
+/// Chosen in the cutover itself there is no validation any more: what cannot be told apart is accused, and why is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_opening_without_the_destinations_oplog_accuses_and_says_why() {
+    let (guarded, pair) = (Guarded::start().await, common::pair().await);
+    guarded.create_user("writer", &["readWriteAnyDatabase", "dbAdminAnyDatabase"]).await;
+    let source = pair.source.client().await.unwrap();
+    // Compared last, so that the application writes before.
+    let of = |client: &mongodb::Client| client.database("shop").collection::<Document>("zz");
+    of(&source).insert_many((0..20).map(|n| doc! { "_id": n })).await.unwrap();
+    for name in ["a1", "a2"] {
+        let ballast = source.database("shop").collection::<Document>(name);
+        ballast.insert_many((0..3_000).map(|n| doc! { "_id": n, "pad": "x".repeat(2_000) })).await.unwrap();
+    }
+    let (engine, _home) = common::drive::engine();
+    let mut client = engine.client("test");
+    let mut asked = common::drive::plan(&pair.source.uri(), "mongodb://unused:1");
+    asked.destination = guarded.endpoint("writer");
+    asked.options.throttle = Some(1_000_000);
+    asked.options.ready_for = Duration::from_millis(200);
+    asked.options.quiet_for = Duration::from_millis(500);
+    common::drive::start(&mut client, asked).await;
+    common::drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    client.send(Command::PrepareCutover).await.unwrap();
+    client.send(Command::ChooseCheck(CheckOrder::After)).await.unwrap();
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    common::drive::wait(&mut client, "the opening", |snapshot| snapshot.can_write).await;
+    of(&guarded.client().await).insert_one(doc! { "_id": "the application's" }).await.unwrap();
+    let is_checked = |snapshot: &mongoferry::model::Snapshot| {
+        let step = snapshot.cutover.as_ref().map(|cutover| cutover.step);
+        step == Some(CutoverStep::CheckOpened) && snapshot.verification.state == VerificationState::Done
+    };
+    let checked = common::drive::wait(&mut client, "the result", is_checked).await;
+    assert_eq!(checked.verification.mismatches, 1);
+    // A repair must not touch what may be the application's.
+    common::drive::repair(&client).await;
+    let checked = common::drive::wait(&mut client, "the result of the repair", is_checked).await;
+    let verification = &checked.verification;
+    let named: Vec<_> = verification.examples.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!((named, verification.application), (vec!["\"the application's\""], 0));
+    let there = of(&guarded.client().await);
+    assert_eq!(there.count_documents(doc! { "_id": "the application's" }).await.unwrap(), 1);
+    let texts: Vec<_> = client.events().since(0).into_iter().map(|event| event.text).collect();
+    for said in ["it may not be read by this login", "not repaired; it is not known what the application wrote"] {
+        assert!(texts.iter().any(|text| text.contains(said)), "nobody said {said:?}: {texts:#?}");
+    }
+    client.send(Command::SkipVerification).await.unwrap();
+    common::drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
+    engine.shut_down().await;
 }
 
 /// The script that the validation prints makes the same users and roles on the destination.

@@ -9,6 +9,7 @@ use crate::{
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongodb::Client;
 use mongoferry::{
+    demo::Release,
     engine::{
         Engine, EngineSettings,
         dirty::DirtySet,
@@ -75,16 +76,23 @@ async fn read(client: &Client, name: &str, id: impl Into<bson::Bson>) -> Option<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_application_writes_is_told_from_what_was_wrong_before_the_opening() {
-    opened_first(false).await;
+    opened_first(common::pair().await, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_after_the_opening_knows_what_the_application_wrote() {
-    opened_first(true).await;
+    opened_first(common::pair().await, true).await;
 }
 
-async fn opened_first(restarts: bool) {
-    let pair = common::pair().await;
+#[tokio::test(flavor = "multi_thread")]
+async fn old_servers_tell_what_the_application_wrote_too() {
+    tokio::join!(
+        async { opened_first(common::pair_between(Release::V4_4_2, Release::V4_4_2).await, true).await },
+        async { opened_first(common::pair_between(Release::V4_4_2, Release::V5_0_4).await, false).await },
+    );
+}
+
+async fn opened_first(pair: common::Pair, restarts: bool) {
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     phases::stage(&source, &["before"]).await;
     let big = source.database("shop").collection::<Document>("big");
@@ -129,6 +137,8 @@ async fn opened_first(restarts: bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let before = count();
+    // Before 5.0 a write is acknowledged before a majority has it, and verification reads what a majority has.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     client.send(Command::Retry).await.expect("recheck");
     let checked = drive::wait(&mut client, "the result of the recheck", is_checked).await;
     assert_eq!(phases::named(&checked), kinds::wanted(&["before"]));
@@ -184,7 +194,7 @@ async fn what_the_source_lets_expire_after_the_cutover_is_no_difference() {
     let mut registry = pair.registry().await;
     let uuid = pair.uuid(&registry, "shop.sessions");
     let spec = rawdoc! { "key": { "at": 1 }, "name": "at_1", "expireAfterSeconds": 60 };
-    let index = TrackedIndex { spec, failed: None };
+    let index = TrackedIndex { spec, failed: None, in_place: false };
     registry.collections.get_mut(&uuid).unwrap().indexes.insert("at_1".into(), index);
     let source = &pair.context.source;
     let cutover = source.last_write().await.unwrap().optime;
@@ -195,10 +205,80 @@ async fn what_the_source_lets_expire_after_the_cutover_is_no_difference() {
     // Nobody deleted this one on the source.
     literal(&pair.context.destination, "shop", "sessions", &rawdoc! { "_id": 3 }).await;
     let mut verifier = Verifier::new(pair.context.clone(), Arc::default(), watch::Sender::new(Verification::default()));
-    verifier.begin_check(Since { source: Some(cutover), destination: None }, pair.context.cancel.clone());
+    verifier.begin_check(Since { source: Some(cutover), ..Since::default() }, pair.context.cancel.clone());
     let verdict = verifier.final_pass(&registry).await.unwrap();
     let extra: Vec<_> = verdict.examples.iter().map(|one| (one.namespace.as_str(), one.id.as_str())).collect();
     assert_eq!(extra, [("shop.orders", "1"), ("shop.sessions", "3")], "{:#?}", verdict.examples);
+}
+
+/// 6.0 aborts when a pipeline changes a document from or to repeated field names.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_field_names_are_repaired_while_it_is_closed_and_left_alone_when_it_is_open() {
+    let pair = Pair::start().await;
+    let (source, destination) = (&pair.context.source, &pair.context.destination);
+    let twice = |id: i32| rawdoc! { "_id": id, "x": 1, "x": 2 };
+    source.run("shop", rawdoc! { "insert": "c", "documents": [twice(1), twice(2), { "_id": 3 }] }).await.unwrap();
+    let wrong = rawdoc! { "_id": 1, "x": "wrong" };
+    destination.run("shop", rawdoc! { "insert": "c", "documents": [wrong.clone(), twice(3)] }).await.unwrap();
+    let registry = pair.registry().await;
+    let view = watch::Sender::new(Verification::default());
+    let mut verifier = Verifier::new(pair.context.clone(), Arc::default(), view);
+    let opened = destination.last_write().await.unwrap().optime;
+    verifier.begin_check(Since { destination: Some(opened), ..Since::default() }, pair.context.cancel.clone());
+    assert_eq!(verifier.final_pass(&registry).await.unwrap().mismatches, 3);
+    let (verdict, repaired) = verifier.repair(&registry).await.unwrap();
+    let left: Vec<_> = verdict.examples.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!((left, repaired.documents), (vec!["1", "3"], 1), "one was missing, which is inserted");
+    let texts: Vec<_> = pair.context.events.since(0).into_iter().map(|event| event.text).collect();
+    let said = texts.iter().filter(|text| text.contains("a field name stands twice")).count();
+    assert_eq!(said, 2, "{texts:#?}");
+
+    verifier.begin_check(Since::default(), pair.context.cancel.clone());
+    assert_eq!(verifier.final_pass(&registry).await.unwrap().mismatches, 2);
+    let (verdict, repaired) = verifier.repair(&registry).await.unwrap();
+    assert_eq!((verdict.mismatches, repaired.documents), (0, 2), "{:#?}", pair.context.events.since(0));
+}
+
+/// A straggler writes on the source after the repair: the document differs again, and not by the application.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_repair_wrote_is_not_the_applications() {
+    let pair = Pair::start().await;
+    let (source, destination) = (&pair.context.source, &pair.context.destination);
+    for id in [1, 2] {
+        literal(source, "shop", "c", &rawdoc! { "_id": id, "x": "right" }).await;
+    }
+    literal(destination, "shop", "c", &rawdoc! { "_id": 1, "x": "wrong" }).await;
+    literal(destination, "shop", "c", &rawdoc! { "_id": 2_i64, "x": "wrong" }).await;
+    let registry = pair.registry().await;
+    let view = watch::Sender::new(Verification::default());
+    let mut verifier = Verifier::new(pair.context.clone(), Arc::default(), view);
+    let opened = destination.last_write().await.unwrap().optime;
+    let since = Since { destination: Some(opened), ..Since::default() };
+    verifier.begin_check(since, pair.context.cancel.clone());
+    let verdict = verifier.final_pass(&registry).await.unwrap();
+    assert_eq!((verdict.mismatches, verdict.application), (2, 0));
+    // The application takes one of them, by its own kind of identifier.
+    let mine = rawdoc! { "update": "c", "updates": [{ "q": { "_id": 2_i64 }, "u": { "$set": { "x": "mine" } } }] };
+    destination.run("shop", mine).await.unwrap();
+    for n in 0..2 {
+        let (verdict, repaired) = verifier.repair(&registry).await.unwrap();
+        assert_eq!((verdict.mismatches, repaired.documents), (0, 1), "{:#?}", pair.context.events.since(0));
+        let late = rawdoc! { "update": "c", "updates": [{ "q": { "_id": 1 }, "u": { "$set": { "late": n } } }] };
+        source.run("shop", late).await.unwrap();
+        verifier.begin_check(since, pair.context.cancel.clone());
+        let verdict = verifier.final_pass(&registry).await.unwrap();
+        let named: Vec<_> = verdict.examples.iter().map(|one| one.id.as_str()).collect();
+        assert_eq!((named, verdict.application), (vec!["1"], 1));
+        let c = destination.login.database("shop").collection::<Document>("c");
+        let theirs = c.find_one(doc! { "_id": 2 }).await.unwrap().unwrap();
+        assert_eq!(theirs.get_str("x").unwrap(), "mine");
+    }
+    // And then it takes the other one.
+    let mine = rawdoc! { "update": "c", "updates": [{ "q": { "_id": 1 }, "u": { "$set": { "y": "mine" } } }] };
+    destination.run("shop", mine).await.unwrap();
+    verifier.begin_check(since, pair.context.cancel.clone());
+    let verdict = verifier.final_pass(&registry).await.unwrap();
+    assert_eq!((verdict.mismatches, verdict.application), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,14 +294,15 @@ async fn an_oplog_that_no_longer_reaches_back_accuses_rather_than_hides() {
     let opened = pair.context.destination.last_write().await.unwrap().optime;
     literal(&pair.context.destination, "shop", "c", &rawdoc! { "_id": 2, "x": "the application's" }).await;
     dirty.touch(uuid, &key(2));
-    verifier.begin_check(Since { source: None, destination: Some(opened) }, pair.context.cancel.clone());
+    verifier.begin_check(Since { destination: Some(opened), ..Since::default() }, pair.context.cancel.clone());
     let verdict = verifier.final_pass(&registry).await.unwrap();
     assert_eq!((verdict.mismatches, verdict.application), (0, 1));
 
     let mut before_everything = opened;
     before_everything.t = 1;
     dirty.touch(uuid, &key(2));
-    verifier.begin_check(Since { source: None, destination: Some(before_everything) }, pair.context.cancel.clone());
+    verifier
+        .begin_check(Since { destination: Some(before_everything), ..Since::default() }, pair.context.cancel.clone());
     let verdict = verifier.final_pass(&registry).await.unwrap();
     assert_eq!(examples(&verdict), [("2".into(), MismatchKind::Different, vec!["x".into()])]);
     let events = pair.context.events.since(0);

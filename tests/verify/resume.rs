@@ -42,8 +42,13 @@ async fn returned(cluster: &Cluster) -> i64 {
 
 /// The identifiers of a collection in natural order, which is that of `_id` where these tests ask for it.
 async fn ids(cluster: &Cluster, name: &str) -> Vec<Bson> {
+    let order = if name == "german" {
+        doc! { "_id": 1 }
+    } else {
+        doc! { "$natural": 1 }
+    };
     let collection = cluster.login.database("shop").collection::<Document>(name);
-    let mut cursor = collection.find(doc! {}).sort(doc! { "$natural": 1 }).projection(doc! { "_id": 1 }).await.unwrap();
+    let mut cursor = collection.find(doc! {}).sort(order).projection(doc! { "_id": 1 }).await.unwrap();
     let mut ids = Vec::new();
     while let Some(document) = cursor.next().await {
         ids.push(document.unwrap().get("_id").unwrap().clone());
@@ -62,12 +67,13 @@ async fn copy(pair: &Pair, name: &str) {
 }
 
 /// Collections without an index on `_id` go on where they stood, too: clustered ones (with identifiers of several types)
-/// and the buckets of time-series collections.
+/// and the buckets of time-series collections. And collections whose order is a collation's, which only the server knows.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_in_the_middle_of_a_collection_in_natural_order_goes_on_where_it_stood() {
+async fn a_restart_in_the_middle_of_any_collection_goes_on_where_it_stood() {
     let mut pair = Pair::start().await;
     let clustered = rawdoc! { "create": "clustered", "clusteredIndex": { "key": { "_id": 1 }, "unique": true } };
     pair.both("shop", clustered).await;
+    pair.both("shop", rawdoc! { "create": "german", "collation": { "locale": "de", "strength": 1 } }).await;
     pair.both("shop", rawdoc! { "create": "series", "timeseries": { "timeField": "t", "metaField": "m" } }).await;
     let shop = pair.context.source.login.database("shop");
     let id = |n: i32| if n < 20_000 { Bson::Int32(n) } else { Bson::String(format!("{n}")) };
@@ -75,15 +81,22 @@ async fn a_restart_in_the_middle_of_a_collection_in_natural_order_goes_on_where_
     for from in [0, 15_000, 30_000] {
         shop.collection::<Document>("clustered").insert_many(documents(from)).await.unwrap();
     }
+    // By bytes it is another order: every second one begins with a letter that comes last there.
+    let spelt = |n: i32| format!("{}{n:05}", if n % 2 == 0 { "ä" } else { "A" });
+    for from in [0, 15_000, 30_000] {
+        let documents = (from..from + 15_000).map(|n| doc! { "_id": spelt(n), "x": "y".repeat(700) });
+        shop.collection::<Document>("german").insert_many(documents).await.unwrap();
+    }
     let at = |n: i32| bson::DateTime::from_millis(1_790_000_000_000 + i64::from(n) * 1_000);
     // One bucket each.
     let readings = (0..45_000).map(|n| doc! { "t": at(n), "m": n, "v": "y".repeat(150) });
     shop.collection::<Document>("series").insert_many(readings).await.unwrap();
-    for name in ["clustered", "system.buckets.series"] {
+    let names = ["clustered", "system.buckets.series", "german"];
+    for name in names {
         copy(&pair, name).await;
     }
     let registry = pair.registry().await;
-    for name in ["clustered", "system.buckets.series"] {
+    for name in names {
         let uuid = pair.uuid(&registry, &format!("shop.{name}"));
         let ids = ids(&pair.context.source, name).await;
         let targets: Vec<_> =

@@ -97,6 +97,7 @@ impl Pair {
                     kind,
                     options: RawDocumentBuf::try_from(options).expect("options"),
                     indexes: BTreeMap::<String, TrackedIndex>::new(),
+                    in_place: false,
                 };
                 registry.collections.insert(Uuid::from_bytes(uuid.bytes.try_into().expect("16 bytes")), tracked);
             }

@@ -62,7 +62,7 @@ pub(super) async fn create(context: &Context, registry: &mut Registry, entry: &D
         };
         run(context, entry.db, command, fine).await?;
     }
-    let tracked = Tracked { namespace, kind, options, indexes: BTreeMap::new() };
+    let tracked = Tracked { namespace, kind, options, indexes: BTreeMap::new(), in_place: false };
     registry.collections.insert(uuid, tracked);
     Ok(())
 }
@@ -244,11 +244,15 @@ fn modify_index(tracked: &mut Tracked, change: &RawDocument) -> Option<RawDocume
                 now.append(field, value);
             }
             "unique" => {
+                index.in_place = false;
                 set_field(&mut index.spec, "unique", Some(RawBson::from(value)));
                 set_field(&mut index.spec, "prepareUnique", None);
             }
             "prepareUnique" if value.as_bool() == Some(false) => set_field(&mut index.spec, "prepareUnique", None),
-            other => set_field(&mut index.spec, other, Some(RawBson::from(value))),
+            other => {
+                index.in_place &= other != "prepareUnique";
+                set_field(&mut index.spec, other, Some(RawBson::from(value)));
+            }
         }
     }
     (now != empty).then_some(now)

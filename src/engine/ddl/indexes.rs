@@ -66,8 +66,8 @@ pub async fn build_index(context: &Context, tracked: &mut Tracked, spec: &RawDoc
 pub(super) async fn drop(context: &Context, registry: &mut Registry, entry: &DdlEntry<'_>) -> Result<(), Halt> {
     let Some(tracked) = entry.uuid.and_then(|uuid| registry.collections.get_mut(&uuid)) else { return Ok(()) };
     let name = entry.o.get_str("index").map_err(|_| stop(entry, "a dropIndexes without a name".into()))?;
-    let spec = tracked.indexes.remove(name).map(|index| index.spec);
-    let bears = spec.map_or_else(|| name.to_string(), |spec| on_destination(context, &spec));
+    let index = tracked.indexes.remove(name).filter(|index| !index.in_place);
+    let bears = index.map_or_else(|| name.to_string(), |index| on_destination(context, &index.spec));
     let command = rawdoc! { "dropIndexes": tracked.namespace.coll.as_str(), "index": bears };
     run(context, entry.db, command, &[INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND]).await
 }

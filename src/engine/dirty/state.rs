@@ -30,6 +30,8 @@ pub struct Tracked {
     pub dirty: BTreeSet<usize>,
     /// Ranges that are being compared again.
     pub lent: BTreeSet<usize>,
+    /// The one boundary stands in an order that only the server knows: nothing can be placed before or behind it.
+    pub unordered: bool,
 }
 
 impl Tracked {
@@ -41,7 +43,7 @@ impl Tracked {
     /// True when that is news.
     pub fn mark(&mut self, key: &[u8]) -> bool {
         match place(&self.boundaries, key) {
-            Some(at) if !self.boundaries.is_empty() => self.dirty.insert(at),
+            Some(at) if !self.boundaries.is_empty() && !self.unordered => self.dirty.insert(at),
             _ => {
                 let news = !self.whole;
                 self.become_whole();
@@ -50,8 +52,16 @@ impl Tracked {
         }
     }
 
-    /// The open range ends at `key`. What was touched in it may lie behind `key`.
-    pub fn reached(&mut self, key: Vec<u8>) {
+    /// The open range ends at `key`. What was touched in it may lie behind `key`. False: not a place to go on from.
+    pub fn reached(&mut self, key: Vec<u8>, is_ordered: bool) -> bool {
+        if self.unordered || (!is_ordered && self.boundaries.is_empty()) {
+            self.unordered = true;
+            self.boundaries = vec![key];
+            return true;
+        }
+        if !is_ordered {
+            return false;
+        }
         let open = self.boundaries.len();
         self.boundaries.push(key);
         for marks in [&mut self.dirty, &mut self.lent] {
@@ -59,6 +69,7 @@ impl Tracked {
                 marks.insert(open + 1);
             }
         }
+        true
     }
 
     /// Hands out the ranges that were touched.
@@ -84,6 +95,8 @@ struct Stored {
     documents: u64,
     whole: bool,
     dirty: BTreeSet<usize>,
+    #[serde(default)]
+    unordered: bool,
 }
 
 /// Replaces the file; it is on disk when this returns.
@@ -98,6 +111,7 @@ pub fn write(folder: &Path, collections: &HashMap<Uuid, Tracked>, watched: Optio
             whole: tracked.whole,
             // What is lent was not compared yet.
             dirty: bits(&tracked.lent, &tracked.dirty),
+            unordered: tracked.unordered,
         })
         .collect();
     let stored = OnDisk { collections, watched };
@@ -133,6 +147,7 @@ pub fn read(folder: &Path) -> io::Result<(HashMap<Uuid, Tracked>, Option<Optime>
             whole: stored.whole,
             dirty: stored.dirty,
             lent: BTreeSet::new(),
+            unordered: stored.unordered,
         };
         collections.insert(Uuid::parse_str(&stored.uuid).map_err(|_| damaged())?, tracked);
     }

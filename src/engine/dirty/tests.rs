@@ -34,7 +34,7 @@ fn what_was_never_tracked_is_not_compared() {
     assert_eq!((set.compared(collection), set.count()), (Compared::Nothing, 0));
     set.start(collection);
     assert_eq!(set.compared(collection), Compared::Nothing);
-    set.reached(collection, key(5), 17);
+    set.reached(collection, key(5), false, 17);
     assert_eq!(set.compared(collection), Compared::Until(key(5), 17));
     set.finish(collection, 20);
     assert_eq!(set.compared(collection), Compared::Everything(20));
@@ -86,7 +86,7 @@ fn a_full_disk_falls_back_to_ranges_and_without_ranges_to_the_whole() {
     set.start(ranged);
     set.start(plain);
     for boundary in [10, 20, 30] {
-        set.reached(ranged, key(boundary), 0);
+        set.reached(ranged, key(boundary), false, 0);
     }
     set.finish(ranged, 9);
     set.finish(plain, 9);
@@ -119,9 +119,9 @@ fn a_touch_of_the_open_range_stays_when_the_range_ends() {
     let set = DirtySet::bounded(10, 0);
     let collection = Uuid::new();
     set.start(collection);
-    set.reached(collection, key(10), 0);
+    set.reached(collection, key(10), false, 0);
     set.touch(collection, &key(500));
-    set.reached(collection, key(20), 0);
+    set.reached(collection, key(20), false, 0);
     let ranges: Vec<_> = set.take().ranges.into_iter().map(|(_, range)| range.to).collect();
     assert_eq!(ranges, [Some(key(20)), None]);
 }
@@ -133,7 +133,7 @@ fn what_was_persisted_is_found_again_and_what_was_lent_is_dirty_again() {
     let (a, b) = (Uuid::from_bytes([1; 16]), Uuid::from_bytes([2; 16]));
     let set = DirtySet::open(&folder).expect("opened");
     set.start(a);
-    set.reached(a, key(100), 3);
+    set.reached(a, key(100), false, 3);
     set.touch(a, &key(1));
     set.start(b);
     set.finish(b, 4);
@@ -176,7 +176,7 @@ fn files_that_cannot_be_written_mark_ranges_instead() {
     let set = DirtySet::open(&folder).expect("opened");
     let collection = Uuid::new();
     set.start(collection);
-    set.reached(collection, key(10), 1);
+    set.reached(collection, key(10), false, 1);
     set.finish(collection, 1);
     std::fs::remove_dir_all(&folder).expect("removed");
     set.touch(collection, &key(3));
@@ -232,4 +232,27 @@ fn what_is_cleared_or_ended_is_gone_from_the_disk() {
     assert!(!folder.exists());
     set.persist().expect("nothing is written any more");
     assert!(!folder.exists());
+}
+
+#[test]
+fn an_order_that_only_the_server_knows_is_gone_on_with_and_never_placed_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let collection = Uuid::new();
+    {
+        let set = DirtySet::open(folder.path()).unwrap();
+        set.start(collection);
+        set.reached(collection, key(10), true, 3);
+        set.reached(collection, key(5), true, 6);
+        assert_eq!(set.compared(collection), Compared::Until(key(5), 6));
+        set.persist().unwrap();
+    }
+    let set = DirtySet::open(folder.path()).unwrap();
+    assert_eq!(set.compared(collection), Compared::Until(key(5), 6));
+    // Without room for identifiers nobody can say on which side of the place it lies.
+    let set = DirtySet::bounded(0, 0);
+    set.start(collection);
+    set.reached(collection, key(10), true, 3);
+    set.touch(collection, &key(1));
+    assert_eq!(set.compared(collection), Compared::Nothing);
+    assert!(set.is_whole(collection));
 }

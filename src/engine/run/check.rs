@@ -7,14 +7,14 @@ use crate::{
         context::Context,
         finalize,
         foreign::Arrivals,
-        metadata,
+        metadata, opened,
         registry::Registry,
         retry::{Halt, retry},
         verify::{Since, Target, Verifier},
         view::StepsView,
     },
     model::{
-        Optime, Side,
+        Optime, Repaired, Side,
         snapshot::{FailedIndex, StepLine, StepState},
     },
     mongo::{Cluster, Namespace},
@@ -40,6 +40,10 @@ pub struct FinalForm {
     pub is_reconciled: bool,
     /// A difference in metadata keeps the destination closed until somebody decides.
     pub holds: bool,
+    /// The data was checked: what somebody wrote since is looked at.
+    pub is_checked: bool,
+    /// From when on writes are not the copy's.
+    pub since: Since,
 }
 
 /// How finalizing ended.
@@ -51,6 +55,8 @@ pub struct Finalized {
     pub differences: Vec<String>,
     /// The same for indexes that are known not to be there.
     pub accepted: Vec<String>,
+    /// Documents that differ because somebody wrote them on the destination meanwhile.
+    pub mismatches: u64,
     /// The destination's newest position.
     pub destination: Optime,
 }
@@ -92,7 +98,7 @@ impl Run {
                 Some(_) => Ok(()),
             };
             let checked = match reconciled {
-                Ok(()) => verifier.final_pass(&registry).await,
+                Ok(()) => verifier.final_pass(&registry).await.map(|verified| (verified, Repaired::default())),
                 Err(halt) => Err(halt),
             };
             Outcome::Checked(verifier, checked)
@@ -133,6 +139,15 @@ impl Run {
         });
     }
 
+    /// Both clusters, by logins that still work: the temporary user is gone once the destination is the application's.
+    pub fn clusters(&self) -> (Cluster, Cluster) {
+        let destination = match &self.user {
+            Some(user) if self.alone.is_cancelled() => user.operator(),
+            _ => &self.context.destination,
+        };
+        (self.context.source.clone(), destination.clone())
+    }
+
     /// From now on it is the application that writes to the destination; the connect page shows who is there.
     pub fn leave_to_application(&self) {
         if self.alone.is_cancelled() {
@@ -161,33 +176,44 @@ impl Run {
     /// Gives indexes, TTL values and capped sizes their final form, compares what is no document, then looks at both clusters
     /// once more.
     pub fn finalize(&mut self, form: FinalForm) {
-        if self.verifier.is_none() {
+        let Some(mut verifier) = self.verifier.take() else {
             // A reader must not meet an index or a collection that is just replaced.
             self.stop_comparing.cancel();
             self.wanted = Some(Wanted::Finalize(form));
             return;
-        }
-        let Some(mut follower) = self.follower.take() else { return };
+        };
+        let Some(follower) = self.follower.take() else {
+            self.verifier = Some(verifier);
+            return;
+        };
+        verifier.begin_last_look(form.since, self.context.cancel.clone());
         let (context, view, fetch) = (self.context.clone(), self.finalizing.clone(), self.fetch.subscribe());
         let last_look = self.last_look.clone();
+        let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
         self.spawn(async move {
             let finalized = async {
                 if !form.is_reconciled {
                     capped::reconcile(&context, follower.registry()).await?;
                 }
-                let failed = finalize::finalize(&context, follower.registry_mut(), &view).await?;
-                let (differences, accepted) =
-                    compare_metadata(&context, follower.registry(), &view, form.holds).await?;
+                let failed = finalize::finalize(&context, follower.registry(), &view).await?;
+                let compared = compare_metadata(&context, follower.registry(), &view, form.holds);
+                let cutover = form.since.source.unwrap_or_default();
+                let (compared, ()) = tokio::join!(compared, opened::note(&context, &reader, cutover));
+                let (differences, accepted) = compared?;
+                let mismatches = match form.is_checked {
+                    true => verifier.last_look(follower.registry()).await?.mismatches,
+                    false => 0,
+                };
                 let looks = (fetched_until_now(&context, fetch), last_look.take(&context.events));
                 let (fetched, ()) = tokio::join!(looks.0, looks.1);
                 fetched?;
                 let what = "reading the newest position";
                 let newest = || context.destination.last_write();
                 let newest = retry(Side::Destination, what, &context.events, &context.cancel, newest).await?;
-                Ok(Finalized { failed, differences, accepted, destination: newest.optime })
+                Ok(Finalized { failed, differences, accepted, mismatches, destination: newest.optime })
             };
             let finalized = finalized.await;
-            Outcome::Finalized(follower, finalized)
+            Outcome::Finalized(follower, verifier, finalized)
         });
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         retry::{Halt, retry},
         spool::{self, Resume, Spool, SpoolKeeper, SpoolReader},
         view::{ApplyView, FetchView, InitialSyncView},
+        way_back,
     },
     model::{Optime, Problem, Side, snapshot::Verification},
 };
@@ -117,7 +118,7 @@ async fn compared(
 }
 
 /// What the journal says about a copy that is complete, with the oplog fetched on.
-pub(super) async fn taken_up(context: Context, tail: Tail) -> Result<Copied, Halt> {
+pub(super) async fn taken_up(context: Context, tail: Tail, is_open: bool) -> Result<Copied, Halt> {
     let start = context.journal("reading the journal", Record::start).await?;
     let registry = context.journal("reading the collections", Record::registry).await?;
     let intent = context.journal("reading the journal", Record::intent).await?;
@@ -137,5 +138,9 @@ pub(super) async fn taken_up(context: Context, tail: Tail) -> Result<Copied, Hal
     };
     let position = context.record.position();
     let reader = tail.begin(start.apply_from, Some(position)).await?;
+    // Once the application writes there again nothing is held any more.
+    if !is_open {
+        way_back::prepare(&context, &registry).await?;
+    }
     Ok(Copied { registry, reader, position, intent })
 }

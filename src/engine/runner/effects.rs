@@ -2,12 +2,13 @@
 
 use super::Runner;
 use crate::{
-    engine::{checkpoint::host_name, run::FinalForm, verify::Since},
+    engine::{checkpoint::host_name, run::FinalForm, verify::Since, way_back::keep},
     machine::{Effect, Machine},
     model::{Notice, Phase, Refusal, Severity, notice::NoticeKind},
     report::Report,
 };
 use jiff::Timestamp;
+use std::time::Duration;
 
 impl Runner {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -30,6 +31,7 @@ impl Runner {
             }
             Effect::WriteReport => self.write_report(),
             Effect::CompareAgain => self.compare_again(),
+            Effect::KeepWayBack(window, by) => self.keep_way_back(window, by),
             Effect::Notify(kind, text) => self.tell(kind, text),
             effect => {
                 let Some(run) = &mut self.run else { return };
@@ -44,6 +46,15 @@ impl Runner {
                     }
                     Effect::BuildFailedIndexes => run.build_failed_indexes(),
                     Effect::BeginVerification => run.begin_verification(),
+                    Effect::TakeUp => {
+                        self.waiting = vec![Effect::Follow];
+                        run.take_up();
+                    }
+                    Effect::LetGo => {
+                        self.run_cancel.cancel();
+                        self.run_cancel = self.cancel.child_token();
+                        run.let_go(self.run_cancel.clone(), self.machine.unused.is_some());
+                    }
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
                     Effect::TryAgain => run.context.events.try_again(),
@@ -80,6 +91,8 @@ impl Runner {
                                 .as_ref()
                                 .is_some_and(|cutover| cutover.mismatches.is_some()),
                             holds: self.machine.holds_differences(),
+                            is_checked: self.machine.holds_differences(),
+                            since: since(&self.machine),
                         });
                     }
                     Effect::CleanUp => {
@@ -91,10 +104,22 @@ impl Runner {
                     | Effect::StopTasks
                     | Effect::WriteReport
                     | Effect::Notify(..)
-                    | Effect::CompareAgain => {}
+                    | Effect::CompareAgain
+                    | Effect::KeepWayBack(..) => {}
                 }
             }
         }
+    }
+
+    fn keep_way_back(&mut self, window: Duration, by: String) {
+        if self.settings.application.is_some() {
+            self.desk.way_back.send_replace(Some("none: the demo's servers end with it".into()));
+            return;
+        }
+        let Some(forward) = self.desk.plan.clone() else { return };
+        let wanted = keep::Wanted { forward, state_root: self.settings.state_root.clone(), window, by };
+        self.desk.way_back.send_replace(Some(keep::PREPARING.into()));
+        tokio::spawn(keep::keep(wanted, self.events.clone(), self.desk.way_back.clone()));
     }
 
     fn write_report(&mut self) {
@@ -153,5 +178,6 @@ fn since(machine: &Machine) -> Since {
     Since {
         source: cutover.and_then(|cutover| cutover.cutover_ts),
         destination: opened.and_then(|cutover| cutover.destination_ts),
+        is_finalized: cutover.is_some_and(|cutover| cutover.is_finalized),
     }
 }

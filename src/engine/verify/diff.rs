@@ -1,5 +1,5 @@
-//! Where two documents differ: dotted paths, never values. Pure, on raw bytes, so that a type, a NaN payload and the
-//! order of fields count.
+//! Where two documents differ. Pure, on raw bytes, so that a type, a NaN payload and the order of fields count. Paths are
+//! for everybody; values only for who asks for that one document.
 
 use super::id::{Element, Id, elements};
 
@@ -10,19 +10,39 @@ pub const MAX_PATHS: usize = 20;
 /// stand in another order are named once per (sub)document as `path (field order)`. Empty if and only if the bytes are
 /// equal.
 pub fn differing_paths(a: &[u8], b: &[u8]) -> Vec<String> {
-    let mut paths = Vec::new();
-    collect(a, b, "", &mut paths);
-    if paths.is_empty() && a != b {
-        paths.push("(encoding)".into());
-    }
-    paths.truncate(MAX_PATHS);
-    paths
+    differences(a, b).into_iter().map(|difference| difference.path).collect()
 }
 
-fn collect(a: &[u8], b: &[u8], prefix: &str, paths: &mut Vec<String>) {
+/// One place at which two documents differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference<'a> {
+    /// Dotted path.
+    pub path: String,
+    /// The value in the first.
+    pub left: Option<Id<'a>>,
+    /// The value in the second.
+    pub right: Option<Id<'a>>,
+}
+
+/// The same with both values.
+pub fn differences<'a>(a: &'a [u8], b: &'a [u8]) -> Vec<Difference<'a>> {
+    let mut found = Vec::new();
+    collect(a, b, "", &mut found);
+    if found.is_empty() && a != b {
+        found.push(whole("(encoding)".into(), a, b));
+    }
+    found.truncate(MAX_PATHS);
+    found
+}
+
+fn whole<'a>(path: String, a: &'a [u8], b: &'a [u8]) -> Difference<'a> {
+    Difference { path, left: Some(Id::whole(a)), right: Some(Id::whole(b)) }
+}
+
+fn collect<'a>(a: &'a [u8], b: &'a [u8], prefix: &str, found: &mut Vec<Difference<'a>>) {
     let left: Vec<_> = elements(a).collect();
     let right: Vec<_> = elements(b).collect();
-    let before = paths.len();
+    let before = found.len();
     let mut used = vec![false; right.len()];
     let mut in_order = left.len() == right.len();
     for (index, element) in left.iter().enumerate() {
@@ -31,40 +51,41 @@ fn collect(a: &[u8], b: &[u8], prefix: &str, paths: &mut Vec<String>) {
         let at = Some(index).filter(|at| *at < right.len() && named(at)).or_else(|| (0..right.len()).find(named));
         in_order &= at == Some(index);
         match at {
-            None => paths.push(join(prefix, element.name)),
+            None => found.push(Difference { path: join(prefix, element.name), left: Some(element.value), right: None }),
             Some(at) => {
                 used[at] = true;
-                compare(element, &right[at], prefix, paths);
+                compare(element, &right[at], prefix, found);
             }
         }
-        if paths.len() > MAX_PATHS {
+        if found.len() > MAX_PATHS {
             return;
         }
     }
     for (element, used) in right.iter().zip(&used) {
         if !used {
-            paths.push(join(prefix, element.name));
+            found.push(Difference { path: join(prefix, element.name), left: None, right: Some(element.value) });
         }
     }
-    if !in_order && paths.len() == before {
-        paths.push(if prefix.is_empty() { "(field order)".into() } else { format!("{prefix} (field order)") });
+    if !in_order && found.len() == before {
+        let path = if prefix.is_empty() { "(field order)".into() } else { format!("{prefix} (field order)") };
+        found.push(whole(path, a, b));
     }
 }
 
-fn compare(a: &Element<'_>, b: &Element<'_>, prefix: &str, paths: &mut Vec<String>) {
+fn compare<'a>(a: &Element<'a>, b: &Element<'a>, prefix: &str, found: &mut Vec<Difference<'a>>) {
     if a.value == b.value {
         return;
     }
     let path = join(prefix, a.name);
     let nested = |id: Id<'_>| matches!(id.kind(), 0x03 | 0x04);
     if nested(a.value) && a.value.kind() == b.value.kind() {
-        let before = paths.len();
-        collect(a.value.value(), b.value.value(), &path, paths);
-        if paths.len() > before {
+        let before = found.len();
+        collect(a.value.value(), b.value.value(), &path, found);
+        if found.len() > before {
             return;
         }
     }
-    paths.push(path);
+    found.push(Difference { path, left: Some(a.value), right: Some(b.value) });
 }
 
 fn join(prefix: &str, name: &[u8]) -> String {

@@ -36,6 +36,11 @@ impl<'a> Id<'a> {
         key
     }
 
+    /// A whole document as one value.
+    pub fn whole(document: &'a [u8]) -> Self {
+        Self { kind: 0x03, value: document }
+    }
+
     /// `{ _id: <this> }` as a document.
     pub fn document(self) -> RawDocumentBuf {
         let mut body = Vec::with_capacity(self.value.len() + 8);

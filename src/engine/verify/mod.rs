@@ -23,6 +23,7 @@ mod progress;
 pub mod read;
 mod repair;
 mod scan;
+pub mod show;
 mod since;
 pub mod standalone;
 
@@ -35,7 +36,7 @@ use super::{
     throttle::Throttle,
 };
 use crate::{
-    model::{Severity, Side, snapshot::Verification},
+    model::{Optime, Severity, Side, snapshot::Verification},
     mongo::{
         Namespace,
         catalog::Kind,
@@ -51,7 +52,7 @@ use scan::Sink;
 pub use since::Since;
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -137,6 +138,10 @@ pub struct Verifier {
     /// It was said that an oplog does not tell what was written after the cutover.
     cannot_tell: AtomicBool,
     since: Since,
+    /// How far the destination's oplog had been read when the last pass began.
+    looked_from: Option<Optime>,
+    /// What a repair wrote on an opened destination, and where that stands in its oplog.
+    own: Mutex<HashMap<(Uuid, Vec<u8>), Optime>>,
     stop: CancellationToken,
 }
 
@@ -153,6 +158,8 @@ impl Verifier {
             cannot_watch: AtomicBool::new(false),
             cannot_tell: AtomicBool::new(false),
             since: Since::default(),
+            looked_from: None,
+            own: Mutex::default(),
             stop,
         }
     }
@@ -337,21 +344,39 @@ impl Verifier {
     pub async fn final_pass(&mut self, registry: &Registry) -> Result<Verification, Halt> {
         let targets = Target::all(registry, |_| 0);
         self.progress.begin_final(&targets);
-        let this = &*self;
-        this.watch_destination(&targets).await?;
-        let mut taken = this.dirty.take();
-        while let Some(touched) = this.next_touched(&mut taken) {
-            let looks = targets.iter().filter_map(|target| Some((target, touched.get(&target.uuid)?)));
-            let looks: Vec<_> = looks.map(|(target, keys)| this.final_documents(target, keys).boxed()).collect();
-            at_once(looks).await?;
-        }
-        let ranges: Vec<_> =
-            taken.ranges.iter().map(|(uuid, range)| this.final_range(&targets, *uuid, range)).collect();
-        at_once(ranges.into_iter().map(FutureExt::boxed).collect()).await?;
-        at_once(targets.iter().map(|target| this.final_collection(target).boxed()).collect()).await?;
-        this.settle(&taken);
+        self.looked_from = self.dirty.watched();
+        self.watch_destination(&targets).await?;
+        self.final_changes(&targets).await?;
+        at_once(targets.iter().map(|target| self.final_collection(target).boxed()).collect()).await?;
         let differences = self.namespace_differences(&targets).await?;
         Ok(self.progress.complete(differences, self.dirty.count()))
+    }
+
+    /// Looks once more at what was written on the destination since the final pass, while it was finalized, and adds to
+    /// the verdict. Capped collections, which finalizing may have made anew, only document by document.
+    pub async fn last_look(&mut self, registry: &Registry) -> Result<Verification, Halt> {
+        let targets = Target::all(registry, |_| 0);
+        self.looked_from = self.dirty.watched();
+        self.watch_destination(&targets).await?;
+        self.final_changes(&targets).await?;
+        let rest = targets.iter().filter(|target| !target.shape.capped);
+        at_once(rest.map(|target| self.final_collection(target).boxed()).collect()).await?;
+        let differences = self.namespace_differences(&targets).await?;
+        Ok(self.progress.complete(differences, self.dirty.count()))
+    }
+
+    /// Gives the verdict on what was touched.
+    async fn final_changes(&self, targets: &[Target]) -> Result<(), Halt> {
+        let mut taken = self.dirty.take();
+        while let Some(touched) = self.next_touched(&mut taken) {
+            let looks = targets.iter().filter_map(|target| Some((target, touched.get(&target.uuid)?)));
+            let looks: Vec<_> = looks.map(|(target, keys)| self.final_documents(target, keys).boxed()).collect();
+            at_once(looks).await?;
+        }
+        let ranges: Vec<_> = taken.ranges.iter().map(|(uuid, range)| self.final_range(targets, *uuid, range)).collect();
+        at_once(ranges.into_iter().map(FutureExt::boxed).collect()).await?;
+        self.settle(&taken);
+        Ok(())
     }
 
     /// Once the destination is opened its collections are the application's; they were compared before.

@@ -7,7 +7,10 @@ use super::{Target, Verifier, id::Id, id::elements};
 use crate::{
     engine::retry::{Halt, retry},
     model::{Optime, Severity},
-    mongo::{Namespace, errors::code},
+    mongo::{
+        Namespace,
+        errors::{code, explain},
+    },
 };
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, raw::cstr, rawdoc};
 use futures_util::StreamExt;
@@ -43,7 +46,8 @@ impl Verifier {
             self.cannot_watch.store(true, Ordering::Relaxed);
             let text = format!(
                 "the destination's oplog cannot be read: what somebody else changes there after it was compared is not \
-                 noticed ({error})"
+                 noticed ({})",
+                explain(&error)
             );
             context.events.record(Severity::Warn, "verify", text);
         }

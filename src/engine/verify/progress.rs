@@ -1,7 +1,10 @@
 //! What verification has seen so far, and its view for the snapshot (published at most ten times a second).
 
 use super::{Target, judge::Verdict};
-use crate::model::snapshot::{Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection};
+use crate::model::{
+    Repaired,
+    snapshot::{Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
+};
 use bson::Uuid;
 use std::{
     collections::{HashMap, HashSet},
@@ -153,6 +156,11 @@ impl Progress {
         self.state().forget_verdicts(uuid);
     }
 
+    /// Documents of a collection that differ.
+    pub fn differing(&self, uuid: Uuid) -> u64 {
+        self.state().rows.get(&uuid).map_or(0, |row| row.row.missing + row.row.extra + row.row.different)
+    }
+
     /// Counts a verdict once per document. True when an example of it is wanted.
     pub fn record(&self, target: &Target, verdict: &Verdict) -> bool {
         let mut state = self.state();
@@ -269,6 +277,7 @@ impl State {
             metadata_differences: self.differences.clone(),
             collections,
             examples,
+            repaired: Repaired::default(),
         }
     }
 }

@@ -307,16 +307,18 @@ pub async fn find_one(
     id: Id<'_>,
 ) -> Result<Option<Vec<u8>>, Halt> {
     let what = format!("reading a document of {namespace} for verification");
-    retry(cluster.side, &what, &context.events, &context.cancel, || async {
-        let mut cursor = by_id(cluster, namespace, &[id]).await?;
-        while let Some(batch) = cursor.next().await {
-            if let Some(document) = Batch::new(batch?)?.at(0) {
-                return Ok(Some(document.to_vec()));
-            }
+    retry(cluster.side, &what, &context.events, &context.cancel, || try_one(cluster, namespace, id)).await
+}
+
+/// The same, tried once.
+pub async fn try_one(cluster: &Cluster, namespace: &Namespace, id: Id<'_>) -> Result<Option<Vec<u8>>, DriverError> {
+    let mut cursor = by_id(cluster, namespace, &[id]).await?;
+    while let Some(batch) = cursor.next().await {
+        if let Some(document) = Batch::new(batch?)?.at(0) {
+            return Ok(Some(document.to_vec()));
         }
-        Ok(None)
-    })
-    .await
+    }
+    Ok(None)
 }
 
 async fn by_id(cluster: &Cluster, namespace: &Namespace, ids: &[Id<'_>]) -> Result<RawBatchCursor, DriverError> {

@@ -1,39 +1,51 @@
 //! Repair: documents that differ are fetched from the source again, written to the destination, and judged once more.
 
-use super::{Target, Verifier, id::Id, progress::Mismatched, read::find_one, scan::Sink};
+use super::{Target, Verifier, id::Id, judge::Verdict, progress::Mismatched, read::find_one, scan::Sink};
 use crate::{
     engine::{
         dirty::Range,
         registry::Registry,
+        repair::repeats_names,
         retry::{Halt, retry},
     },
-    model::{Severity, snapshot::Verification},
+    model::{Optime, Repaired, RepairedDocument, Severity, snapshot::Verification},
     mongo::{cluster::DriverError, errors::command_problem},
 };
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use std::collections::HashSet;
 
 /// Documents that are copied again at the same time; each is in memory twice (at most 16 MiB each).
 const CONCURRENT: usize = 8;
 
 impl Verifier {
-    /// Copies the mismatches of the last final pass again and compares them once more. The result is the new verdict.
-    pub async fn repair(&mut self, registry: &Registry) -> Result<Verification, Halt> {
+    /// Copies the mismatches of the last final pass again and compares them once more. The result is the new verdict, and
+    /// what was repaired.
+    pub async fn repair(&mut self, registry: &Registry) -> Result<(Verification, Repaired), Halt> {
         let targets = Target::all(registry, |_| 0);
+        let mut repaired = Repaired::default();
         for target in &targets {
             match self.progress.mismatched(target.uuid) {
                 None => {}
                 Some(Mismatched::Ids(keys)) => {
+                    let before = self.judge(target, &keys).await?;
                     self.copy_again(target, &keys).await?;
                     let verdicts = self.judge(target, &keys).await?;
+                    add_repaired(&mut repaired, target, &before, &verdicts);
                     self.progress.clear_verdicts(target.uuid);
                     self.accept(target, verdicts).await?;
                 }
-                Some(Mismatched::Whole) => self.repair_whole(target).await?,
+                Some(Mismatched::Whole) => {
+                    let before = self.progress.differing(target.uuid);
+                    self.repair_whole(target).await?;
+                    // Too many to be named.
+                    repaired.documents += before.saturating_sub(self.progress.differing(target.uuid));
+                }
             }
         }
         let differences = self.namespace_differences(&targets).await?;
-        Ok(self.progress.complete(differences, self.dirty.count()))
+        Ok((self.progress.complete(differences, self.dirty.count()), repaired))
     }
 
     /// Makes a collection on the destination what it is on the source, while both are in use. `false`: the source's
@@ -90,7 +102,7 @@ impl Verifier {
         context.gate.pass(&context.cancel).await?;
         let wanted = find_one(context, &context.source, &target.namespace, id).await?;
         let refused = match &wanted {
-            None => self.write(target, delete(target, id)).await?,
+            None => self.write(target, delete(target, id)).await?.err(),
             Some(document) => self.put(target, id, document).await?,
         };
         if let Some(refused) = refused {
@@ -101,29 +113,43 @@ impl Verifier {
     }
 
     /// An upserting `$replaceWith` keeps a top-level zero timestamp, which inserts and replacements rewrite (OPLOG.md
-    /// B.7). What it cannot store exactly (another `_id` type or spelling, repeated field names) is deleted and inserted.
+    /// B.7). What it cannot store exactly (another `_id` type or spelling) is deleted and inserted, and so is a repeated
+    /// field name: 6.0 aborts when a pipeline changes a document from or to one (document_diff_serialization.cpp).
     async fn put(&self, target: &Target, id: Id<'_>, document: &[u8]) -> Result<Option<String>, Halt> {
         let Ok(wanted) = RawDocument::from_bytes(document) else {
             return Ok(Some("the source's document is not valid BSON".into()));
         };
-        let upserted = self.write(target, upsert(target, id, wanted)).await?;
         let context = &self.context;
-        let stored = find_one(context, &context.destination, &target.namespace, id).await?;
+        let look = || find_one(context, &context.destination, &target.namespace, id);
+        let stored = look().await?;
         if stored.as_deref() == Some(document) {
             return Ok(None);
         }
-        if has_zero_timestamp(wanted) && upserted.is_none() {
-            return Ok(Some("the document cannot be stored byte for byte".into()));
+        let repeats = repeats_names(wanted) || stored.as_deref().is_some_and(holds_repeated_names);
+        if !repeats {
+            let upserted = self.write(target, upsert(target, id, wanted)).await?;
+            if look().await?.as_deref() == Some(document) {
+                return Ok(None);
+            }
+            if has_zero_timestamp(wanted) && upserted.is_ok() {
+                return Ok(Some("the document cannot be stored byte for byte".into()));
+            }
+        } else if has_zero_timestamp(wanted) && repeats_names(wanted) {
+            return Ok(Some("a zero timestamp beside a repeated field name cannot be stored byte for byte".into()));
         }
         // One command after the other: the destination is not in use yet, and the source keeps the document.
-        if let Some(refused) = self.write(target, delete(target, id)).await? {
+        if let Err(refused) = self.write(target, delete(target, id)).await? {
             return Ok(Some(refused));
         }
-        self.write(target, insert(target, wanted)).await
+        Ok(self.write(target, insert(target, wanted)).await?.err())
     }
 
-    /// Runs one write with majority write concern; `Some` is the server's reason when it refused the statement.
-    pub(super) async fn write(&self, target: &Target, mut command: RawDocumentBuf) -> Result<Option<String>, Halt> {
+    /// Runs one write with majority write concern; what it did, or the server's reason when it refused the statement.
+    pub(super) async fn write(
+        &self,
+        target: &Target,
+        mut command: RawDocumentBuf,
+    ) -> Result<Result<Wrote, String>, Halt> {
         command.append(bson::raw::cstr!("writeConcern"), rawdoc! { "w": "majority" });
         let context = &self.context;
         let cluster = &context.destination;
@@ -132,7 +158,38 @@ impl Verifier {
             cluster.run(&target.namespace.db, command.clone())
         })
         .await?;
-        refusal(&reply).map_err(|error| command_problem(cluster.side, what, &error).into())
+        match refusal(&reply) {
+            Ok(None) => Ok(Ok(wrote(&reply))),
+            Ok(Some(refused)) => Ok(Err(refused)),
+            Err(error) => Err(command_problem(cluster.side, what, &error).into()),
+        }
+    }
+}
+
+/// Where a write of ours stands in the destination's oplog; `None` when it found nothing to write.
+pub(super) type Wrote = Option<Optime>;
+
+fn wrote(reply: &RawDocument) -> Wrote {
+    let number = |field: &str| reply.get(field).ok().flatten().and_then(crate::mongo::catalog::number);
+    let is_upserted = reply.get("upserted").is_ok_and(|upserted| upserted.is_some());
+    // An update that changed nothing is not in the oplog.
+    let written = number("nModified").or_else(|| number("n"))?;
+    let own = reply.get_document("opTime").and_then(|position| position.get_timestamp("ts"));
+    let at = own.or_else(|_| reply.get_timestamp("operationTime")).ok()?;
+    (written > 0 || is_upserted).then(|| Optime::new(at.time, at.increment))
+}
+
+/// What differed before and does not any more.
+fn add_repaired(repaired: &mut Repaired, target: &Target, before: &[Verdict], after: &[Verdict]) {
+    let at = Timestamp::now();
+    let left: HashSet<&[u8]> = after.iter().flat_map(Verdict::keys).collect();
+    for verdict in before.iter().filter(|verdict| !verdict.keys().any(|key| left.contains(key))) {
+        repaired.add(|| RepairedDocument {
+            namespace: target.namespace.to_string(),
+            id: Id::from_key(verdict.key()).map(Id::show).unwrap_or_default(),
+            kind: verdict.kind(),
+            at,
+        });
     }
 }
 
@@ -163,7 +220,7 @@ fn delete(target: &Target, id: Id<'_>) -> RawDocumentBuf {
     rawdoc! { "delete": target.namespace.coll.as_str(), "deletes": [{ "q": equal(id), "limit": 1 }] }
 }
 
-fn insert(target: &Target, document: &RawDocument) -> RawDocumentBuf {
+pub(super) fn insert(target: &Target, document: &RawDocument) -> RawDocumentBuf {
     rawdoc! {
         "insert": target.namespace.coll.as_str(),
         "documents": [document.to_owned()],
@@ -171,11 +228,16 @@ fn insert(target: &Target, document: &RawDocument) -> RawDocumentBuf {
     }
 }
 
+/// True when some field name stands twice in one of its documents.
+pub(super) fn holds_repeated_names(document: &[u8]) -> bool {
+    RawDocument::from_bytes(document).is_ok_and(repeats_names)
+}
+
 pub(super) fn equal(id: Id<'_>) -> RawDocumentBuf {
     super::id::in_filter(std::iter::once(id))
 }
 
-fn has_zero_timestamp(document: &RawDocument) -> bool {
+pub(super) fn has_zero_timestamp(document: &RawDocument) -> bool {
     super::id::elements(document.as_bytes())
         .any(|element| element.value.kind() == 0x11 && element.value.value() == [0; 8])
 }

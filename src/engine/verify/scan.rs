@@ -89,7 +89,7 @@ impl Verifier {
                 && let Sink::Base(dirty) = sink
                 && let Some(key) = meeting_point(target, &source, &destination)
             {
-                dirty.reached(target.uuid, key, self.progress.documents(target.uuid));
+                dirty.reached(target.uuid, key, target.shape.collated, self.progress.documents(target.uuid));
                 in_range = 0;
             }
             let most = step.saturating_sub(in_range).max(SHORT_STEP);
@@ -126,11 +126,9 @@ impl Verifier {
     }
 }
 
-/// The key before which everything is compared on both sides; `None` where reading cannot begin there.
+/// The key before which everything is compared on both sides, whatever their order: each side has handed out everything
+/// before it. `None` where reading cannot begin there.
 fn meeting_point(target: &Target, source: &Reader<'_>, destination: &Reader<'_>) -> Option<Vec<u8>> {
-    if target.shape.collated {
-        return None;
-    }
     let (a, b) = (Id::of(source.head()?)?, Id::of(destination.head()?)?);
     (a == b && target.shape.access.can_begin_at(a)).then(|| a.key())
 }

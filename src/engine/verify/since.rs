@@ -15,12 +15,17 @@ use crate::{
     model::{Optime, Severity, Side, snapshot::MismatchKind},
     mongo::{Cluster, cluster::DriverError, errors::code},
 };
-use bson::{RawDocument, RawDocumentBuf, Timestamp, raw::cstr, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, Timestamp, Uuid, raw::cstr, rawdoc};
 use futures_util::StreamExt;
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
+};
 use tokio_util::sync::CancellationToken;
 
 const UNAUTHORIZED: i32 = 13;
+/// Documents whose repair is remembered; of more one may count as the application's.
+const MOST_OWN: usize = 100_000;
 /// Identifiers asked for in one command.
 const CHUNK_IDS: usize = 1_000;
 
@@ -31,6 +36,17 @@ pub struct Since {
     pub source: Option<Optime>,
     /// The destination's position before it was opened; `None` while it is closed.
     pub destination: Option<Optime>,
+    /// Finalizing has let the destination's own TTL monitor loose.
+    pub is_finalized: bool,
+}
+
+/// Whose writes an oplog is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// Anybody's.
+    Anybody,
+    /// Deletes of the server itself (TTL), which carry no session.
+    Server,
 }
 
 /// What an oplog holds about some documents of one collection.
@@ -51,19 +67,21 @@ impl Written {
 impl Verifier {
     /// The check at the cutover begins: what was written later is told apart. `cancel` ends it.
     pub fn begin_check(&mut self, since: Since, cancel: CancellationToken) {
+        self.begin_last_look(since, cancel);
+        self.progress.begin_check(self.dirty.count());
+    }
+
+    /// The same for [`Verifier::last_look`], while the verdict of before still counts.
+    pub fn begin_last_look(&mut self, since: Since, cancel: CancellationToken) {
         self.since = since;
         self.context.cancel = cancel;
-        self.progress.begin_check(self.dirty.count());
     }
 
     /// The verdicts that are the copy's. What the application wrote is counted.
     pub(super) async fn unexplained(&self, target: &Target, verdicts: Vec<Verdict>) -> Result<Vec<Verdict>, Halt> {
         let verdicts = self.without_expired(target, verdicts).await?;
         let Some(opened) = self.since.destination.filter(|_| !verdicts.is_empty()) else { return Ok(verdicts) };
-        let destination = &self.context.destination;
-        let Some(written) = self.written_since(destination, target, opened, &verdicts).await? else {
-            return Ok(verdicts);
-        };
+        let Some(written) = self.written_by_application(target, opened, &verdicts).await? else { return Ok(verdicts) };
         let trims = target.shape.capped
             && verdicts.iter().any(|verdict| verdict.kind() == MismatchKind::Missing)
             && self.is_inserted_since(target, opened).await?;
@@ -79,24 +97,79 @@ impl Verifier {
     }
 
     /// Without what the source's TTL monitor deleted after the cutover timestamp: nobody applies that any more, and the
-    /// destination's own will do the same.
-    async fn without_expired(&self, target: &Target, mut verdicts: Vec<Verdict>) -> Result<Vec<Verdict>, Halt> {
-        let is_extra = |verdict: &Verdict| verdict.kind() == MismatchKind::Extra;
-        let Some(cutover) = self.since.source.filter(|_| target.shape.expires && verdicts.iter().any(is_extra)) else {
+    /// destination's own will do the same. And without what the destination's deleted after finalizing let it loose: the
+    /// source's will do the same.
+    async fn without_expired(&self, target: &Target, verdicts: Vec<Verdict>) -> Result<Vec<Verdict>, Halt> {
+        if !target.shape.expires {
             return Ok(verdicts);
-        };
-        let source = &self.context.source;
-        if let Some(deleted) = self.written_since(source, target, cutover, &verdicts).await? {
-            verdicts.retain(|verdict| !(is_extra(verdict) && deleted.has(verdict)));
+        }
+        let (source, destination) = (&self.context.source, &self.context.destination);
+        let loose = self.looked_from.filter(|_| self.since.is_finalized && self.since.destination.is_none());
+        let verdicts = self.without_deleted(source, self.since.source, target, MismatchKind::Extra, verdicts).await?;
+        self.without_deleted(destination, loose, target, MismatchKind::Missing, verdicts).await
+    }
+
+    async fn without_deleted(
+        &self,
+        cluster: &Cluster,
+        from: Option<Optime>,
+        target: &Target,
+        kind: MismatchKind,
+        mut verdicts: Vec<Verdict>,
+    ) -> Result<Vec<Verdict>, Halt> {
+        let is_asked = |verdict: &Verdict| verdict.kind() == kind;
+        let Some(from) = from.filter(|_| verdicts.iter().any(is_asked)) else { return Ok(verdicts) };
+        if let Some(deleted) = self.written_since(cluster, Writer::Server, target, from, &verdicts).await? {
+            verdicts.retain(|verdict| !(is_asked(verdict) && deleted.has(verdict)));
         }
         Ok(verdicts)
     }
 
-    /// Which of these documents were written after `from` on the destination, or deleted without a session on the source;
-    /// `None` when its oplog does not tell.
+    /// Which of these documents the application wrote since the opening: what a repair wrote is not its work.
+    pub(super) async fn written_by_application(
+        &self,
+        target: &Target,
+        opened: Optime,
+        verdicts: &[Verdict],
+    ) -> Result<Option<Written>, Halt> {
+        let destination = &self.context.destination;
+        let written = self.written_since(destination, Writer::Anybody, target, opened, verdicts).await?;
+        let Some(mut written) = written else { return Ok(None) };
+        for verdict in verdicts.iter().filter(|_| !written.whole) {
+            let Some(own) = self.own_at(target, verdict) else { continue };
+            let one = std::slice::from_ref(verdict);
+            let later = self.written_since(destination, Writer::Anybody, target, own, one).await?;
+            if later.is_some_and(|later| !later.has(verdict)) {
+                for key in verdict.keys() {
+                    written.keys.remove(key);
+                }
+            }
+        }
+        Ok(Some(written))
+    }
+
+    /// A repair wrote this document there.
+    pub(super) fn note_own(&self, target: &Target, id: Id<'_>, at: Option<Optime>) {
+        let mut own = self.own();
+        if let Some(at) = at.filter(|_| own.len() < MOST_OWN) {
+            own.insert((target.uuid, id.key()), at);
+        }
+    }
+
+    fn own_at(&self, target: &Target, verdict: &Verdict) -> Option<Optime> {
+        let own = self.own();
+        verdict.keys().filter_map(|key| own.get(&(target.uuid, key.to_vec()))).max().copied()
+    }
+
+    fn own(&self) -> MutexGuard<'_, HashMap<(Uuid, Vec<u8>), Optime>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which of these documents were written after `from` by `writer`; `None` when the oplog does not tell.
     pub(super) async fn written_since(
         &self,
         cluster: &Cluster,
+        writer: Writer,
         target: &Target,
         from: Optime,
         verdicts: &[Verdict],
@@ -105,10 +178,10 @@ impl Verifier {
         let keys: Vec<&[u8]> = verdicts.iter().flat_map(Verdict::keys).collect();
         let mut written = Written::default();
         for chunk in keys.chunks(CHUNK_IDS) {
-            let command = command(cluster.side, target, from, chunk);
+            let command = command(writer, target, from, chunk);
             let read =
                 retry(cluster.side, "reading the oplog for verification", &context.events, &context.cancel, || async {
-                    match read(cluster, target, command.clone()).await {
+                    match read(cluster, writer, target, command.clone()).await {
                         Err(error) if code(&error) == Some(UNAUTHORIZED) => Ok(Err("it may not be read by this login")),
                         Err(error) => Err(error),
                         // Looked at afterwards, so that nothing can have been lost in between.
@@ -160,7 +233,7 @@ fn stamp(at: Optime) -> Timestamp {
     Timestamp { time: at.t, increment: at.i }
 }
 
-fn command(side: Side, target: &Target, from: Optime, keys: &[&[u8]]) -> RawDocumentBuf {
+fn command(writer: Writer, target: &Target, from: Optime, keys: &[&[u8]]) -> RawDocumentBuf {
     let ids = in_filter(keys.iter().filter_map(|key| Id::from_key(key)));
     let ids: RawDocumentBuf = ids.get_document("_id").map(ToOwned::to_owned).unwrap_or_default();
     let mut filter = rawdoc! {
@@ -170,7 +243,7 @@ fn command(side: Side, target: &Target, from: Optime, keys: &[&[u8]]) -> RawDocu
             { "op": "c" },
         ],
     };
-    if side == Side::Source {
+    if writer == Writer::Server {
         // Of what a user deletes there after the cutover somebody has to hear.
         filter.append(cstr!("lsid"), rawdoc! { "$exists": false });
         filter.append(cstr!("op"), rawdoc! { "$in": ["d", "c"] });
@@ -180,7 +253,12 @@ fn command(side: Side, target: &Target, from: Optime, keys: &[&[u8]]) -> RawDocu
     command
 }
 
-async fn read(cluster: &Cluster, target: &Target, command: RawDocumentBuf) -> Result<Written, DriverError> {
+async fn read(
+    cluster: &Cluster,
+    writer: Writer,
+    target: &Target,
+    command: RawDocumentBuf,
+) -> Result<Written, DriverError> {
     let mut cursor = cluster.login.database("local").run_raw_cursor_command(command).batch().await?;
     let (mut written, wanted) = (Written::default(), target.namespace.to_string());
     while let Some(batch) = cursor.next().await {
@@ -188,11 +266,11 @@ async fn read(cluster: &Cluster, target: &Target, command: RawDocumentBuf) -> Re
             let Some(entry) = entry?.as_document() else { continue };
             changes(entry, &mut |namespace, change| match change {
                 _ if namespace != wanted => {}
-                Change::Document(key) if cluster.side == Side::Destination || is_delete(entry) => {
+                Change::Document(key) if writer == Writer::Anybody || is_delete(entry) => {
                     written.keys.insert(key);
                 }
                 Change::Document(_) => {}
-                Change::Collection => written.whole |= cluster.side == Side::Destination,
+                Change::Collection => written.whole |= writer == Writer::Anybody,
             });
         }
     }

@@ -1,9 +1,12 @@
 //! 4.10 Check the data: totals, what was compared, a row per collection, and the documents that differ.
 
+mod repaired;
+mod values;
+
 use super::{KeyHint, View, running};
 use crate::{
     model::{
-        CheckOrder, Command, Phase,
+        CheckOrder, Command, Phase, ShownDocument,
         snapshot::{CutoverStep, Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
         units::show_count,
     },
@@ -28,7 +31,19 @@ use ratatui::{
 pub struct State {
     selected: usize,
     details: bool,
-    scroll: usize,
+    /// The selected document of the list.
+    example: usize,
+    /// What both sides have of one of them.
+    values: Option<values::Values>,
+}
+
+impl State {
+    /// Shows what the engine answered, unless the list was left meanwhile.
+    pub fn show(&mut self, shown: ShownDocument) {
+        if self.details {
+            self.values = Some(values::Values::new(shown));
+        }
+    }
 }
 
 /// The right end of line 1.
@@ -134,6 +149,13 @@ pub fn status(view: &View<'_>, _state: &State) -> String {
 
 /// The keys, most important first.
 pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
+    if state.values.is_some() {
+        return vec![
+            key("Up/Down", "Scroll", "Moves the values"),
+            key("v", "Read again", "Reads the document on both sides once more"),
+            key("Esc", "Close", "Closes the values; they are kept nowhere"),
+        ];
+    }
     let label = if state.details { "Close" } else { "Show" };
     let show = if state.details { None } else { details_blocked(view, state) };
     let mut keys = vec![
@@ -148,6 +170,10 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
             skip_blocked(view),
         ),
     ];
+    if state.details {
+        let help = "Reads the selected document on both sides and shows it here, nowhere else";
+        keys.insert(1, key_unless("v", "Values", help, values_blocked(view, state)));
+    }
     if view.snapshot.verification.collections.len() > 1 {
         keys.push(key("Up/Down", "Select", "Moves the selection"));
     }
@@ -162,16 +188,30 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
 
 /// What a key does.
 pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+    if state.values.is_some() {
+        return on_key_of_values(state, key);
+    }
     let last = view.snapshot.verification.collections.len().saturating_sub(1);
+    let last_example = selected(view, state).map_or(0, |row| examples(view, row).len().saturating_sub(1));
     match plain(key)? {
-        KeyCode::Up | KeyCode::Char('k') if state.details => state.scroll = state.scroll.saturating_sub(1),
-        KeyCode::Down | KeyCode::Char('j') if state.details => state.scroll = (state.scroll + 1).min(100),
+        KeyCode::Up | KeyCode::Char('k') if state.details => {
+            state.example = state.example.min(last_example).saturating_sub(1);
+        }
+        KeyCode::Down | KeyCode::Char('j') if state.details => state.example = (state.example + 1).min(last_example),
+        KeyCode::Char('v') => {
+            return Some(match (values_blocked(view, state), chosen(view, state)) {
+                (None, Some(example)) => {
+                    Action::ShowDocument { namespace: example.namespace.clone(), id: example.id.clone() }
+                }
+                (why, _) => Action::Say(why.unwrap_or_else(|| "No document is selected.".into())),
+            });
+        }
         KeyCode::Up | KeyCode::Char('k') => state.selected = state.selected.min(last).saturating_sub(1),
         KeyCode::Down | KeyCode::Char('j') => state.selected = (state.selected + 1).min(last),
         KeyCode::Enter if state.details => state.details = false,
         KeyCode::Enter => match details_blocked(view, state) {
             Some(why) => return Some(Action::Say(why)),
-            None => (state.details, state.scroll) = (true, 0),
+            None => (state.details, state.example) = (true, 0),
         },
         KeyCode::Esc if state.details => state.details = false,
         KeyCode::Esc if leaves_cutover(view) => return Some(Action::Send(Command::GoBack)),
@@ -194,6 +234,41 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         _ => {}
     }
     None
+}
+
+fn on_key_of_values(state: &mut State, key: KeyEvent) -> Option<Action> {
+    let values = state.values.as_mut()?;
+    match plain(key)? {
+        KeyCode::Up | KeyCode::Char('k') => values.scroll(false),
+        KeyCode::Down | KeyCode::Char('j') => values.scroll(true),
+        KeyCode::Char('v') => {
+            let (namespace, id) = values.named();
+            return Some(Action::ShowDocument { namespace, id });
+        }
+        KeyCode::Char('l') => return Some(Action::Log),
+        KeyCode::Esc | KeyCode::Enter => state.values = None,
+        _ => {}
+    }
+    None
+}
+
+/// The document that the list's pointer is on.
+fn chosen<'a>(view: &View<'a>, state: &State) -> Option<&'a Mismatch> {
+    let examples = examples(view, selected(view, state)?);
+    examples.get(state.example.min(examples.len().saturating_sub(1))).copied()
+}
+
+fn values_blocked(view: &View<'_>, state: &State) -> Option<String> {
+    if !state.details {
+        return Some(details_blocked(view, state).unwrap_or_else(|| "Enter lists the documents first.".into()));
+    }
+    match chosen(view, state) {
+        None => Some("No document of it is known by its _id.".into()),
+        Some(example) if example.id.ends_with("...") => {
+            Some("Its _id is too long to be shown; use \"mongoferry verify NAME --show\".".into())
+        }
+        Some(_) => None,
+    }
 }
 
 /// The cutover stands at this step, and nothing was opened yet.
@@ -283,6 +358,7 @@ pub fn report(view: &View<'_>) -> String {
             example.paths.join(", ")
         ));
     }
+    text.push_str(&repaired::markdown(view));
     text
 }
 
@@ -296,6 +372,10 @@ fn kind_word(kind: MismatchKind) -> &'static str {
 
 /// The 19 lines between rule and status line.
 pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
+    if let Some(values) = &state.values {
+        values.draw(frame, body, view);
+        return;
+    }
     let columns = usize::from(body.width);
     let height = usize::from(body.height);
     let mut lines = totals(view, columns);
@@ -316,7 +396,9 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     }
     if block_rows > 0 {
         lines.push(Line::raw(""));
-        let scroll = if state.details { state.scroll.min(block.len() - block_rows) } else { 0 };
+        let wanted =
+            block.iter().position(|line| is_pointed_at(line, view)).map_or(0, |at| (at + 2).saturating_sub(block_rows));
+        let scroll = if state.details { wanted.min(block.len() - block_rows) } else { 0 };
         let hidden = block.len() - block_rows - scroll;
         lines.extend(block.into_iter().skip(scroll).take(block_rows));
         if hidden > 0
@@ -378,6 +460,9 @@ fn methods(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
         line("metadata", "indexes, validators, collation, options, views", verdict(metadata, String::new())),
         line("recheck", "changed since they were compared, waiting", recheck),
     ];
+    if let Some((what, count)) = repaired::summary(view) {
+        lines.push(line("repaired", &what, (count, theme.ok)));
+    }
     let shown = if metadata > 2 { 1 } else { metadata };
     for difference in verification.metadata_differences.iter().take(shown) {
         lines.push(Line::styled(text::cut(&format!(" {} {difference}", view.glyphs.warn), columns), theme.fail));
@@ -439,9 +524,20 @@ fn collections(view: &View<'_>, state: &State, columns: usize, height: usize) ->
     )
 }
 
+fn pointer(view: &View<'_>) -> String {
+    format!("   {} ", view.glyphs.pointer)
+}
+
+fn is_pointed_at(line: &Line<'_>, view: &View<'_>) -> bool {
+    line.spans.first().is_some_and(|span| span.content.starts_with(&pointer(view)))
+}
+
 /// The differing documents of the selected collection: two of them, or all when opened.
 fn differences(view: &View<'_>, state: &State, columns: usize, all: bool) -> Vec<Line<'static>> {
-    let Some(row) = selected(view, state).filter(|row| differing(row) > 0) else { return Vec::new() };
+    let Some(row) = selected(view, state) else { return Vec::new() };
+    if differing(row) == 0 {
+        return repaired::lines(view, row, columns, all);
+    }
     let (theme, examples) = (view.theme, examples(view, row));
     let counts = [
         (row.missing, "missing on the destination"),
@@ -456,11 +552,13 @@ fn differences(view: &View<'_>, state: &State, columns: usize, all: bool) -> Vec
     let mut lines =
         vec![Line::styled(format!(" {} {}: {}", view.glyphs.warn, row.namespace, counts.join(", ")), theme.fail)];
     let shown = if all { examples.len() } else { 2 };
-    for example in examples.iter().take(shown) {
+    let at = state.example.min(examples.len().saturating_sub(1));
+    for (index, example) in examples.iter().take(shown).enumerate() {
+        let pointer = if state.details && index == at { pointer(view) } else { "     ".into() };
         let paths = if example.paths.is_empty() { String::new() } else { format!(" in {}", example.paths.join(", ")) };
         let sentence = format!("_id {}  {}{paths}", example.id, kind_word(example.kind));
         if all {
-            lines.extend(text::labelled("     ", &sentence, columns.saturating_sub(1)).into_iter().map(Line::raw));
+            lines.extend(text::labelled(&pointer, &sentence, columns.saturating_sub(1)).into_iter().map(Line::raw));
         } else {
             lines.push(Line::raw(text::cut(&format!("     {sentence}"), columns.saturating_sub(1))));
         }

@@ -108,7 +108,8 @@ fn header(model: &Model, columns: usize) -> Line<'static> {
     } else if model.is_running() && right.starts_with("up ") {
         right += "  engine ok";
     }
-    let left = format!(" mongoferry  {route}");
+    let is_way_back = started && view.snapshot.way_back_of.is_some();
+    let left = format!(" mongoferry  {}{route}", if is_way_back { "WAY BACK " } else { "" });
     let right = text::cut(&right, columns.saturating_sub(13));
     let room = columns.saturating_sub(text::width(&right) + 1);
     Line::from(vec![

@@ -3,13 +3,13 @@
 use super::{KeyHint, View, running};
 use crate::{
     model::{
-        Phase,
+        Command, Phase,
         left::{self, Left},
         snapshot::{StepLine, StepState, VerificationState},
         units::{show_bytes, show_count, show_duration},
     },
     tui::{
-        action::Action,
+        action::{Action, Confirmation},
         widget::{
             chart::{self, Chart, Merge},
             keys::{key, plain},
@@ -23,6 +23,9 @@ use std::time::Duration;
 
 /// What lifts the block of user writes.
 const UNBLOCK: &str = "db.adminCommand({setUserWriteBlockMode: 1, global: false})";
+
+/// How long the way back is kept that a key asks for.
+const WAY_BACK_S: u64 = 72 * 3600;
 
 /// Which of the things that are left is selected.
 #[derive(Debug, Default)]
@@ -69,6 +72,7 @@ pub fn keys(_view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key("Y", "Copy all", "Copies everything that is left for you"),
         key("v", "View plain", "Shows all of it unwrapped, for the mouse"),
         key("w", "Save report as", "Writes this page to a file"),
+        key("b", "Way back", "Follows the new cluster into the old one for 72 h"),
         key("l", "Log", "Everything that happened, numbered"),
     ]
 }
@@ -97,6 +101,7 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         }
         KeyCode::Char('Y') => Some(Action::Copy(as_list(&left))),
         KeyCode::Char('v') => Some(Action::PlainView(as_list(&left))),
+        KeyCode::Char('b') => Some(keep_way_back(view)),
         KeyCode::Char('l') => Some(Action::Log),
         _ => None,
     }
@@ -104,7 +109,12 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
 
 fn title(view: &View<'_>) -> String {
     let name = running::destination_name(view);
-    if view.snapshot.phase == Phase::Completed {
+    let is_way_back = view.snapshot.way_back_of.is_some();
+    if is_way_back && view.snapshot.phase == Phase::Completed {
+        format!("You have successfully gone back to {name}")
+    } else if is_way_back && view.snapshot.phase == Phase::Stopped {
+        format!("The way back to {name} was not used")
+    } else if view.snapshot.phase == Phase::Completed {
         format!("You have successfully migrated to {name}")
     } else {
         format!("The migration to {name} is not finished")
@@ -153,7 +163,8 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
         [] => "none".into(),
         list => list.join("; "),
     };
-    vec![
+    let way_back = snapshot.way_back.clone().map(|told| ("way back", told));
+    let facts = [
         (
             "data",
             format!(
@@ -176,7 +187,26 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
         ("cleaned up", if removed.is_empty() { "nothing had to be removed".into() } else { removed.join(", ") }),
         ("kept", if is_blocked(view) { "source, which refuses user writes".into() } else { "source untouched".into() }),
         ("report", snapshot.report.clone().unwrap_or_else(|| "not written yet; w saves this page".into())),
-    ]
+    ];
+    facts.into_iter().chain(way_back).collect()
+}
+
+/// Asks before anything is followed.
+fn keep_way_back(view: &View<'_>) -> Action {
+    let (old, new) = (running::source_name(view), running::destination_name(view));
+    Action::Confirm(Confirmation {
+        title: format!("Keep a way back to {old} for 72 h?"),
+        body: vec![
+            format!("{new} is followed into {old}, so that going back loses nothing that is written meanwhile."),
+            format!("{old} is written to; nothing may have been written there since the cutover."),
+            "It is a migration of its own, with its own lag and cutover; after 72 h it ends by itself.".into(),
+            "Other times: mongoferry reverse NAME --for TIME.".into(),
+        ],
+        expected: String::new(),
+        expected_label: String::new(),
+        button: "Keep it".into(),
+        then: Box::new(Action::Send(Command::KeepWayBack { seconds: WAY_BACK_S })),
+    })
 }
 
 /// Completed, everything compared, nothing differs: the only state in which the title is green.

@@ -1,0 +1,19 @@
+//! The way back of a completed migration on real servers: what the application wrote to the new cluster is on the old one
+//! when it returns, byte for byte, and whatever would make that untrue is refused by name.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod ends;
+#[path = "../detached/home.rs"]
+#[allow(dead_code)]
+mod home;
+mod refused;
+mod returns;
+mod shop;
+
+/// One test at a time: every one of them has two servers and an engine.
+async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}
