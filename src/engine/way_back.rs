@@ -219,7 +219,8 @@ fn holding(tracked: &Tracked, can_resize: bool) -> Vec<RawDocumentBuf> {
     }
     if expires(&tracked.options) {
         let user = name.strip_prefix("system.buckets.").unwrap_or(name);
-        commands.push(rawdoc! { "collMod": user, "expireAfterSeconds": LONGEST_TTL });
+        // A collection's own TTL may not reach back before 1970 (72), so that no number holds it for long.
+        commands.push(rawdoc! { "collMod": user, "expireAfterSeconds": "off" });
     }
     if tracked.is_capped() && can_resize {
         commands.push(rawdoc! { "collMod": name, "cappedSize": LARGEST_CAPPED, "cappedMax": 0 });

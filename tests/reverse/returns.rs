@@ -128,3 +128,36 @@ async fn the_application_returns_to_5_0() {
 async fn the_application_returns_to_4_4() {
     goes_back_on(Release::V4_4_2).await;
 }
+
+/// What has another shape inside: buckets behind a view, and documents that are their own index.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn measurements_and_clustered_documents_come_back() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (old, new) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    let series = doc! { "timeField": "at", "metaField": "m", "granularity": "seconds" };
+    shop::run(&old, doc! { "create": "readings", "timeseries": series, "expireAfterSeconds": 900_000_000_i64 }).await;
+    let clustered = doc! { "key": { "_id": 1 }, "unique": true };
+    shop::run(&old, doc! { "create": "events", "clusteredIndex": clustered, "expireAfterSeconds": 900_000_000_i64 })
+        .await;
+    let write = async |client: &mongodb::Client, from: i64| {
+        let shop = client.database("shop");
+        let at = |n: i64| bson::DateTime::from_millis(1_795_000_000_000 + n * 1_000);
+        let readings = (from..from + 300).map(|n| doc! { "at": at(n), "m": n % 7, "value": n });
+        shop.collection("readings").insert_many(readings).await.unwrap();
+        let events = (from..from + 300).map(|n| doc! { "_id": at(n), "n": n });
+        shop.collection("events").insert_many(events).await.unwrap();
+        let events = shop.collection::<bson::Document>("events");
+        events.update_many(doc! { "n": { "$mod": [3, 0] } }, doc! { "$inc": { "seen": 1 } }).await.unwrap();
+        events.delete_many(doc! { "n": { "$mod": [50, 1] } }).await.unwrap();
+    };
+    write(&old, 0).await;
+    let home = Home::new();
+    shop::migrate(&home, &pair, "");
+    write(&new, 300).await;
+    home.ok(&["reverse", "shop", "--accept-warnings"]);
+    write(&new, 600).await;
+    shop::run(&new, doc! { "collMod": "readings", "expireAfterSeconds": 800_000_000_i64 }).await;
+    shop::go_back(&home);
+    compare::assert_identical(&new, &old).await;
+}
