@@ -36,7 +36,7 @@ async fn a_closed_terminal_takes_only_the_wizard() {
     let mut terminal = Terminal::start_ignoring_hangups(&arguments, &environment, 120, 40);
     terminal.wait_for("NEARLY IN SYNC");
     terminal.resize(20, 5);
-    terminal.wait_for("READY");
+    terminal.wait_until("card that is ready", |screen| screen.contains("small") && screen.contains("READY"));
     terminal.resize(80, 24);
     terminal.wait_for("NEARLY IN SYNC");
     gone(terminal);

@@ -117,7 +117,8 @@ fn running_lines(model: &Model, columns: usize) -> Vec<String> {
             let (word, _) = running::lag_word(&view);
             let left =
                 running::left_to_cut_over(&view).map_or_else(String::new, |left| format!("   {left} to cut over"));
-            vec![format!("Following changes  lag {}  {word}{left}", text::ms(snapshot.lag_ms))]
+            // The word first: it is what is left of the line on the smallest card.
+            vec![format!("{word}  lag {}{left}  following changes", text::ms(snapshot.lag_ms))]
         }
         Phase::Completed => vec![format!("Migrated to {}", running::destination_name(&view))],
         phase => vec![format!("Phase: {phase}")],
