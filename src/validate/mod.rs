@@ -251,7 +251,8 @@ async fn check_destination<P: Fn(&ValidationReport)>(
     if board.is_due(CheckId::DestinationVersion) {
         board.begin(CheckId::DestinationVersion);
         let versions = version::read(&cluster).await;
-        let finding = version::judge_destination(&source.versions, &versions, options.way_back.is_some());
+        let judged = || version::judge_destination(&source.versions, &versions, options.way_back.is_some());
+        let finding = way_back::unkeepable(source.versions.server, versions.server, options).unwrap_or_else(judged);
         board.settle(CheckId::DestinationVersion, finding);
     }
     if board.is_due(CheckId::DestinationIdentity) {

@@ -12,7 +12,7 @@ const NEWEST_MEASURED: (u32, u32) = (6, 0);
 /// A cluster's versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Versions {
-    server: ServerVersion,
+    pub(super) server: ServerVersion,
     /// Feature compatibility version; unknown without `clusterMonitor`.
     fcv: Option<(u32, u32)>,
 }

@@ -3,12 +3,31 @@
 
 use super::{board::Finding, untouched};
 use crate::{
-    model::{NamespaceFilter, WayBack},
-    mongo::Cluster,
+    model::{NamespaceFilter, Options, WayBack},
+    mongo::{Cluster, ServerVersion},
 };
 use bson::{RawDocumentBuf, Timestamp, doc, rawdoc};
 
 const WITH_A_COPY: &str = "Migrate the other way round, with a copy.";
+
+/// A way back that the plan promises (`reverse`) and that cannot come, said before the migration that it belongs to.
+pub(super) fn unkeepable(old: ServerVersion, new: ServerVersion, options: &Options) -> Option<Finding> {
+    options.reverse?;
+    if (new.major, new.minor) > (old.major, old.minor) {
+        return Some(Finding::fail(
+            format!("reverse: there is no way back from {new} to {old}"),
+            "collections, indexes and oplog entries of the newer one may be unknown to the older one",
+            "Remove reverse from the plan, or choose a destination of the source's release series.",
+        ));
+    }
+    options.block_source_writes.then(|| {
+        Finding::fail(
+            "reverse and block_source_writes exclude each other",
+            "the way back writes to the source as a user, and the block stays on it after the cutover",
+            "Remove one of them from the plan; mongoferry reverse NAME begins a way back later, when the block is lifted.",
+        )
+    })
+}
 
 /// The new cluster's oplog reaches back to its opening.
 pub(super) async fn check_source(source: &Cluster, way_back: &WayBack) -> Finding {
@@ -69,4 +88,25 @@ async fn is_blocked(cluster: &Cluster) -> bool {
     status.is_ok_and(|status| {
         status.get_document("repl").ok().and_then(|repl| repl.get_i32("userWriteBlockMode").ok()) == Some(2)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_way_back_that_cannot_come_is_said_before_the_start() {
+        let version = |major| ServerVersion { major, minor: 0, patch: 0 };
+        let said = |old, new, options: &Options| {
+            unkeepable(version(old), version(new), options).map_or_else(String::new, |finding| format!("{finding:?}"))
+        };
+        let mut options = Options { block_source_writes: true, ..Options::default() };
+        assert_eq!(said(5, 6, &options), "");
+        options.reverse = Some(Duration::from_secs(3_600));
+        assert!(said(5, 6, &options).contains("no way back from 6.0.0 to 5.0.0"));
+        assert!(said(6, 6, &options).contains("exclude each other"));
+        options.block_source_writes = false;
+        assert_eq!(said(6, 6, &options), "");
+    }
 }
