@@ -274,7 +274,7 @@ impl Machine {
             None => {
                 self.deadline = Some(after(now, self.settings.cutover_window));
                 let window = show_duration(self.settings.cutover_window);
-                format!("lag under {lag} for {long}; the {window} cutover timer has started")
+                format!("lag under {lag} for {long}; the {window} cutover timer runs")
             }
         };
         vec![Effect::Log(Severity::Info, "ready", text)]
