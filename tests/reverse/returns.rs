@@ -36,7 +36,9 @@ async fn what_was_written_to_the_new_cluster_is_on_the_old_one_when_the_applicat
     compare::assert_identical(&new, &old).await;
     let report: serde_json::Value = serde_json::from_str(&home.ok(&["report", "shop-back", "--json"])).unwrap();
     assert_eq!(report["verification"]["mismatches"], 0, "{report:#}");
-    assert!(report.to_string().contains("that shared a unique value"), "{report:#}");
+    // In the way of one another they were: how depends on where the batches ended.
+    let said = report.to_string();
+    assert!(said.contains("that shared a unique value") || said.contains("did not take a change"), "{report:#}");
     // The old cluster refuses equal values, as before.
     let users = old.database("shop").collection::<bson::Document>("users");
     let taken = users.find_one(doc! {}).await.unwrap().unwrap();
