@@ -13,8 +13,7 @@ use crate::{
 pub async fn play(arguments: ReverseArgs) -> anyhow::Result<u8> {
     let summary = find::find(Some(&arguments.name))?;
     if summary.phase != Phase::Completed {
-        let why =
-            format!("{} is {}; there is a way back once the new cluster accepts writes", summary.name, summary.phase);
+        let why = format!("{} is {}; there is a way back once the migration is completed", summary.name, summary.phase);
         return control::refused(&Refusal::NotNow(why));
     }
     if let Some(other) = way_back::under_way(&paths::state_root()?, &summary.name) {

@@ -33,7 +33,7 @@ async fn the_rights_of_the_other_direction_are_named_and_what_is_printed_grants_
     std::fs::write(&path, plan).unwrap();
     home.ok(&["start", "--plan", path.to_str().unwrap(), "--accept-warnings"]);
     home.wait("shop", "ready", |status| status["can_cutover"] == true);
-    assert!(home.ok(&["cutover", "shop"]).contains("DONE"));
+    shop::cut_over(&home);
     shop::write(&new, 0).await;
 
     let said = home.fails(&["reverse", "shop", "--accept-warnings"], 2);

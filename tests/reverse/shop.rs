@@ -56,7 +56,18 @@ pub fn migrate(home: &Home, pair: &Pair, options: &str) {
     let plan = home.plan("shop", &pair.source.uri(), &pair.destination.uri(), options);
     home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
     home.wait("shop", "ready", |status| status["can_cutover"] == true);
+    cut_over(home);
+}
+
+/// To the end of the cleanup, before which there is no way back.
+pub fn cut_over(home: &Home) {
     assert!(home.ok(&["cutover", "shop"]).contains("DONE"));
+    // What other commands go by is the summary on disk.
+    let summary = home.state().join("shop").join("summary.json");
+    home.wait("shop", "completed", |_| {
+        let text = std::fs::read_to_string(&summary).unwrap_or_default();
+        serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|summary| summary["phase"] == "completed")
+    });
 }
 
 /// Cuts the way back over. Documents that are fetched again close the gate for a moment, and it opens again.
