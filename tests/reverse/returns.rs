@@ -163,3 +163,49 @@ async fn measurements_and_clustered_documents_come_back() {
     shop::go_back(&home);
     compare::assert_identical(&new, &old).await;
 }
+
+/// Killed again and again while the old cluster gets its own settings back and is opened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_is_killed_while_the_application_returns_goes_on_with_it() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (old, new) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    shop::fill(&old).await;
+    let home = Home::new();
+    shop::migrate(&home, &pair, "");
+    home.ok(&["reverse", "shop", "--accept-warnings"]);
+    shop::write(&new, 0).await;
+    shop::command(&new).await;
+    home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
+    let summary = home.state().join("shop-back").join("summary.json");
+    let phase = || {
+        let text = std::fs::read_to_string(&summary).unwrap_or_default();
+        let summary = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+        summary["phase"].as_str().unwrap_or_default().to_string()
+    };
+    let mut phases = Vec::new();
+    for wanted in [["cutover"; 3], ["finalizing", "cleanup", "completed"], ["cleanup", "completed", "completed"]] {
+        let mut cutting = home.command(&["cutover", "shop-back"]).spawn().unwrap();
+        let deadline = std::time::Instant::now() + crate::home::PATIENCE;
+        while !wanted.contains(&phase().as_str()) {
+            assert!(std::time::Instant::now() < deadline, "{} instead of {wanted:?}", phase());
+        }
+        phases.push(phase());
+        shop::kill_engine(&home, "shop-back");
+        // Without an engine it ends by itself, or is ended.
+        let _ = cutting.kill();
+        cutting.wait().unwrap();
+        if phase() == "completed" {
+            break;
+        }
+        home.ok(&["resume", "shop-back"]);
+    }
+    eprintln!("killed in {phases:?}");
+    let deadline = std::time::Instant::now() + crate::home::PATIENCE;
+    while home.status("shop-back")["phase"] != "completed" {
+        let output = home.run(&["cutover", "shop-back"]);
+        assert!(std::time::Instant::now() < deadline, "{}", String::from_utf8_lossy(&output.stderr));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    compare::assert_identical(&new, &old).await;
+}
