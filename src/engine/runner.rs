@@ -148,6 +148,8 @@ impl Runner {
         self.record = Some(record);
         self.waiting = effects;
         self.dialect = Some(dialect);
+        // A command that comes at once shall not take it for one that was never started.
+        self.publish();
         self
     }
 

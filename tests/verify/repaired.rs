@@ -90,6 +90,8 @@ async fn a_restart_knows_what_was_repaired() {
     let settings = EngineSettings { state_root: home.path().join("state"), application: None };
     let engine = Engine::resume(settings, &home.path().join("state/test"), plan).expect("taken up");
     let mut client = engine.client("test");
+    // What a command decides by that comes at once.
+    assert_eq!(client.snapshot().phase, Phase::Finalizing);
     drive::wait(&mut client, "the comparison of metadata", is_held).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.expect("accepted");
     let done = drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
