@@ -12,7 +12,7 @@ use crate::{
 /// Prints the table.
 pub async fn measure(sets: &Sets, wishes: &Wishes) {
     let mut rows = Vec::new();
-    for shape in Shape::ALL {
+    for shape in Shape::ALL.into_iter().filter(|shape| wishes.wants_shape(shape.name())) {
         sets.empty().await;
         let documents = shape.documents(wishes);
         let bytes = shape.load(&sets.from, documents).await;
@@ -41,7 +41,7 @@ pub async fn measure(sets: &Sets, wishes: &Wishes) {
             format!("{} / {}", seconds(cost(|cost| cost.cpu)), seconds(of(|limits| limits.bare_cpu))),
             format!("{:.0} MiB", cost(|cost| cost.peak_mib)),
         ]);
-        println!("{}: measured", shape.label());
+        println!("{}\n", rows.last().map(|row| row.join("  ")).unwrap_or_default());
     }
     let head = [
         "data",

@@ -3,7 +3,8 @@
 //! Everything is a ratio to a limit that was measured on the same data in the same run: reading it, inserting it from
 //! memory, a bare loop of raw batches, building its indexes, writing the same changes to the source.
 //!
-//! `cargo bench -- [wizard|copy|catchup|follow|growth|verify|downtime ...] [--scale F] [--rounds N]`; without a name: all of them.
+//! `cargo bench -- [wizard|copy|catchup|follow|growth|verify|downtime ...] [--scale F] [--rounds N]
+//! [--shape rising|random|large|many|wide]`; without a name: all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod catchup;
@@ -27,15 +28,20 @@ pub struct Wishes {
     parts: Vec<String>,
     /// 1 is the size named in the tables.
     pub scale: f64,
+    shapes: Vec<String>,
     /// Rounds of which the median is shown.
     pub rounds: usize,
 }
 
 impl Wishes {
     fn read() -> Self {
-        let mut wishes = Self { parts: Vec::new(), scale: 1.0, rounds: 3 };
+        let mut wishes = Self { parts: Vec::new(), shapes: Vec::new(), scale: 1.0, rounds: 3 };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
+            if argument == "--shape" {
+                wishes.shapes.push(arguments.next().expect("a shape"));
+                continue;
+            }
             let mut number = || arguments.next().and_then(|text| text.parse::<f64>().ok()).expect("a number");
             match argument.as_str() {
                 // What `cargo bench` itself passes on.
@@ -53,6 +59,11 @@ impl Wishes {
 
     fn wants(&self, part: &str) -> bool {
         self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part)
+    }
+
+    /// A shape that was named, or any when none was.
+    pub fn wants_shape(&self, name: &str) -> bool {
+        self.shapes.is_empty() || self.shapes.iter().any(|wanted| wanted == name)
     }
 
     /// A number of documents at this scale, at least `least`.

@@ -28,6 +28,18 @@ pub enum Shape {
 impl Shape {
     pub const ALL: [Shape; 5] = [Shape::Rising, Shape::Random, Shape::Large, Shape::ManySmall, Shape::Wide];
 
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shape::Rising => "rising",
+            Shape::Random => "random",
+            Shape::Large => "large",
+            Shape::ManySmall => "many",
+            Shape::Wide => "wide",
+            Shape::Small => "small",
+        }
+    }
+
     pub fn label(self) -> &'static str {
         match self {
             Shape::Rising => "950 B, rising ids, 2 indexes",
