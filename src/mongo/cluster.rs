@@ -90,6 +90,11 @@ impl Cluster {
         mut command: RawDocumentBuf,
     ) -> Result<RawDocumentBuf, DriverError> {
         command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
+        self.run_concerned(db, command).await
+    }
+
+    /// Runs a command that has a write concern; succeeds when that is satisfied.
+    pub async fn run_concerned(&self, db: &str, command: RawDocumentBuf) -> Result<RawDocumentBuf, DriverError> {
         let reply = self.run(db, command).await?;
         if let Ok(concern) = reply.get_document("writeConcernError") {
             let text = concern.get_str("errmsg").unwrap_or("no message");

@@ -9,15 +9,16 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::{Client, raw_batch_cursor::RawBatch};
 use std::time::Instant;
 
-/// Seconds of each, and the bare loop's own CPU.
+/// Streams that the bare loop is tried with.
+pub const STREAMS: [usize; 3] = [1, 2, 4];
+
+/// Seconds of each.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub scan: f64,
     pub insert: f64,
-    pub bare: f64,
-    pub bare_cpu: f64,
-    /// How many streams were best.
-    pub streams: usize,
+    /// The bare loop by streams: seconds, and its own CPU seconds.
+    pub bare: [(f64, f64); STREAMS.len()],
     pub indexes: f64,
 }
 
@@ -40,22 +41,18 @@ pub async fn measure(sets: &Sets, shape: Shape, documents: u64) -> Limits {
     }
     let scan = began.elapsed().as_secs_f64();
     let insert = inserted(sets, &whole).await;
-    let mut best: Option<(f64, f64, usize)> = None;
-    for streams in [1, 2, 4] {
+    let mut bare = [(0.0, 0.0); STREAMS.len()];
+    for (streams, row) in STREAMS.into_iter().zip(&mut bare) {
         let parts = if names.len() == 1 { split(&sets.from, &names[0].0, streams).await } else { whole.clone() };
         sets.empty_destination().await;
-        create(&sets.to, &names).await;
         let (began, cpu) = (Instant::now(), cpu_s("self"));
+        create(&sets.to, &names).await;
         copied(sets, parts, streams).await;
-        let took = (began.elapsed().as_secs_f64(), cpu_s("self") - cpu, streams);
-        if best.is_none_or(|best| took.0 < best.0) {
-            best = Some(took);
-        }
+        *row = (began.elapsed().as_secs_f64(), cpu_s("self") - cpu);
     }
     let indexes = indexed(sets, shape, &names).await;
     sets.empty_destination().await;
-    let (bare, bare_cpu, streams) = best.unwrap();
-    Limits { scan, insert, bare, bare_cpu, streams, indexes }
+    Limits { scan, insert, bare, indexes }
 }
 
 /// Reads a collection and does nothing with it.
@@ -118,7 +115,7 @@ async fn inserted(sets: &Sets, parts: &[Part]) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-/// The bare loop: each stream reads a batch, inserts it, reads the next one.
+/// The bare loop, on collections that were created: each stream reads a batch, inserts it, reads the next one.
 async fn copied(sets: &Sets, parts: Vec<Part>, streams: usize) {
     let tasks = parts.into_iter().map(|part| {
         let (from, to) = (sets.from.clone(), sets.to.clone());

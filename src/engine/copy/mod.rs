@@ -1,11 +1,14 @@
 //! Initial sync: creates the collections on the destination and copies every document, raw, in `_id` ranges.
 
+mod fences;
 mod progress;
 mod ranges;
 mod reader;
+mod seats;
+mod writer;
 
 pub use ranges::RangeRow;
-pub use reader::write_batch;
+pub use writer::write_batch;
 
 use super::{
     context::Context,
@@ -29,18 +32,27 @@ use crate::{
         errors::{code, command_problem},
     },
 };
-use bson::{RawDocument, Uuid, oid::ObjectId, rawdoc};
+use bson::{Uuid, raw::cstr, rawdoc};
+use fences::Fences;
 use futures_util::{FutureExt, StreamExt, stream, stream::FuturesUnordered};
 use progress::Progress;
+use reader::Shared;
+use seats::{Search, Seat, Seats};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+
+/// Distance between two looks at how fast it goes.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Ranges that are made before somebody is free to read them.
+const AHEAD: usize = 4;
 
 /// Collections created at the same time.
 const CREATE_AT_ONCE: usize = 8;
@@ -56,12 +68,6 @@ struct Job {
     /// Ranges of the collection that are not finished; the last one out fences and reports.
     left: Arc<AtomicUsize>,
     began: Instant,
-}
-
-/// Concurrent range readers: enough to keep both servers busy, few enough for bounded memory (each holds at most two
-/// batches of 16 MB).
-fn readers() -> usize {
-    std::thread::available_parallelism().map_or(4, |cores| (cores.get() * 2).clamp(2, 8))
 }
 
 /// Copies everything in the catalog and returns where each collection lives. Views are created last.
@@ -80,36 +86,21 @@ pub async fn copy(
         .collect();
     entries.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.namespace.cmp(&b.namespace)));
     let known = context.journal("reading the ranges", Record::ranges).await?;
-    let progress = Progress::new(view.clone(), entries.iter().map(|entry| row(entry, &known)).collect());
+    let seats = Seats::new(Search::new(Instant::now()).readers());
+    let progress = Progress::new(view.clone(), seats.clone(), entries.iter().map(|entry| row(entry, &known)).collect());
     let bytes = entries.iter().map(|entry| entry.bytes).sum();
     let text = format!("{}, {}", plural(entries.len() as u64, "collection"), show_bytes(bytes));
     context.events.record(Severity::Info, "copying", text);
     context.gate.pass(&context.cancel).await?;
+    let fences = Fences::new(context);
     if !context.journal("reading the journal", Record::is_created).await? {
-        create_collections(context, catalog).await?;
+        create_collections(context, catalog, &fences).await?;
         context.journal("writing the journal", Record::put_created).await?;
     }
-    let copying = Copying { context, progress: &progress, after: catalog.started_at, known: &known };
     let throttle = Throttle::new(context.options.throttle);
-    let splits: Vec<_> =
-        entries.iter().enumerate().map(|(row, entry)| copying.split(row, entry.clone()).boxed()).collect();
-    let mut splits = stream::iter(splits).buffered(2);
-    let mut running = FuturesUnordered::new();
-    // Largest first; a collection is split only when its turn comes near, so that the first reader starts at once.
-    while let Some(jobs) = splits.next().await {
-        for job in jobs? {
-            if running.len() >= readers()
-                && let Some(copied) = running.next().await
-            {
-                copied?;
-            }
-            running.push(copying.copy_range(job, &throttle).boxed());
-        }
-    }
-    while let Some(copied) = running.next().await {
-        copied?;
-    }
-    drop((running, splits));
+    let shared = Shared { throttle: &throttle, seats: &seats, fences: &fences };
+    let copying = Copying { context, progress: &progress, after: catalog.started_at, known: &known, shared };
+    copying.copy_all(&entries).await?;
     create_views(context, catalog).await?;
     progress.finish();
     let mut registry = Registry { started_at: catalog.started_at, ..Registry::default() };
@@ -145,7 +136,7 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
         return Ok(None);
     };
     entry.namespace = to.clone();
-    create(context, &entry).await?;
+    create(context, &entry, Confirmed::AtOnce).await?;
     copy_documents(context, &entry, after).await?;
     let mut tracked = Tracked::new(&entry);
     for spec in &entry.indexes {
@@ -156,8 +147,11 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
 
 /// Copies the documents of one collection in natural order, as they are at or after `after`.
 pub async fn copy_documents(context: &Context, entry: &CatalogEntry, after: Optime) -> Result<(), Halt> {
-    let throttle = Throttle::new(context.options.throttle);
-    reader::copy_range(context, entry, (RangeRow::default(), after), &throttle, &reader::Unseen).await
+    let (throttle, seats) = (Throttle::new(context.options.throttle), Seats::new(1));
+    let fences = Fences::new(context);
+    let shared = Shared { throttle: &throttle, seats: &seats, fences: &fences };
+    let seat = seats.take().await;
+    reader::copy_range(context, entry, (RangeRow::default(), after), shared, (&reader::Unseen, seat)).await
 }
 
 fn row(entry: &CatalogEntry, known: &HashMap<Uuid, Vec<RangeRow>>) -> CollectionRow {
@@ -175,7 +169,8 @@ fn row(entry: &CatalogEntry, known: &HashMap<Uuid, Vec<RangeRow>>) -> Collection
     }
 }
 
-async fn create_collections(context: &Context, catalog: &Catalog) -> Result<(), Halt> {
+/// Creates them on one primary and waits for the majority once. When another one was elected meanwhile, it may lack some.
+async fn create_collections(context: &Context, catalog: &Catalog, fences: &Fences<'_>) -> Result<(), Halt> {
     let entries = catalog.databases.iter().flat_map(|database| &database.entries);
     // The user's time-series name first: its buckets come with it.
     let creatable = entries.filter(|entry| match entry.kind {
@@ -183,12 +178,21 @@ async fn create_collections(context: &Context, catalog: &Catalog) -> Result<(), 
         Kind::Buckets => is_bare(catalog, entry),
         Kind::View => false,
     });
-    let creating: Vec<_> = creatable.map(|entry| create(context, entry).boxed()).collect();
-    let mut creating = stream::iter(creating).buffer_unordered(CREATE_AT_ONCE);
-    while let Some(created) = creating.next().await {
-        created?;
+    let creatable: Vec<_> = creatable.collect();
+    let Some(Namespace { db, coll }) = creatable.first().map(|entry| &entry.namespace) else { return Ok(()) };
+    let mut term = fences.pass(db, coll).await?;
+    loop {
+        let creating: Vec<_> = creatable.iter().map(|entry| create(context, entry, Confirmed::Later).boxed()).collect();
+        let mut creating = stream::iter(creating).buffer_unordered(CREATE_AT_ONCE);
+        while let Some(created) = creating.next().await {
+            created?;
+        }
+        let now = fences.pass(db, coll).await?;
+        if now == term {
+            return Ok(());
+        }
+        term = now;
     }
-    Ok(())
 }
 
 /// Buckets without a time-series collection, which would bring them along.
@@ -202,17 +206,31 @@ fn is_bare(catalog: &Catalog, buckets: &CatalogEntry) -> bool {
     })
 }
 
-async fn create(context: &Context, entry: &CatalogEntry) -> Result<(), Halt> {
+/// Who waits until the majority has a new collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Confirmed {
+    /// The command itself.
+    AtOnce,
+    /// The caller.
+    Later,
+}
+
+async fn create(context: &Context, entry: &CatalogEntry, confirmed: Confirmed) -> Result<(), Halt> {
     let destination = &context.destination;
     let namespace = &entry.namespace;
     let command = match entry.kind {
         Kind::Buckets => Some(bare_buckets_command(namespace, &entry.options)),
         _ => create_command(namespace, entry.kind, &entry.options, destination.version),
     };
-    let Some(command) = command else { return Ok(()) };
+    let Some(mut command) = command else { return Ok(()) };
+    let concern = match confirmed {
+        Confirmed::AtOnce => rawdoc! { "w": "majority" },
+        Confirmed::Later => rawdoc! { "w": 1 },
+    };
+    command.append(cstr!("writeConcern"), concern);
     let what = format!("creating {namespace}");
     retry(Side::Destination, &what, &context.events, &context.cancel, || async {
-        match destination.run_with_majority(&namespace.db, command.clone()).await {
+        match destination.run_concerned(&namespace.db, command.clone()).await {
             // An attempt whose reply was lost; anything else that is there was ruled out by validation.
             Err(error) if code(&error) == Some(48) => {
                 let found = destination.run(&namespace.db, rawdoc! { "find": namespace.coll.as_str(), "limit": 1 });
@@ -232,7 +250,7 @@ async fn create_views(context: &Context, catalog: &Catalog) -> Result<(), Halt> 
     while !waiting.is_empty() {
         let (mut failed, mut last) = (Vec::new(), None);
         for entry in &waiting {
-            match create(context, entry).await {
+            match create(context, entry, Confirmed::AtOnce).await {
                 Ok(()) => {}
                 Err(Halt::Problem(problem)) => {
                     last = Some(problem);
@@ -259,9 +277,39 @@ struct Copying<'a> {
     after: Optime,
     /// The ranges of an earlier engine.
     known: &'a HashMap<Uuid, Vec<RangeRow>>,
+    shared: Shared<'a>,
 }
 
 impl Copying<'_> {
+    /// Largest first. A collection is split only when its turn comes near, so that the first reader starts at once.
+    async fn copy_all(&self, entries: &[Arc<CatalogEntry>]) -> Result<(), Halt> {
+        let seats = self.shared.seats;
+        let splits = entries.iter().enumerate().map(|(row, entry)| self.split(row, entry.clone()).boxed());
+        let mut splits = stream::iter(splits.collect::<Vec<_>>()).buffered(2).fuse();
+        let (mut waiting, mut running) = (VecDeque::new(), FuturesUnordered::new());
+        let mut search = Search::new(Instant::now());
+        loop {
+            tokio::select! {
+                biased;
+                Some(copied) = running.next(), if !running.is_empty() => copied?,
+                seat = seats.take(), if !waiting.is_empty() => {
+                    if let Some(job) = waiting.pop_front() {
+                        running.push(self.copy_range(job, seat).boxed());
+                    }
+                }
+                jobs = splits.next(), if waiting.len() < AHEAD && !splits.is_done() => {
+                    waiting.extend(jobs.transpose()?.into_iter().flatten());
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => self.progress.show(),
+            }
+            if !waiting.is_empty() {
+                seats.set(search.observe(Instant::now(), self.progress.bytes()));
+            } else if running.is_empty() && splits.is_done() {
+                return Ok(());
+            }
+        }
+    }
+
     /// The ranges of a collection that are left.
     async fn split(&self, row: usize, entry: Arc<CatalogEntry>) -> Result<Vec<Job>, Halt> {
         let ranges = match entry.uuid.and_then(|uuid| self.known.get(&uuid)) {
@@ -300,12 +348,11 @@ impl Copying<'_> {
         Ok(ranges)
     }
 
-    async fn copy_range(&self, job: Job, throttle: &Throttle) -> Result<(), Halt> {
+    async fn copy_range(&self, job: Job, seat: Seat) -> Result<(), Halt> {
         self.progress.begin(job.row);
         let watched = Watched { context: self.context, progress: self.progress, job: &job };
         let range = (job.range.clone(), self.after);
-        let copied = reader::copy_range(self.context, &job.entry, range, throttle, &watched).await;
-        self.progress.end();
+        let copied = reader::copy_range(self.context, &job.entry, range, self.shared, (&watched, seat)).await;
         copied?;
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.progress.copied(job.row);
@@ -338,24 +385,6 @@ impl reader::Watcher for Watched<'_> {
         let Some(uuid) = self.job.entry.uuid else { return Ok(()) };
         Ok(self.context.record.range_moved(uuid, self.job.number, range)?)
     }
-}
-
-/// The copy writes with w:1; a delete of nothing with majority waits until everything before it is majority-committed.
-/// Returns the election term in which it was confirmed.
-async fn fence(context: &Context, entry: &CatalogEntry) -> Result<Option<i64>, Halt> {
-    let (destination, coll) = (&context.destination, entry.namespace.coll.as_str());
-    let what = format!("waiting for the majority to have {}", entry.namespace);
-    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || {
-        let nothing = rawdoc! { "delete": coll, "deletes": [{ "q": { "_id": ObjectId::new() }, "limit": 1 }] };
-        destination.run_with_majority(&entry.namespace.db, nothing)
-    })
-    .await?;
-    Ok(election_term(&reply))
-}
-
-/// The term of the primary that answered a write.
-fn election_term(reply: &RawDocument) -> Option<i64> {
-    reply.get_document("opTime").ok()?.get_i64("t").ok()
 }
 
 /// The problem of a document that the destination refused.

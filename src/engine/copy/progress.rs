@@ -1,11 +1,12 @@
 //! Counts what is copied and keeps the initial sync's view current, a few times a second.
 
+use super::seats::Seats;
 use crate::{
     engine::{history::Rate, view::InitialSyncView},
     model::snapshot::{CollectionRow, CollectionState},
 };
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
@@ -19,6 +20,7 @@ const ETA_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Progress {
     view: watch::Sender<InitialSyncView>,
+    seats: Seats,
     inner: Mutex<Inner>,
 }
 
@@ -36,7 +38,7 @@ struct Inner {
 
 impl Progress {
     /// Begins with one queued row per collection; what they hold already was copied before a restart.
-    pub fn new(view: watch::Sender<InitialSyncView>, rows: Vec<CollectionRow>) -> Self {
+    pub fn new(view: watch::Sender<InitialSyncView>, seats: Seats, rows: Vec<CollectionRow>) -> Self {
         let mut current = InitialSyncView::default();
         current.copy.collections_total = rows.len() as u64;
         current.copy.documents_total = rows.iter().map(|row| row.documents_total).sum();
@@ -50,27 +52,26 @@ impl Progress {
         view.send_replace(current.clone());
         let (bytes, documents) = (Rate::default(), Rate::default());
         let inner = Inner { began: Instant::now(), shown: None, current, bytes, documents, rows: rates, found };
-        Self { view, inner: Mutex::new(inner) }
+        Self { view, seats, inner: Mutex::new(inner) }
     }
 
     /// A reader works on this row.
     pub fn begin(&self, row: usize) {
-        self.change(true, |inner| {
-            inner.current.copy.readers += 1;
+        self.change(|inner| {
             if let Some(row) = inner.current.rows.get_mut(row) {
                 row.state = CollectionState::Copying;
             }
         });
     }
 
-    /// A reader left.
-    pub fn end(&self) {
-        self.change(false, |inner| inner.current.copy.readers = inner.current.copy.readers.saturating_sub(1));
+    /// Bytes that were copied so far.
+    pub fn bytes(&self) -> u64 {
+        self.lock().current.copy.bytes
     }
 
     /// A batch arrived on the destination.
     pub fn add(&self, row: usize, documents: u64, bytes: u64) {
-        self.change(false, |inner| {
+        self.change(|inner| {
             inner.current.copy.documents += documents;
             inner.current.copy.bytes += bytes;
             if let Some(row) = inner.current.rows.get_mut(row) {
@@ -82,7 +83,7 @@ impl Progress {
 
     /// What was counted since the last majority has to be copied again.
     pub fn take_back(&self, row: usize, documents: u64, bytes: u64) {
-        self.change(false, |inner| {
+        self.change(|inner| {
             let copy = &mut inner.current.copy;
             copy.documents = copy.documents.saturating_sub(documents);
             copy.bytes = copy.bytes.saturating_sub(bytes);
@@ -95,7 +96,7 @@ impl Progress {
 
     /// Every range of this row is copied.
     pub fn copied(&self, row: usize) {
-        self.change(true, |inner| {
+        self.change(|inner| {
             inner.current.copy.collections_done += 1;
             if let Some(row) = inner.current.rows.get_mut(row) {
                 row.state = CollectionState::Done;
@@ -104,24 +105,36 @@ impl Progress {
         });
     }
 
-    fn change(&self, now_visible: bool, change: impl FnOnce(&mut Inner)) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Not every change is shown: with thousands of collections the rows alone would keep a core busy.
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.lock();
         change(&mut inner);
-        let now = Instant::now();
-        if !now_visible && inner.shown.is_some_and(|shown| now.duration_since(shown) < PACE) {
-            return;
+        if inner.shown.is_none_or(|shown| shown.elapsed() >= PACE) {
+            self.publish(&mut inner);
         }
+    }
+
+    /// Shows what there is.
+    pub fn show(&self) {
+        self.publish(&mut self.lock());
+    }
+
+    fn publish(&self, inner: &mut Inner) {
+        let now = Instant::now();
         inner.shown = Some(now);
+        inner.current.copy.readers = u32::try_from(self.seats.taken()).unwrap_or(u32::MAX);
         inner.rates(now);
         self.view.send_replace(inner.current.clone());
     }
 
     /// Shows the final numbers.
     pub fn finish(&self) {
-        self.change(true, |inner| {
-            inner.current.copy.readers = 0;
-            inner.current.copy.eta_ms = Some(0);
-        });
+        self.change(|inner| inner.current.copy.eta_ms = Some(0));
+        self.show();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

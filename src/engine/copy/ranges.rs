@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 /// Aim for ranges of this many bytes.
-const RANGE_BYTES: u64 = 64 << 20;
+const RANGE_BYTES: u64 = 16 << 20;
 /// At most this many ranges per collection.
 const RANGES: u64 = 256;
 /// Sampled ids per range.
@@ -108,6 +108,6 @@ mod tests {
         assert_eq!(between(&[], 4), [RangeRow::default()]);
         let same: Vec<RawDocumentBuf> = (0..40).map(|_| rawdoc! { "_id": "x" }).collect();
         assert_eq!(between(&same, 4).len(), 2);
-        assert_eq!((count(0), count(64 << 20), count((64 << 20) + 1)), (1, 1, 2));
+        assert_eq!((count(0), count(16 << 20), count((16 << 20) + 1)), (1, 1, 2));
     }
 }

@@ -1,30 +1,29 @@
 //! Copies one range: raw batches from `find` on the source to `insert` on the destination, without decoding.
 
-use super::{RangeRow, election_term, fence, refused};
+use super::{
+    RangeRow,
+    fences::Fences,
+    seats::{Seat, Seats},
+    writer::{STATEMENTS, Written, write},
+};
 use crate::{
     engine::{
         context::Context,
         registry::{Tracked, is_set},
-        retry::{Halt, Wait, retry},
+        retry::{Halt, Wait},
         throttle::Throttle,
-        write::{Sent, allow_mixed_buckets, is_mixed, judge},
     },
     model::{Optime, Severity, Side},
     mongo::{
+        Namespace,
         catalog::{CatalogEntry, Kind, name_of, number},
         cluster::DriverError,
-        errors::{PRIMARY_STEPPED_DOWN, code, command_problem, from_code},
-    },
-    oplog::{
-        DocumentId,
-        batch::{holds_zero_timestamp, upsert_statement},
+        errors::{PRIMARY_STEPPED_DOWN, code, from_code},
     },
 };
-use bson::{
-    Binary, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, raw::cstr, rawdoc, spec::BinarySubtype,
-};
+use bson::{Binary, RawDocumentBuf, Timestamp, raw::cstr, rawdoc, spec::BinarySubtype};
 use futures_util::StreamExt;
-use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use mongodb::raw_batch_cursor::RawBatchCursor;
 use std::time::{Duration, Instant};
 
 /// The collection does not exist (any more).
@@ -35,10 +34,6 @@ const QUERY_PLAN_KILLED: i32 = 175;
 const NOTHING_BETWEEN: i32 = 51175;
 /// The cursor died because the capped collection went round; the copy of it begins anew.
 const CAPPED_POSITION_LOST: i32 = 136;
-
-/// Statements of one command. Servers take 100,000 (`maxWriteBatchSize`), but when all of so many are there already, from an
-/// interrupted attempt, the reply that says so is too large for them and they close the connection instead.
-const STATEMENTS: usize = 10_000;
 
 /// How much is copied between two looks at whether the majority has it.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
@@ -67,14 +62,25 @@ impl Watcher for Unseen {
     }
 }
 
+/// What all readers of one copy share.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'a> {
+    /// The limit on reading.
+    pub throttle: &'a Throttle,
+    /// How many read at a time.
+    pub seats: &'a Seats,
+    /// Waiting for the majority.
+    pub fences: &'a Fences<'a>,
+}
+
 /// Copies one range, read as it was at or after the given position, until the majority has all of it. A collection that
 /// was dropped on the source meanwhile is not an error: the replay drops it on the destination too.
 pub async fn copy_range(
     context: &Context,
     entry: &CatalogEntry,
     (range, after): (RangeRow, Optime),
-    throttle: &Throttle,
-    watcher: &impl Watcher,
+    Shared { throttle, seats, fences }: Shared<'_>,
+    (watcher, seat): (&impl Watcher, Seat),
 ) -> Result<(), Halt> {
     let at = range.from.clone();
     let tracked = Tracked::new(entry);
@@ -84,6 +90,9 @@ pub async fn copy_range(
         entry,
         after,
         throttle,
+        seats,
+        fences,
+        seat: Some(seat),
         watcher,
         range,
         at,
@@ -140,12 +149,15 @@ pub async fn copy_range(
     }
 }
 
-enum Stop {
+/// Why a range is not copied to its end at once.
+pub enum Stop {
+    /// For good.
     Halt(Halt),
     /// The destination has another primary, which may lack what the last one confirmed alone.
     Elected,
     /// The scan in natural order became a range with an end.
     Outgrown,
+    /// Reading failed.
     Source(DriverError),
 }
 
@@ -175,6 +187,10 @@ struct Copier<'a, W> {
     entry: &'a CatalogEntry,
     after: Optime,
     throttle: &'a Throttle,
+    seats: &'a Seats,
+    fences: &'a Fences<'a>,
+    /// Held while it reads; somebody else may read while this one waits for the majority at its end.
+    seat: Option<Seat>,
     watcher: &'a W,
     /// What the majority does not have yet.
     range: RangeRow,
@@ -192,6 +208,9 @@ struct Copier<'a, W> {
 
 impl<W: Watcher> Copier<'_, W> {
     async fn copy_once(&mut self) -> Result<(), Stop> {
+        if self.seat.is_none() {
+            self.seat = Some(self.seats.take().await);
+        }
         let (from, until) = (self.at.clone(), self.range.until.clone());
         let bounds = Bounds { from: from.as_ref(), until: until.as_ref(), first_only: false };
         self.read(bounds).await?;
@@ -199,6 +218,7 @@ impl<W: Watcher> Copier<'_, W> {
             let bounds = Bounds { from: until.as_ref(), until: None, first_only: true };
             self.read(bounds).await?;
         }
+        self.seat = None;
         self.fence().await?;
         Ok(self.end()?)
     }
@@ -206,7 +226,7 @@ impl<W: Watcher> Copier<'_, W> {
     /// Reads and writes overlap: while a batch is inserted, the next one is on its way.
     async fn read(&mut self, bounds: Bounds<'_>) -> Result<(), Stop> {
         let (context, entry) = (self.context, self.entry);
-        let mut cursor = match open(context, entry, bounds, self.after).await {
+        let mut cursor = match open(context, entry, bounds, (self.after, self.seats.batch_bytes())).await {
             // All of the range but its largest document is copied, or its largest document went meanwhile.
             Err(error) if code(&error) == Some(NOTHING_BETWEEN) => return Ok(()),
             outcome => outcome?,
@@ -264,7 +284,8 @@ impl<W: Watcher> Copier<'_, W> {
     }
 
     async fn fence(&mut self) -> Result<(), Stop> {
-        let term = fence(self.context, self.entry).await?;
+        let Namespace { db, coll } = &self.entry.namespace;
+        let term = self.fences.pass(db, coll).await?;
         if self.unfenced.term.is_some() && term != self.unfenced.term {
             return Err(Stop::Elected);
         }
@@ -318,7 +339,7 @@ async fn open(
     context: &Context,
     entry: &CatalogEntry,
     Bounds { from, until, first_only }: Bounds<'_>,
-    after: Optime,
+    (after, bytes): (Optime, u64),
 ) -> Result<RawBatchCursor, DriverError> {
     let mut command = RawDocumentBuf::new();
     let is_range = from.is_some() || until.is_some();
@@ -340,13 +361,13 @@ async fn open(
         command.append(cstr!("limit"), 1);
         command.append(cstr!("singleBatch"), true);
     }
-    // A throttled read comes in quarters of a second, not in batches of 16 MB.
     let is_capped = is_set(&entry.options, "capped");
-    let batch = context.options.throttle.filter(|_| !is_capped).map(|rate| {
-        let average = (entry.bytes / entry.documents.max(1)).max(1);
-        u32::try_from(rate / 4 / average).unwrap_or(u32::MAX).clamp(1, 100_000)
-    });
-    if let Some(batch) = batch.filter(|_| !first_only) {
+    // A throttled read comes in quarters of a second.
+    let throttled = context.options.throttle.filter(|_| !is_capped).map_or(u64::MAX, |rate| rate / 4);
+    let average = (entry.bytes / entry.documents.max(1)).max(1);
+    let batch = (bytes.min(throttled) / average).clamp(1, STATEMENTS);
+    let batch = u32::try_from(batch).ok().filter(|_| !first_only);
+    if let Some(batch) = batch {
         command.append(cstr!("batchSize"), i64::from(batch));
     }
     find(context, entry, command, (after, batch)).await
@@ -433,104 +454,4 @@ fn renamed() -> DriverError {
 
 fn gone() -> DriverError {
     from_code(NAMESPACE_NOT_FOUND, "the collection is gone")
-}
-
-#[derive(Debug, Default)]
-struct Written {
-    documents: u64,
-    bytes: u64,
-    last: Option<RawDocumentBuf>,
-    /// Terms of the primaries that took it.
-    terms: Vec<i64>,
-}
-
-/// Writes a batch of raw documents into the destination's `entry.namespace`, in order, without waiting for the majority.
-pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<(), Halt> {
-    let error = match write(context, entry, batch).await {
-        Ok(_) => return Ok(()),
-        Err(Stop::Halt(halt)) => return Err(halt),
-        Err(Stop::Source(error)) => error,
-        Err(Stop::Elected | Stop::Outgrown) => DriverError::custom("the destination elected another primary"),
-    };
-    Err(command_problem(Side::Destination, format!("reading for {} failed", entry.namespace), &error).into())
-}
-
-async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<Written, Stop> {
-    let (mut plain, mut statements) = (RawArrayBuf::new(), 0);
-    let mut written = Written::default();
-    for document in batch.doc_slices()? {
-        let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
-        written.documents += 1;
-        written.bytes += document.as_bytes().len() as u64;
-        if let Ok(Some(id)) = document.get("_id") {
-            written.last = Some(rawdoc! { "_id": bson::RawBson::from(id) });
-        }
-        // An insert would rewrite a top-level Timestamp(0,0) (OPLOG.md B.7).
-        if entry.kind == Kind::Collection && holds_zero_timestamp(document) {
-            // What stands before it goes first: capped collections keep their order.
-            written.terms.extend(insert(context, entry, std::mem::take(&mut plain)).await?);
-            statements = 0;
-            let mut updates = RawArrayBuf::new();
-            updates.push(upsert(context, document));
-            let mut command = RawDocumentBuf::new();
-            command.append(cstr!("update"), entry.namespace.coll.as_str());
-            command.append(cstr!("updates"), updates);
-            written.terms.extend(finish(context, entry, command).await?);
-        } else {
-            if statements >= STATEMENTS {
-                written.terms.extend(insert(context, entry, std::mem::take(&mut plain)).await?);
-                statements = 0;
-            }
-            plain.push(document);
-            statements += 1;
-        }
-    }
-    written.terms.extend(insert(context, entry, plain).await?);
-    Ok(written)
-}
-
-/// Returns the term of the primary that took them.
-async fn insert(context: &Context, entry: &CatalogEntry, documents: RawArrayBuf) -> Result<Option<i64>, Halt> {
-    if documents.is_empty() {
-        return Ok(None);
-    }
-    let mut command = RawDocumentBuf::new();
-    command.append(cstr!("insert"), entry.namespace.coll.as_str());
-    command.append(cstr!("documents"), documents);
-    finish(context, entry, command).await
-}
-
-fn upsert(context: &Context, document: &RawDocument) -> RawDocumentBuf {
-    let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
-    upsert_statement(&DocumentId::new(id), document, context.dialect)
-}
-
-/// Runs a write command. A duplicate `_id` is a document that is there already, from an interrupted attempt; whatever
-/// changed since is in the oplog that will be replayed.
-async fn finish(context: &Context, entry: &CatalogEntry, mut command: RawDocumentBuf) -> Result<Option<i64>, Halt> {
-    command.append(cstr!("ordered"), false);
-    command.append(cstr!("bypassDocumentValidation"), true);
-    command.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
-    let (destination, db) = (&context.destination, &entry.namespace.db);
-    let what = format!("writing {}", entry.namespace);
-    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
-        let reply = destination.run(db, command.clone()).await?;
-        // A statement that may pass later is tried again with all of them; what is there already stays.
-        match judge(&reply)? {
-            Sent::Executed(failed) if is_mixed(&failed) => {
-                let again = allow_mixed_buckets(context, &entry.namespace, &command).await?;
-                judge(&again).map(|_| again)
-            }
-            _ => Ok(reply),
-        }
-    })
-    .await?;
-    let errors = reply.get_array("writeErrors").ok().into_iter().flatten();
-    for error in errors.filter_map(|error| error.ok()?.as_document()) {
-        let code = error.get_i32("code").unwrap_or(0);
-        if code != 11000 {
-            return Err(refused(entry, code, error.get_str("errmsg").unwrap_or("no message")));
-        }
-    }
-    Ok(election_term(&reply))
 }

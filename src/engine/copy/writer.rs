@@ -1,0 +1,163 @@
+//! Writes what the copy read: the documents of a batch become one `insert`, copied once and never decoded.
+
+use super::{fences::election_term, reader::Stop, refused};
+use crate::{
+    engine::{
+        context::Context,
+        retry::{Halt, retry},
+        write::{Sent, allow_mixed_buckets, is_mixed, judge},
+    },
+    model::Side,
+    mongo::{
+        catalog::{CatalogEntry, Kind},
+        cluster::DriverError,
+        errors::command_problem,
+    },
+    oplog::{
+        DocumentId,
+        batch::{holds_zero_timestamp, upsert_statement},
+    },
+};
+use bson::{
+    RawArray, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf,
+    raw::{CStr, cstr},
+    rawdoc,
+};
+use mongodb::raw_batch_cursor::RawBatch;
+
+/// Statements of one command. Servers take 100,000 (`maxWriteBatchSize`), but when all of so many are there already, from an
+/// interrupted attempt, the reply that says so is too large for them and they close the connection instead.
+pub const STATEMENTS: u64 = 10_000;
+
+/// Bytes of a write command besides its documents, roughly.
+const ROOM: usize = 512;
+
+/// What was written of one batch.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// How many.
+    pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The last one's `{ "_id": value }`.
+    pub last: Option<RawDocumentBuf>,
+    /// Terms of the primaries that took it.
+    pub terms: Vec<i64>,
+}
+
+/// Writes a batch of raw documents into the destination's `entry.namespace`, in order, without waiting for the majority.
+pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<(), Halt> {
+    let error = match write(context, entry, batch).await {
+        Ok(_) => return Ok(()),
+        Err(Stop::Halt(halt)) => return Err(halt),
+        Err(Stop::Source(error)) => error,
+        Err(Stop::Elected | Stop::Outgrown) => DriverError::custom("the destination elected another primary"),
+    };
+    Err(command_problem(Side::Destination, format!("reading for {} failed", entry.namespace), &error).into())
+}
+
+/// Writes a batch without waiting for the majority.
+pub async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<Written, Stop> {
+    let documents = batch.doc_slices()?;
+    let mut written = Written::default();
+    let (mut last, mut apart) = (None, false);
+    for document in documents {
+        let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
+        written.documents += 1;
+        written.bytes += document.as_bytes().len() as u64;
+        last = Some(document);
+        apart |= entry.kind == Kind::Collection && holds_zero_timestamp(document);
+    }
+    let Some(last) = last else { return Ok(written) };
+    if let Ok(Some(id)) = last.get("_id") {
+        written.last = Some(rawdoc! { "_id": bson::RawBson::from(id) });
+    }
+    if apart || written.documents > STATEMENTS {
+        written.terms = write_apart(context, entry, documents).await?;
+    } else {
+        written.terms.extend(insert(context, entry, documents).await?);
+    }
+    Ok(written)
+}
+
+/// Writes documents that one insert cannot take, in their order.
+async fn write_apart(context: &Context, entry: &CatalogEntry, documents: &RawArray) -> Result<Vec<i64>, Stop> {
+    let (mut plain, mut statements) = (RawArrayBuf::new(), 0);
+    let mut terms = Vec::new();
+    for document in documents {
+        let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
+        // An insert would rewrite a top-level Timestamp(0,0) (OPLOG.md B.7).
+        let is_upsert = entry.kind == Kind::Collection && holds_zero_timestamp(document);
+        if (is_upsert || statements >= STATEMENTS) && statements > 0 {
+            // What stands before it goes first: capped collections keep their order.
+            terms.extend(insert(context, entry, &std::mem::take(&mut plain)).await?);
+            statements = 0;
+        }
+        if is_upsert {
+            let mut updates = RawArrayBuf::new();
+            updates.push(upsert(context, document));
+            terms.extend(finish(context, entry, || command(entry, cstr!("update"), cstr!("updates"), &updates)).await?);
+        } else {
+            plain.push(document);
+            statements += 1;
+        }
+    }
+    if statements > 0 {
+        terms.extend(insert(context, entry, &plain).await?);
+    }
+    Ok(terms)
+}
+
+/// Returns the term of the primary that took them.
+async fn insert(context: &Context, entry: &CatalogEntry, documents: &RawArray) -> Result<Option<i64>, Halt> {
+    finish(context, entry, || command(entry, cstr!("insert"), cstr!("documents"), documents)).await
+}
+
+/// A write command; the one copy of the documents that is made here.
+fn command(entry: &CatalogEntry, verb: &CStr, statements: &CStr, array: &RawArray) -> RawDocumentBuf {
+    let mut bytes = Vec::with_capacity(array.as_bytes().len() + ROOM);
+    bytes.extend_from_slice(RawDocumentBuf::new().as_bytes());
+    let mut command = RawDocumentBuf::from_bytes(bytes).unwrap_or_default();
+    command.append(verb, entry.namespace.coll.as_str());
+    command.append(cstr!("ordered"), false);
+    command.append(cstr!("bypassDocumentValidation"), true);
+    command.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+    command.append(statements, array);
+    command
+}
+
+fn upsert(context: &Context, document: &RawDocument) -> RawDocumentBuf {
+    let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
+    upsert_statement(&DocumentId::new(id), document, context.dialect)
+}
+
+/// Runs a write command. A duplicate `_id` is a document that is there already, from an interrupted attempt; whatever
+/// changed since is in the oplog that will be replayed.
+async fn finish(
+    context: &Context,
+    entry: &CatalogEntry,
+    command: impl Fn() -> RawDocumentBuf,
+) -> Result<Option<i64>, Halt> {
+    let (destination, db) = (&context.destination, &entry.namespace.db);
+    let what = format!("writing {}", entry.namespace);
+    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
+        let reply = destination.run(db, command()).await?;
+        // A statement that may pass later is tried again with all of them; what is there already stays.
+        match judge(&reply)? {
+            Sent::Executed(failed) if is_mixed(&failed) => {
+                let again = allow_mixed_buckets(context, &entry.namespace, &command()).await?;
+                judge(&again).map(|_| again)
+            }
+            _ => Ok(reply),
+        }
+    })
+    .await?;
+    let errors = reply.get_array("writeErrors").ok().into_iter().flatten();
+    for error in errors.filter_map(|error| error.ok()?.as_document()) {
+        let code = error.get_i32("code").unwrap_or(0);
+        if code != 11000 {
+            return Err(refused(entry, code, error.get_str("errmsg").unwrap_or("no message")));
+        }
+    }
+    Ok(election_term(&reply))
+}
