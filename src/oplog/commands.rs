@@ -35,10 +35,33 @@ pub struct WriteCommand {
 
 /// True when an insert would rewrite a top-level `Timestamp(0,0)` (OPLOG.md A.2, B.7).
 pub fn holds_zero_timestamp(document: &RawDocument) -> bool {
-    document.iter().any(|element| {
-        matches!(element, Ok((name, RawBsonRef::Timestamp(stamp)))
-            if stamp.time == 0 && stamp.increment == 0 && name.as_str() != "_id")
-    })
+    let is_one = |name: &str, value: RawBsonRef<'_>| {
+        matches!(value, RawBsonRef::Timestamp(stamp) if stamp.time == 0 && stamp.increment == 0) && name != "_id"
+    };
+    // Hardly any document has one, and looking at every field of every document would be dear.
+    holds_zeros(document.as_bytes())
+        && document.iter().any(|element| element.is_ok_and(|(name, value)| is_one(name.as_str(), value)))
+}
+
+/// The zeros that a zero timestamp makes in a document: the end of its name, and its eight bytes.
+const ZEROS: usize = 9;
+
+/// True when so many zeros stand in a row somewhere. Looks at every ninth byte, one of which is inside.
+fn holds_zeros(bytes: &[u8]) -> bool {
+    let mut at = ZEROS - 1;
+    while let Some(byte) = bytes.get(at) {
+        if *byte == 0 {
+            let (before, from_here) = bytes.split_at(at);
+            let before = before.iter().rev().take_while(|byte| **byte == 0).take(ZEROS).count();
+            let here = from_here.iter().take_while(|byte| **byte == 0).take(ZEROS).count();
+            if before + here >= ZEROS {
+                return true;
+            }
+            at += here;
+        }
+        at += ZEROS;
+    }
+    false
 }
 
 /// `{ $replaceWith: { $literal: document } }`: keeps zero timestamps and, from 5.0, names with dollars.
@@ -203,5 +226,36 @@ impl<'a> Commands<'a> {
     fn finish(mut self) -> Vec<WriteCommand> {
         self.flush();
         self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::Timestamp;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_zero_timestamp_is_seen_wherever_it_stands() {
+        let zero = Timestamp { time: 0, increment: 0 };
+        for length in 0..20 {
+            let (text, name) = ("x".repeat(length), "n".repeat(length));
+            let name = bson::raw::CString::try_from(name).unwrap();
+            let mut document = rawdoc! { "_id": 1, "text": text, "zero": 0_i64 };
+            assert!(!holds_zero_timestamp(&document));
+            document.append(&name, zero);
+            document.append(bson::raw::cstr!("more"), 5);
+            assert!(holds_zero_timestamp(&document), "{length}");
+        }
+        assert!(!holds_zero_timestamp(&rawdoc! { "_id": zero, "deep": { "at": zero } }));
+        assert!(!holds_zero_timestamp(&rawdoc! { "_id": 1, "at": Timestamp { time: 0, increment: 1 } }));
+    }
+
+    proptest! {
+        #[test]
+        fn runs_of_zeros_are_found(bytes in prop::collection::vec(prop_oneof![4 => Just(0_u8), 1 => any::<u8>()], 0..200)) {
+            let expected = bytes.windows(ZEROS).any(|window| window.iter().all(|byte| *byte == 0));
+            prop_assert_eq!(holds_zeros(&bytes), expected);
+        }
     }
 }

@@ -20,8 +20,8 @@ const STAY: Duration = Duration::from_secs(30);
 const BETTER: f64 = 1.05;
 /// What all readers together ask for at once, and the least and the most of one of them. Each batch exists a few times
 /// while it is passed on.
-const IN_FLIGHT: u64 = 16 << 20;
-const BATCH: (u64, u64) = (1 << 20, 4 << 20);
+const IN_FLIGHT: u64 = 8 << 20;
+const BATCH: (u64, u64) = (512 << 10, 2 << 20);
 
 /// The seats of all readers. Cheap to clone; all clones are the same seats.
 #[derive(Debug, Clone)]
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn batches_shrink_with_the_number_of_readers() {
         let bytes = |readers| Seats::new(readers).batch_bytes();
-        assert_eq!((bytes(1), bytes(3), bytes(8), bytes(16)), (4 << 20, 4 << 20, 2 << 20, 1 << 20));
+        assert_eq!((bytes(1), bytes(3), bytes(8), bytes(16)), (2 << 20, 2 << 20, 1 << 20, 512 << 10));
     }
 
     #[tokio::test]
