@@ -33,7 +33,7 @@ use tokio::{
 };
 
 /// Changes that wait for one lane; a full lane holds the dispatcher, which holds nothing but the spool.
-const LANE_CAPACITY: usize = 2_048;
+const LANE_CAPACITY: usize = 8_192;
 /// KiB of changes on their way to or in the lanes.
 const ROOM_KIB: u32 = 128 << 10;
 

@@ -29,6 +29,9 @@ impl Gate {
 
     /// Returns at once while open; otherwise waits for `open` or `cancel`.
     pub async fn pass(&self, cancel: &CancellationToken) -> Result<(), Halt> {
+        if *self.open.borrow() && !cancel.is_cancelled() {
+            return Ok(());
+        }
         let mut open = self.open.subscribe();
         tokio::select! {
             () = cancel.cancelled() => Err(Halt::Cancelled),

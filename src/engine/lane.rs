@@ -7,14 +7,14 @@ use super::{
     retry::Halt,
     view::ApplyView,
     watermark::Watermark,
-    write::{Sent, send},
+    write::{Sent, deliver, fence, unconfirmed},
 };
 use crate::{
     model::{Optime, Problem, Severity, Side},
     mongo::Namespace,
     oplog::{
         Batch, DocumentId, Inner, OplogError, Traits,
-        batch::{CollectionBatch, Pushed, WriteCommand, WriteKind, upsert_statement},
+        batch::{Pushed, WriteCommand, WriteKind, upsert_statement},
         entry::operation,
     },
 };
@@ -26,9 +26,9 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 /// Changes that a lane takes together.
-const CHANGES: usize = 1_000;
+const CHANGES: usize = 4_000;
 /// Bytes of changes that a lane takes together.
-const BYTES: usize = 8 << 20;
+const BYTES: usize = 4 << 20;
 const DUPLICATE_KEY: i32 = 11000;
 
 /// One change on its way to a lane.
@@ -133,7 +133,8 @@ pub async fn run(
 
 struct Work {
     batch: Batch,
-    namespaces: HashMap<Uuid, Arc<Namespace>>,
+    /// Where each collection is, and what the order of its changes means.
+    places: HashMap<Uuid, (Arc<Namespace>, Traits)>,
     touched: Vec<(Uuid, Vec<u8>)>,
     room: Vec<OwnedSemaphorePermit>,
     count: u64,
@@ -158,7 +159,7 @@ impl Work {
     fn new(context: &Context) -> Self {
         let batch = Batch::new(context.dialect);
         let (touched, room) = (Vec::new(), Vec::new());
-        Self { batch, namespaces: HashMap::new(), touched, room, count: 0, ts: Optime::default(), wall_ms: 0 }
+        Self { batch, places: HashMap::new(), touched, room, count: 0, ts: Optime::default(), wall_ms: 0 }
     }
 
     fn is_large(&self) -> bool {
@@ -179,19 +180,82 @@ impl Work {
         }
         self.count += 1;
         (self.ts, self.wall_ms) = (item.ts, item.wall_ms);
-        self.namespaces.entry(item.uuid).or_insert(item.namespace);
+        self.places.entry(item.uuid).or_insert((item.namespace, item.traits));
         self.room.push(item.room);
         Ok(None)
     }
 
     async fn execute(self, context: &Context, board: &Board) -> Result<(), Halt> {
-        for collection in self.batch.into_collections() {
-            let Some(namespace) = self.namespaces.get(&collection.uuid) else { continue };
+        let collections = self.batch.into_collections();
+        let (mut apart, mut together) = (Vec::new(), Vec::new());
+        for collection in &collections {
+            let Some((namespace, traits)) = self.places.get(&collection.uuid) else { continue };
             let executed = Executed { context, board, namespace, uuid: collection.uuid, ts: self.ts };
-            executed.apply(&collection).await?;
+            let (commands, refetch) = (collection.commands(&namespace.coll), &collection.refetch);
+            // Repeated, a document of theirs could come behind one that was inserted later.
+            let is_ordered = traits.capped || traits.collated;
+            let applied = Applied { executed, commands, refetch };
+            if is_ordered { apart.push(applied) } else { together.push(applied) }
+        }
+        for Applied { executed, commands, refetch } in &apart {
+            let mut failed = Vec::new();
+            for command in commands {
+                failed.extend(executed.run(command, true).await?.failed);
+            }
+            executed.mend(failed, refetch).await?;
+        }
+        let failed = run_together(context, &together).await?;
+        for (Applied { executed, refetch, .. }, failed) in together.iter().zip(failed) {
+            executed.mend(failed, refetch).await?;
         }
         Ok(())
     }
+}
+
+/// Runs the commands of several collections, one after the other; only the last one waits for the majority, which then
+/// has the others too. Every document has one statement at most, so that all of it may be repeated. Returns, for each
+/// collection, the documents that have to be fetched again.
+async fn run_together(context: &Context, all: &[Applied<'_>]) -> Result<Vec<Vec<DocumentId>>, Halt> {
+    loop {
+        let mut left: usize = all.iter().map(|applied| applied.commands.len()).sum();
+        let (mut terms, mut failed, mut is_confirmed) = (Vec::new(), Vec::new(), false);
+        for Applied { executed, commands, .. } in all {
+            let mut of_collection = Vec::new();
+            for command in commands {
+                left -= 1;
+                let ran = executed.run(command, left == 0).await?;
+                of_collection.extend(ran.failed);
+                // What was refused as a whole waited for nobody.
+                is_confirmed = left == 0 && !ran.terms.is_empty();
+                terms.extend(ran.terms);
+            }
+            failed.push(of_collection);
+        }
+        if let (false, [_, ..], Some(last)) = (is_confirmed, terms.as_slice(), all.last()) {
+            terms.extend(fence(context, last.executed.namespace).await?);
+        }
+        if terms.windows(2).all(|pair| matches!(pair, [a, b] if a == b)) {
+            return Ok(failed);
+        }
+        // Another primary was elected in between, which may lack what the one before confirmed alone.
+    }
+}
+
+/// What a batch holds of one collection.
+struct Applied<'a> {
+    executed: Executed<'a>,
+    commands: Vec<WriteCommand>,
+    /// Documents that have to be fetched again whatever happens.
+    refetch: &'a [DocumentId],
+}
+
+/// What became of one command.
+#[derive(Default)]
+struct Ran {
+    /// Documents that have to be fetched again.
+    failed: Vec<DocumentId>,
+    /// Terms of the primaries that took it.
+    terms: Vec<i64>,
 }
 
 /// One collection's share of a batch, whose newest change stands at `ts`.
@@ -204,14 +268,10 @@ struct Executed<'a> {
 }
 
 impl Executed<'_> {
-    async fn apply(&self, collection: &CollectionBatch) -> Result<(), Halt> {
-        let mut failed = Vec::new();
-        for command in collection.commands(&self.namespace.coll) {
-            failed.extend(self.run(&command).await?);
-        }
+    async fn mend(&self, mut failed: Vec<DocumentId>, again: &[DocumentId]) -> Result<(), Halt> {
         let namespace = self.namespace;
-        if !collection.refetch.is_empty() {
-            let count = collection.refetch.len();
+        if !again.is_empty() {
+            let count = again.len();
             let text = format!("{count} documents of {namespace}: no update can express the change; fetched again");
             self.context.events.record(Severity::Info, "repair", text);
         }
@@ -222,19 +282,23 @@ impl Executed<'_> {
             let text = format!("{} documents of {namespace} {why}; fetched again", failed.len());
             self.context.events.record(severity, "repair", text);
         }
-        failed.extend_from_slice(&collection.refetch);
+        failed.extend_from_slice(again);
+        if failed.is_empty() {
+            return Ok(());
+        }
         let view = &self.board.view;
         view.send_modify(|view| view.repair_pending += failed.len() as u64);
         let done = |count| view.send_modify(|view| view.repair_pending -= count as u64);
         refetch(self.context, self.uuid, namespace, &failed, self.ts, done).await
     }
 
-    /// Runs one write command; returns the documents that have to be fetched again.
-    async fn run(&self, write: &WriteCommand) -> Result<Vec<DocumentId>, Halt> {
+    /// Runs one write command, and waits until the majority has it when it shall be `confirmed`.
+    async fn run(&self, write: &WriteCommand, confirmed: bool) -> Result<Ran, Halt> {
         let what = format!("writing {}", self.namespace);
-        let failed = match send(self.context, self.namespace, &what, &write.command).await? {
-            Sent::Executed(failed) => failed,
-            Sent::Refused(_) => return Ok(write.ids.clone()),
+        let sent = self.deliver(&what, &write.command, confirmed).await?;
+        let (failed, mut terms) = match sent {
+            (Sent::Executed(failed), term) => (failed, Vec::from_iter(term)),
+            (Sent::Refused(_), _) => return Ok(Ran { failed: write.ids.clone(), terms: Vec::new() }),
         };
         let (mut existing, mut existing_ids, mut repairs) = (RawArrayBuf::new(), Vec::new(), Vec::new());
         for (index, code) in failed {
@@ -249,7 +313,7 @@ impl Executed<'_> {
             }
         }
         if existing_ids.is_empty() {
-            return Ok(repairs);
+            return Ok(Ran { failed: repairs, terms });
         }
         let mut command = RawDocumentBuf::new();
         command.append(cstr!("update"), self.namespace.coll.as_str());
@@ -257,12 +321,25 @@ impl Executed<'_> {
         command.append(cstr!("ordered"), false);
         command.append(cstr!("bypassDocumentValidation"), true);
         command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
-        match send(self.context, self.namespace, &what, &command).await? {
-            Sent::Executed(failed) => {
+        match self.deliver(&what, &command, confirmed).await? {
+            (Sent::Executed(failed), term) => {
                 repairs.extend(failed.iter().filter_map(|(index, _)| existing_ids.get(*index).cloned()));
+                terms.extend(term);
             }
-            Sent::Refused(_) => repairs.extend(existing_ids),
+            (Sent::Refused(_), _) => repairs.extend(existing_ids),
         }
-        Ok(repairs)
+        Ok(Ran { failed: repairs, terms })
+    }
+
+    async fn deliver(
+        &self,
+        what: &str,
+        command: &RawDocumentBuf,
+        is_confirmed: bool,
+    ) -> Result<(Sent, Option<i64>), Halt> {
+        if is_confirmed {
+            return deliver(self.context, self.namespace, what, command).await;
+        }
+        deliver(self.context, self.namespace, what, &unconfirmed(command)).await
     }
 }

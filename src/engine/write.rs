@@ -14,7 +14,7 @@ use crate::{
         errors::{code, from_code, may_pass_code},
     },
 };
-use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, oid::ObjectId, raw::cstr, rawdoc};
 
 /// Write concerns that this replica set can never satisfy: UnknownReplWriteConcern, UnsatisfiableWriteConcern.
 const HOPELESS_CONCERNS: [i32; 2] = [79, 100];
@@ -42,22 +42,62 @@ pub async fn send(
     what: &str,
     command: &RawDocumentBuf,
 ) -> Result<Sent, Halt> {
+    Ok(deliver(context, namespace, what, command).await?.0)
+}
+
+/// The same for a command with any write concern. Besides: the election term of the primary that took it; none when it
+/// refused.
+pub async fn deliver(
+    context: &Context,
+    namespace: &Namespace,
+    what: &str,
+    command: &RawDocumentBuf,
+) -> Result<(Sent, Option<i64>), Halt> {
     let destination = &context.destination;
     retry(Side::Destination, what, &context.events, &context.cancel, || async {
         match destination.run(&namespace.db, command.clone()).await {
             Ok(reply) => match judge(&reply)? {
                 Sent::Executed(failed) if is_mixed(&failed) => {
-                    judge(&allow_mixed_buckets(context, namespace, command).await?)
+                    let again = allow_mixed_buckets(context, namespace, command).await?;
+                    Ok((judge(&again)?, election_term(&again)))
                 }
-                sent => Ok(sent),
+                sent => Ok((sent, election_term(&reply))),
             },
             Err(error) if code(&error).is_some_and(|code| CAUSED_BY_CONTENT.contains(&code)) => {
-                Ok(Sent::Refused(error))
+                Ok((Sent::Refused(error), None))
             }
             Err(error) => Err(error),
         }
     })
     .await
+}
+
+/// The term of the primary that answered a write.
+pub fn election_term(reply: &RawDocument) -> Option<i64> {
+    reply.get_document("opTime").ok()?.get_i64("t").ok()
+}
+
+/// Returns when the majority has everything that the primary took before, by deleting nothing from `namespace`; the
+/// election term in which that was so.
+pub async fn fence(context: &Context, namespace: &Namespace) -> Result<Option<i64>, Halt> {
+    let what = format!("waiting for the majority to have {namespace}");
+    let coll = namespace.coll.as_str();
+    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || {
+        let nothing = rawdoc! { "delete": coll, "deletes": [{ "q": { "_id": ObjectId::new() }, "limit": 1 }] };
+        context.destination.run_with_majority(&namespace.db, nothing)
+    })
+    .await?;
+    Ok(election_term(&reply))
+}
+
+/// The command with `w: 1` in place of its write concern: a later command waits for the majority of both.
+pub fn unconfirmed(command: &RawDocument) -> RawDocumentBuf {
+    let mut changed = RawDocumentBuf::new();
+    for (name, value) in command.iter().flatten().filter(|(name, _)| name.as_str() != "writeConcern") {
+        changed.append(name, value);
+    }
+    changed.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+    changed
 }
 
 /// A statement failed because its bucket holds several types of one field.

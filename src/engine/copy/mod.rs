@@ -179,15 +179,15 @@ async fn create_collections(context: &Context, catalog: &Catalog, fences: &Fence
         Kind::View => false,
     });
     let creatable: Vec<_> = creatable.collect();
-    let Some(Namespace { db, coll }) = creatable.first().map(|entry| &entry.namespace) else { return Ok(()) };
-    let mut term = fences.pass(db, coll).await?;
+    let Some(namespace) = creatable.first().map(|entry| &entry.namespace) else { return Ok(()) };
+    let mut term = fences.pass(namespace).await?;
     loop {
         let creating: Vec<_> = creatable.iter().map(|entry| create(context, entry, Confirmed::Later).boxed()).collect();
         let mut creating = stream::iter(creating).buffer_unordered(CREATE_AT_ONCE);
         while let Some(created) = creating.next().await {
             created?;
         }
-        let now = fences.pass(db, coll).await?;
+        let now = fences.pass(namespace).await?;
         if now == term {
             return Ok(());
         }

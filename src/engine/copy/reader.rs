@@ -15,7 +15,6 @@ use crate::{
     },
     model::{Optime, Severity, Side},
     mongo::{
-        Namespace,
         catalog::{CatalogEntry, Kind, name_of, number},
         cluster::DriverError,
         errors::{PRIMARY_STEPPED_DOWN, code, from_code},
@@ -284,8 +283,7 @@ impl<W: Watcher> Copier<'_, W> {
     }
 
     async fn fence(&mut self) -> Result<(), Stop> {
-        let Namespace { db, coll } = &self.entry.namespace;
-        let term = self.fences.pass(db, coll).await?;
+        let term = self.fences.pass(&self.entry.namespace).await?;
         if self.unfenced.term.is_some() && term != self.unfenced.term {
             return Err(Stop::Elected);
         }

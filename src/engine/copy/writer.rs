@@ -1,11 +1,11 @@
 //! Writes what the copy read: the documents of a batch become one `insert`, copied once and never decoded.
 
-use super::{fences::election_term, reader::Stop, refused};
+use super::{reader::Stop, refused};
 use crate::{
     engine::{
         context::Context,
         retry::{Halt, retry},
-        write::{Sent, allow_mixed_buckets, is_mixed, judge},
+        write::{Sent, allow_mixed_buckets, election_term, is_mixed, judge},
     },
     model::Side,
     mongo::{
