@@ -4,6 +4,7 @@
 //! The short form runs with the other tests. `MONGOFERRY_CHAOS_ROUNDS=50` makes every loop longer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod alone;
 #[path = "../validate/certificates.rs"]
 #[allow(dead_code)]
 mod certificates;

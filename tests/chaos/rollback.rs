@@ -20,11 +20,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-async fn direct(port: u16) -> Client {
+pub async fn direct(port: u16) -> Client {
     Client::with_uri_str(format!("mongodb://127.0.0.1:{port}/?directConnection=true")).await.unwrap()
 }
 
-async fn primary_of(set: &ReplicaSet) -> usize {
+pub async fn primary_of(set: &ReplicaSet) -> usize {
     let began = Instant::now();
     loop {
         if let Some(primary) = set.primary().await {
