@@ -104,7 +104,7 @@ impl Model {
             // Where it exists already, error 11000 and an upserting replacement: the same outcome.
             return self.put(statement);
         }
-        let id = statement.get_document("q").unwrap().get_document("_id").unwrap().get("$eq").unwrap();
+        let id = statement.get_document("q").unwrap().get("_id").unwrap();
         assert_eq!(number(id), key);
         if kind == WriteKind::Delete {
             return drop(self.0.remove(&key));

@@ -19,6 +19,7 @@ use crate::{
         errors::{code, explain, may_pass},
         namespace::TEMPORARY_PREFIX,
     },
+    oplog::DocumentId,
 };
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, doc, oid::ObjectId, raw::cstr, rawdoc};
 use futures_util::{Stream, TryStreamExt};
@@ -78,7 +79,7 @@ async fn remove(context: &Context, namespace: &Namespace, ids: &mut Vec<RawDocum
     let mut deletes = RawArrayBuf::new();
     for id in ids.drain(..) {
         if let Some(id) = id.get("_id")? {
-            deletes.push(rawdoc! { "q": { "_id": { "$eq": bson::RawBson::from(id) } }, "limit": 1 });
+            deletes.push(rawdoc! { "q": DocumentId::new(id).filter().into_owned(), "limit": 1 });
         }
     }
     if deletes.is_empty() {

@@ -174,7 +174,7 @@ impl Wanted<'_> {
     async fn replace_one(&mut self, id: &DocumentId) -> Result<(), Halt> {
         let (context, namespace) = (self.context, self.namespace);
         let what = format!("fetching a document of {namespace} again");
-        let read = || self.find(id.filter(), 1);
+        let read = || self.find(id.filter().into_owned(), 1);
         let documents = match retry(Side::Source, &what, &context.events, &context.cancel, read).await? {
             // The drop is still ahead and takes the document with it.
             Found::NoCollection => return Ok(()),
@@ -286,7 +286,7 @@ fn any_of(ids: &[&DocumentId]) -> RawDocumentBuf {
 }
 
 async fn delete(context: &Context, namespace: &Namespace, id: &DocumentId) -> Result<Option<Why>, Halt> {
-    let deletes = rawdoc! { "delete": namespace.coll.as_str(), "deletes": [{ "q": id.filter(), "limit": 1 }] };
+    let deletes = rawdoc! { "delete": namespace.coll.as_str(), "deletes": [{ "q": id.filter().into_owned(), "limit": 1 }] };
     write(context, namespace, deletes).await
 }
 

@@ -110,7 +110,7 @@ pub fn deletes<'a>(ids: impl Iterator<Item = &'a DocumentId>, name: &str) -> Vec
 
 /// Deletes the document, if it is there.
 fn delete_statement(id: &DocumentId) -> RawDocumentBuf {
-    rawdoc! { "q": id.filter(), "limit": 1 }
+    rawdoc! { "q": id.filter().into_owned(), "limit": 1 }
 }
 
 fn replacing(id: &DocumentId, document: &RawDocument, dialect: Dialect, upsert: bool) -> RawDocumentBuf {
@@ -132,7 +132,7 @@ fn piped<'a>(id: &DocumentId, stages: impl IntoIterator<Item = &'a RawDocument>,
 
 fn statement(id: &DocumentId, update: impl bson::raw::BindRawBsonRef, upsert: bool) -> RawDocumentBuf {
     let mut statement = RawDocumentBuf::new();
-    statement.append(cstr!("q"), id.filter());
+    statement.append(cstr!("q"), id.filter().as_ref());
     statement.append(cstr!("u"), update);
     if upsert {
         statement.append(cstr!("upsert"), true);
