@@ -11,6 +11,7 @@ use super::{
     fetch::FetchEnd,
     gate::Gate,
     herald::Herald,
+    lag::LagReading,
     migration_user,
     notices::Notices,
     publish::Publisher,
@@ -18,6 +19,7 @@ use super::{
     restore::Restored,
     retry::Halt,
     run::{Finalized, Outcome, Run},
+    view::{ApplyView, FetchView},
     way_back,
 };
 use crate::{
@@ -359,18 +361,12 @@ impl Runner {
         }
         let Some(run) = &self.run else { return };
         if matches!(self.machine.phase, Phase::Following | Phase::Ready | Phase::Cutover | Phase::Finalizing) {
-            let reading = *run.lag.borrow();
-            let last_write = run.fetch.borrow().last_active_write;
-            let quiet_now = until.zip(last_write).map(|(until, last)| u64::try_from(until - last).unwrap_or(0));
-            let quiet = reading.as_ref().and_then(|reading| reading.source_quiet_ms);
-            let measurement = Measurement {
-                lag_ms: reading.as_ref().and_then(|reading| reading.lag_ms),
-                source_quiet_ms: quiet.into_iter().chain(quiet_now).min(),
-                last_user_write: run.fetch.borrow().last_user_write.map(|(ts, _)| ts),
-                repair_pending: run.apply.borrow().repair_pending,
-                failed_indexes: failed_indexes(run),
-                open_transactions: run.source_use.borrow().open_transactions.clone(),
-            };
+            // Every view once: with a writer waiting in between, a second look at one would wait for that writer, which
+            // waits for the first.
+            let (fetch, apply) = (run.fetch.borrow().clone(), run.apply.borrow().clone());
+            let open_transactions = run.source_use.borrow().open_transactions.clone();
+            let reading = run.lag.borrow().unwrap_or_default();
+            let measurement = measurement(until, reading, (&fetch, &apply), open_transactions);
             self.happened(Event::Measured(measurement));
         }
     }
@@ -510,9 +506,21 @@ fn name_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// `namespace / index` of what could not be built, as the applier knows it.
-fn failed_indexes(run: &Run) -> Vec<String> {
-    let apply = run.apply.borrow();
+/// What the views amount to; of the source's clock (ms) it is known that everything written before `until` is fetched.
+fn measurement(
+    until: Option<i64>,
+    reading: LagReading,
+    (fetch, apply): (&FetchView, &ApplyView),
+    open_transactions: Vec<String>,
+) -> Measurement {
+    let quiet_now = until.zip(fetch.last_active_write).map(|(until, last)| u64::try_from(until - last).unwrap_or(0));
     let named = |failed: &FailedIndex| format!("{} / {}", failed.namespace, failed.index);
-    apply.failed_indexes.iter().flatten().map(named).collect()
+    Measurement {
+        lag_ms: reading.lag_ms,
+        source_quiet_ms: reading.source_quiet_ms.into_iter().chain(quiet_now).min(),
+        last_user_write: fetch.last_user_write.map(|(ts, _)| ts),
+        repair_pending: apply.repair_pending,
+        failed_indexes: apply.failed_indexes.iter().flatten().map(named).collect(),
+        open_transactions,
+    }
 }
