@@ -223,6 +223,7 @@ mod tests {
             primary: None,
             tls_files: Default::default(),
             tally: Default::default(),
+            wire: crate::mongo::link::Wire::Plain,
         };
         Strings::new(&cluster, endpoint)
     }

@@ -286,7 +286,8 @@ fn any_of(ids: &[&DocumentId]) -> RawDocumentBuf {
 }
 
 async fn delete(context: &Context, namespace: &Namespace, id: &DocumentId) -> Result<Option<Why>, Halt> {
-    let deletes = rawdoc! { "delete": namespace.coll.as_str(), "deletes": [{ "q": id.filter().into_owned(), "limit": 1 }] };
+    let deletes =
+        rawdoc! { "delete": namespace.coll.as_str(), "deletes": [{ "q": id.filter().into_owned(), "limit": 1 }] };
     write(context, namespace, deletes).await
 }
 

@@ -32,7 +32,7 @@ use crate::{
         Optime, Plan, Problem, Repaired, Severity, Side,
         snapshot::{ConnectInfo, ForeignWrites, Rehearsal, Verification, VerificationState},
     },
-    mongo::{Cluster, LastWrite},
+    mongo::{Cluster, LastWrite, link::Wire},
     oplog::Dialect,
 };
 use bson::Uuid;
@@ -213,6 +213,11 @@ impl Run {
         let keepers = Keepers { machine: machine.subscribe(), keeper: keeper.subscribe() };
         let views = (apply.subscribe(), fetch.subscribe());
         let (last_look, asked) = foreign::LastLook::new();
+        for cluster in [&context.source, &context.destination].into_iter().filter(|cluster| cluster.wire != Wire::Plain)
+        {
+            let text = format!("what passes from and to the {} is {}", cluster.side, cluster.wire);
+            context.events.record(Severity::Info, "network", text);
+        }
         tokio::spawn(sign_in::keep(context.clone()));
         let checkpoints = Checkpointer::new(context.clone(), plan.clone(), views, keepers, events);
         Self {

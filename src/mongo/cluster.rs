@@ -1,6 +1,6 @@
 //! A connected replica set: the client plus what `hello` and `buildInfo` said about it.
 
-use super::{login::Login, memory_file::MemoryFile, tally::Tally};
+use super::{link::Wire, login::Login, memory_file::MemoryFile, tally::Tally};
 use crate::model::{Optime, Side};
 use bson::{RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 use std::{fmt, sync::Arc};
@@ -53,6 +53,8 @@ pub struct Cluster {
     pub tls_files: Arc<Vec<MemoryFile>>,
     /// What [`Cluster::run`] wrote.
     pub tally: Tally,
+    /// How what is read and written passes on the network.
+    pub wire: Wire,
 }
 
 /// What a primary says about its newest write (`hello.lastWrite`; needs no privilege, OPLOG.md section D).

@@ -5,6 +5,7 @@
 
 use super::{
     cluster::{Cluster, DriverError, ServerVersion},
+    link::{self, Wire},
     login::Login,
     memory_file::MemoryFile,
     options,
@@ -249,7 +250,7 @@ impl Route {
 
     async fn open(&self, options: ClientOptions, greeting: &Greeting) -> Result<Cluster, Problem> {
         let failed = |error: DriverError| self.driver_problem("connecting to the replica set", &error);
-        let login = Login::open(options).map_err(failed)?;
+        let (login, wire) = self.choose_wire(options, greeting).await.map_err(failed)?;
         let admin = login.database("admin");
         let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(failed)?;
         let build = admin.run_command(doc! { "buildInfo": 1 }).await.map_err(failed)?;
@@ -272,7 +273,23 @@ impl Route {
             primary,
             tls_files: self.tls_files.clone(),
             tally: Tally::default(),
+            wire,
         })
+    }
+
+    /// A client that compresses what it sends and gets when the way is slow, or as the address asks.
+    async fn choose_wire(&self, mut options: ClientOptions, greeting: &Greeting) -> Result<(Login, Wire), DriverError> {
+        let login = Login::open(options.clone())?;
+        if options.compressors.is_some() {
+            return Ok((login, Wire::Asked));
+        }
+        if greeting.talk.seen_as.as_deref().is_some_and(link::is_loopback) {
+            return Ok((login, Wire::Plain));
+        }
+        let wire = Wire::suited_to(link::measure(&login).await?);
+        let Some(compressors) = wire.compressors() else { return Ok((login, wire)) };
+        options.compressors = Some(compressors);
+        Ok((Login::open(options)?, wire))
     }
 
     fn judge_direct(&self, greeting: &Greeting) -> Result<(), Problem> {

@@ -16,6 +16,7 @@ pub(super) fn settled(parsed: ClientOptions) -> ClientOptions {
     options.repl_set_name = parsed.repl_set_name;
     options.direct_connection = parsed.direct_connection;
     options.load_balanced = parsed.load_balanced;
+    options.compressors = parsed.compressors;
     options.heartbeat_freq = parsed.heartbeat_freq;
     options.local_threshold = parsed.local_threshold;
     options.max_idle_time = parsed.max_idle_time;

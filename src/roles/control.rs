@@ -66,7 +66,11 @@ fn say(name: &str, snapshot: &Snapshot) {
 pub async fn resume(name: Option<&str>, plan: Option<&Path>) -> anyhow::Result<u8> {
     let summary = find::find(name)?;
     if summary.is_running {
-        return send(Some(&summary.name), Command::Resume).await;
+        match send(Some(&summary.name), Command::Resume).await {
+            // It was ending when it was looked at.
+            Err(_) if find::find(Some(&summary.name)).is_ok_and(|now| !now.is_running) => {}
+            answer => return answer,
+        }
     }
     let plan = match plan {
         Some(path) => Some(config::read_plan(&std::path::absolute(path)?)?),

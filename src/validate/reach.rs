@@ -6,6 +6,7 @@ use crate::{
     mongo::{
         Cluster,
         connect::{Joined, Reach, Route},
+        link::Wire,
         probe::{Greeting, Stage},
         tls,
         topology::Hello,
@@ -194,7 +195,10 @@ fn describe_set(cluster: &Cluster, greeting: &Greeting, notes: &[String]) -> Fin
         Hello { writable: true, .. } => String::new(),
         hello => format!(" (found through {}, which is {})", greeting.host, hello.role()),
     };
-    let evidence = format!("{}, primary {primary}{found}, {members}", cluster.set);
+    let mut evidence = format!("{}, primary {primary}{found}, {members}", cluster.set);
+    if cluster.wire != Wire::Plain {
+        evidence += &format!("; {}", cluster.wire);
+    }
     if notes.is_empty() {
         return Finding::ok(evidence);
     }

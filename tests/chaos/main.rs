@@ -27,6 +27,7 @@ mod proxy;
 mod refusals;
 mod rollback;
 mod short_oplog;
+mod wire;
 
 /// How many faults each loop makes: `short` in the short form.
 fn rounds(short: u32) -> u32 {
