@@ -124,3 +124,44 @@ fn everything_that_would_be_dropped_can_be_read_before_agreeing() {
     wizard.tell(Message::Resize(80, 24));
     assert_eq!(wizard.press(KeyCode::Enter).len(), 1);
 }
+
+/// The names that are judged before they are agreed to are never cut.
+#[test]
+fn long_names_stand_in_the_question_in_full() {
+    let mut report = dropping();
+    // The longest that a server takes.
+    let database = format!("tenant_{}_eu", "0123456789".repeat(6).split_off(7));
+    report.would_drop[0].name = database.clone();
+    for (width, height) in [(60, 24), (80, 24), (120, 40)] {
+        let mut wizard = Wizard::at_report(Glyphs::ASCII, report.clone());
+        wizard.tell(Message::Resize(width, height));
+        wizard.press(KeyCode::Enter);
+        let page = wizard.text(width, height);
+        let joined: String = page.lines().flat_map(|line| line.chars()).filter(|one| !" |".contains(*one)).collect();
+        assert!(joined.contains(&database), "{width}x{height}:\n{page}");
+        assert!(page.contains("14 collections") && page.contains("prod-new?"), "{page}");
+    }
+}
+
+/// A key that turns the page turns it by what was drawn, whatever the status line took from it.
+#[test]
+fn a_page_of_the_question_is_what_was_drawn() {
+    let mut report = dropping();
+    for n in 0..60 {
+        let name = format!("tenant_{n}");
+        report.would_drop.push(mongoferry::model::check::DroppedDatabase { name, collections: 2, bytes: 10 });
+    }
+    let mut wizard = Wizard::at_report(Glyphs::ASCII, report);
+    wizard.tell(Message::Resize(60, 16));
+    wizard.press(KeyCode::Enter);
+    let mut read = String::new();
+    for _ in 0..80 {
+        read += &wizard.text(60, 16);
+        wizard.model.said = Some("a sentence that is so long that it needs a second line of the narrow terminal".into());
+        read += &wizard.text(60, 16);
+        wizard.press(KeyCode::PageDown);
+    }
+    for n in 0..60 {
+        assert!(read.contains(&format!("tenant_{n} ")), "tenant_{n} was never shown");
+    }
+}

@@ -210,7 +210,8 @@ impl State {
         rows.push((String::new(), theme.text));
         let field_row = rows.len();
         let label = format!(" Type {} to continue:  ", self.asked.expected_label);
-        let size = inside.saturating_sub(text::width(&label) + 2).clamp(4, 24);
+        let wanted = (text::width(&self.asked.expected) + 1).max(24);
+        let size = inside.saturating_sub(text::width(&label) + 2).clamp(4, wanted);
         let (shown, cursor) = self.typed.shown(size);
         if !self.asked.expected.is_empty() {
             let style = if self.focus == Focus::Field { theme.strong } else { theme.text };

@@ -73,17 +73,17 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key_unless("c", "Prepare to cutover", "Starts the guided steps, reversible", cutover),
         key_unless("e", "Extend", "Adds time to the cutover window; asks first", no_timer(view)),
     ];
+    if !view.snapshot.indexes.failed.is_empty() {
+        keys.push(key("b", "Build again", "Tries the indexes that could not be built once more"));
+        keys.push(key("i", "Failed indexes", "Names them; asks whether to do without them"));
+    }
+    keys.extend(running::keys(view));
     keys.push(key_unless(
         "r",
         "Rehearse",
         "Measures how long the last change takes; changes nothing",
         no_rehearsal(view),
     ));
-    if !view.snapshot.indexes.failed.is_empty() {
-        keys.push(key("b", "Build again", "Tries the indexes that could not be built once more"));
-        keys.push(key("i", "Failed indexes", "Names them; asks whether to do without them"));
-    }
-    keys.extend(running::keys(view));
     keys
 }
 
@@ -290,7 +290,7 @@ fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
     let numbers = [
         ("Applied", format!("{} ops", show_count(snapshot.ops_applied))),
         ("Rate", rates(view)),
-        ("Oplog left", text::ms(snapshot.oplog_left_ms)),
+        ("Oplog left", running::oplog_left(view)),
         ("Last change", last),
         ("Waiting", running::waiting(view)),
     ];

@@ -48,12 +48,13 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 fn lines(model: &Model, columns: usize, rows: usize, area: Rect) -> Vec<(String, Style)> {
     let view = model.view();
     let theme = &model.theme;
-    let route = if model.is_started() {
-        format!("{} -> {}", running::source_name(&view), running::destination_name(&view))
-    } else {
-        model.screens.connect.destination_name().map_or_else(String::new, |name| format!("? -> {name}"))
-    };
     let size = format!("{}x{} small", area.width, area.height);
+    let room = columns.saturating_sub(text::width(&size) + 13);
+    let route = if model.is_started() {
+        frame::route_in(&running::source_name(&view), &running::destination_name(&view), room)
+    } else {
+        model.screens.connect.destination_name().map_or_else(String::new, |name| frame::route_in("?", name, room))
+    };
     let mut lines: Vec<(String, Style)> =
         vec![(text::ends(&format!("mongoferry  {route}"), &size, columns), theme.strong)];
     let question = match &model.overlay {
@@ -123,8 +124,9 @@ fn running_lines(model: &Model, columns: usize) -> Vec<String> {
         Phase::Completed => vec![format!("Migrated to {}", running::destination_name(&view))],
         phase => vec![format!("Phase: {phase}")],
     };
-    if snapshot.ops_waiting > 0 || snapshot.oplog_left_ms.is_some() {
-        lines.push(format!("buffered {}   oplog left {}", running::waiting(&view), text::ms(snapshot.oplog_left_ms)));
+    let left = snapshot.oplog_left_ms.map(|_| format!("   oplog left {}", text::ms(snapshot.oplog_left_ms)));
+    if snapshot.ops_waiting > 0 || left.is_some() {
+        lines.push(format!("buffered {}{}", running::waiting(&view), left.unwrap_or_default()));
     }
     lines
 }

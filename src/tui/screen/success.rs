@@ -289,11 +289,11 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let columns = usize::from(body.width);
     let height = usize::from(body.height);
     let theme = view.theme;
-    let mut lines = vec![
-        Line::raw(""),
-        Line::styled(format!(" {}", title(view)), if is_clean(view) { theme.ok } else { theme.wait }),
-        Line::raw(""),
-    ];
+    let style = if is_clean(view) { theme.ok } else { theme.wait };
+    let title = text::labelled(" ", &title(view), columns.saturating_sub(1)).into_iter();
+    let mut lines = vec![Line::raw("")];
+    lines.extend(title.map(|line| Line::styled(line, style)));
+    lines.push(Line::raw(""));
     let most = if height >= 30 { 4 } else { 2 };
     for (label, value) in facts(view) {
         let mut wrapped = text::labelled(&format!("   {label:<12} "), &value, columns.saturating_sub(1));
