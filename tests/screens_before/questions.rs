@@ -106,6 +106,11 @@ fn everything_that_would_be_dropped_can_be_read_before_agreeing() {
     }
     let mut wizard = Wizard::at_report(Glyphs::ASCII, report);
     wizard.press(KeyCode::Enter);
+    // Not before everything was shown.
+    wizard.type_text("prod-new");
+    wizard.keys(&[KeyCode::Tab, KeyCode::Tab]);
+    assert!(wizard.press(KeyCode::Enter).is_empty() && is_open(&wizard));
+    assert!(frame::status(&wizard.model).contains("not shown yet: PageDown"), "{}", frame::status(&wizard.model));
     let mut read = String::new();
     for _ in 0..10 {
         read += &wizard.page();
@@ -116,8 +121,6 @@ fn everything_that_would_be_dropped_can_be_read_before_agreeing() {
     }
     assert!(read.contains("It cannot be undone"));
     // A card cannot show them, so it does not agree either.
-    wizard.type_text("prod-new");
-    wizard.keys(&[KeyCode::Tab, KeyCode::Tab]);
     wizard.tell(Message::Resize(50, 10));
     assert!(wizard.press(KeyCode::Enter).is_empty() && is_open(&wizard));
     assert!(frame::status(&wizard.model).contains("larger"));
@@ -157,7 +160,8 @@ fn a_page_of_the_question_is_what_was_drawn() {
     let mut read = String::new();
     for _ in 0..80 {
         read += &wizard.text(60, 16);
-        wizard.model.said = Some("a sentence that is so long that it needs a second line of the narrow terminal".into());
+        wizard.model.said =
+            Some("a sentence that is so long that it needs a second line of the narrow terminal".into());
         read += &wizard.text(60, 16);
         wizard.press(KeyCode::PageDown);
     }

@@ -29,7 +29,10 @@ use std::{
 /// The wizard as it is when it attaches to a migration in that state.
 pub fn wizard(name: &str, glyphs: Glyphs) -> Model {
     let read = scene(name);
-    Model::new(Arc::new(read.snapshot), read.events, (Theme::sixteen(), glyphs), read.now)
+    let mut model = Model::new(Arc::new(read.snapshot), read.events, (Theme::sixteen(), glyphs), read.now);
+    // In a process of its own, as every migration but the demo's.
+    model.is_detached = true;
+    model
 }
 
 fn drawn(model: &Model, width: u16, height: u16) -> String {

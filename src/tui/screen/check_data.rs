@@ -105,7 +105,9 @@ fn is_opened_first(view: &View<'_>) -> bool {
 fn details_blocked(view: &View<'_>, state: &State) -> Option<String> {
     match selected(view, state) {
         None => Some("No collection was compared yet.".into()),
-        Some(row) if differing(row) == 0 => Some(format!("{}: no document differs so far.", show_namespace(&row.namespace))),
+        Some(row) if differing(row) == 0 => {
+            Some(format!("{}: no document differs so far.", show_namespace(&row.namespace)))
+        }
         Some(_) => None,
     }
 }

@@ -238,6 +238,8 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         width => width,
     };
     let event_rows = if body.height >= 30 { 9 } else { 6 }.min(body.height.saturating_sub(10));
+    // A heading alone says nothing.
+    let event_rows = if event_rows > 1 { event_rows } else { 0 };
     let upper = body.height.saturating_sub(event_rows);
     let left = place::part(body, 0, 0, left_width, upper);
     place::draw(frame, left, progress(view, usize::from(left.width)));

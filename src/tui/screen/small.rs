@@ -2,7 +2,7 @@
 
 use super::{frame, running};
 use crate::{
-    model::{Phase, units::show_duration},
+    model::{Phase, snapshot::CutoverStep, units::show_duration},
     tui::{
         action::Screen,
         model::{Model, Overlay},
@@ -104,7 +104,8 @@ fn running_lines(model: &Model, columns: usize) -> Vec<String> {
     let mut lines = match snapshot.phase {
         Phase::Clearing => vec!["Clearing the destination".into()],
         Phase::Copying => vec![
-            format!("Copying data  {}{eta}", text::percent(copied)),
+            // Short, so that the smallest card has room for the number.
+            format!("Copying {}{eta}", text::percent(copied)),
             bar::bar(columns, copied, &model.glyphs),
             format!(
                 "{:.1} MB/s   {} of {} collections",
@@ -122,7 +123,16 @@ fn running_lines(model: &Model, columns: usize) -> Vec<String> {
             vec![format!("{word}  lag {}{left}  following changes", text::ms(snapshot.lag_ms))]
         }
         Phase::Completed => vec![format!("Migrated to {}", running::destination_name(&view))],
-        phase => vec![format!("Phase: {phase}")],
+        phase => vec![match snapshot.cutover.as_ref().map(|cutover| cutover.step) {
+            Some(CutoverStep::StopApplication) => "Stop your application".into(),
+            Some(CutoverStep::Drain) => "Applying the last changes".into(),
+            Some(CutoverStep::CheckData | CutoverStep::CheckOpened) => "Checking the data".into(),
+            Some(CutoverStep::Finalize | CutoverStep::Open) if snapshot.can_write => {
+                "ACCEPTS WRITES, cleaning up".into()
+            }
+            Some(CutoverStep::Finalize | CutoverStep::Open) => "Finalising, keep the application stopped".into(),
+            None => format!("Phase: {phase}"),
+        }],
     };
     let left = snapshot.oplog_left_ms.map(|_| format!("   oplog left {}", text::ms(snapshot.oplog_left_ms)));
     if snapshot.ops_waiting > 0 || left.is_some() {

@@ -212,10 +212,12 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         "Presses the focused button",
         focused,
     ));
-    keys.push(key("Left/Right", "Choose", "Moves between the buttons"));
-    if view.snapshot.writers.len() > 1 && is_waiting(view) {
-        keys.push(key("Up/Down", "Select", "Moves in the list of writers"));
-    }
+    keys.push(key_unless(
+        "Esc",
+        "Go back",
+        "Leaves the cutover; syncing continues, nothing has changed",
+        go_back_blocked(view),
+    ));
     let nobody = view.snapshot.writers.is_empty().then(|| "Nothing to copy: no writes seen lately.".to_string());
     keys.push(key_unless("y", "Copy client list", "Copies who writes, to ask them to stop", nobody.clone()));
     keys.push(key_unless(
@@ -231,12 +233,10 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         CheckOrder::After => ("Check first", "Checks the data before the destination is opened"),
     };
     keys.push(key_unless("o", label, help, order_blocked(view)));
-    keys.push(key_unless(
-        "Esc",
-        "Go back",
-        "Leaves the cutover; syncing continues, nothing has changed",
-        go_back_blocked(view),
-    ));
+    keys.push(key("Left/Right", "Choose", "Moves between the buttons"));
+    if view.snapshot.writers.len() > 1 && is_waiting(view) {
+        keys.push(key("Up/Down", "Select", "Moves in the list of writers"));
+    }
     keys.push(key_unless("v", "Plain view", "Shows who writes in full, for the mouse", nobody));
     keys.push(key("l", "Log", "Everything that happened, numbered"));
     keys
@@ -515,10 +515,10 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
         lines.push(Line::from(spans));
     } else if view.snapshot.blocks_source {
         lines.push(Line::styled("  Continue makes the source refuse user writes; going back lifts that.", theme.wait));
-    } else {
+    } else if columns >= 78 {
         lines.push(Line::styled("  Ignored: keep-alive no-ops, session and transaction bookkeeping.", theme.dim));
     }
-    lines.push(Line::raw("  You can still leave: Esc goes back, syncing continues, nothing has changed."));
+    lines.push(still_free(columns));
     lines.push(Line::raw(""));
     let needed = text::threshold(view.snapshot.thresholds.quiet_for_ms);
     let is_pressed = view.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.waiting_by.is_some());
@@ -536,6 +536,14 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
     let indent = columns.saturating_sub(buttons::columns(&row)) / 2;
     lines.push(buttons::row(&row, usize::from(state.on_go_back), indent, (view.theme, view.glyphs.pointer)));
     lines
+}
+
+fn still_free(columns: usize) -> Line<'static> {
+    let sentence = match columns {
+        78.. => "  You can still leave: Esc goes back, syncing continues, nothing has changed.",
+        _ => "  You can still leave: Esc goes back, nothing has changed.",
+    };
+    Line::raw(sentence)
 }
 
 /// Step 2: the evidence that nothing is left behind.
@@ -573,7 +581,7 @@ fn drain(view: &View<'_>, cutover: &Cutover, columns: usize) -> Vec<Line<'static
     }
     if go_back_blocked(view).is_none() {
         lines.push(Line::raw(""));
-        lines.push(Line::raw("  You can still leave: Esc goes back, syncing continues, nothing has changed."));
+        lines.push(still_free(columns));
     }
     lines
 }

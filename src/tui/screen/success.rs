@@ -295,6 +295,9 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     lines.extend(title.map(|line| Line::styled(line, style)));
     lines.push(Line::raw(""));
     let most = if height >= 30 { 4 } else { 2 };
+    // What is left to do stands in a short frame too: it is the only part that cannot be looked up in the report.
+    let most = if height < 17 { 1 } else { most };
+    let facts_end = lines.len() + height.saturating_sub(lines.len() + 5).max(1);
     for (label, value) in facts(view) {
         let mut wrapped = text::labelled(&format!("   {label:<12} "), &value, columns.saturating_sub(1));
         if wrapped.len() > most {
@@ -303,6 +306,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         }
         lines.extend(wrapped.into_iter().map(Line::raw));
     }
+    lines.truncate(facts_end.max(3));
     lines.push(Line::raw(""));
     lines.push(Line::styled(" Left for you", theme.strong));
     let room = height.saturating_sub(lines.len()).max(1);

@@ -364,7 +364,8 @@ fn bottom(view: &View<'_>, state: &State, report: &ValidationReport, columns: us
     }
     if matches!(check.state, CheckState::Fail | CheckState::Warn) {
         let copy = if check.fix_command.is_some() { "y copies it; then press r" } else { "Then press r" };
-        lines.push(Line::raw(format!("   {copy}. Nothing has been written to either cluster.")));
+        let sentence = format!("{copy}. Nothing has been written to either cluster.");
+        lines.extend(text::labelled("   ", &sentence, columns.saturating_sub(1)).into_iter().map(Line::from));
     }
     if report.passed() {
         lines.push(button(view, state, columns));

@@ -55,7 +55,7 @@ fn table_lines(view: &View<'_>, entries: &[Entry], selected: usize, size: (usize
     let longest = entries.iter().map(|entry| text::width(&entry.profile.name)).max().unwrap_or(0);
     let titles = [
         table::Column::left("NAME", 14, 0),
-        table::Column::left("ADDRESS", 30 - longest.saturating_sub(14).min(14), 1),
+        table::Column::left("ADDRESS", 30 - longest.saturating_sub(11).min(14), 1),
         table::Column::left("VERSION", 7, 3),
         table::Column::right("MEMBERS", 7, 4),
         table::Column::left("DATA", 11, 2),
@@ -109,7 +109,7 @@ fn details(view: &View<'_>, entry: Option<&Entry>, columns: usize) -> Vec<Line<'
     if text::width(&entry.profile.name) + 4 > columns {
         say("name", &entry.profile.name, view.theme.text);
     }
-    say("address", &entry.endpoint().hosts(), view.theme.text);
+    say("address", &entry.endpoint().hosts().replace(',', ", "), view.theme.text);
     let user = entry.profile.username.as_deref().map_or("none (no authentication)".into(), |user| {
         let known = if entry.password.is_some() { "password known for this run" } else { "password asked later" };
         format!("{user}, {known}")
