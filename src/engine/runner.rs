@@ -363,13 +363,18 @@ impl Runner {
             let last_write = run.fetch.borrow().last_active_write;
             let quiet_now = until.zip(last_write).map(|(until, last)| u64::try_from(until - last).unwrap_or(0));
             let quiet = reading.as_ref().and_then(|reading| reading.source_quiet_ms);
+            // Each look ends with its statement: in the one below it would last to its end, and the second look at the same
+            // view would wait for a writer that waits for the first.
+            let last_user_write = run.fetch.borrow().last_user_write.map(|(ts, _)| ts);
+            let repair_pending = run.apply.borrow().repair_pending;
+            let open_transactions = run.source_use.borrow().open_transactions.clone();
             let measurement = Measurement {
                 lag_ms: reading.as_ref().and_then(|reading| reading.lag_ms),
                 source_quiet_ms: quiet.into_iter().chain(quiet_now).min(),
-                last_user_write: run.fetch.borrow().last_user_write.map(|(ts, _)| ts),
-                repair_pending: run.apply.borrow().repair_pending,
+                last_user_write,
+                repair_pending,
                 failed_indexes: failed_indexes(run),
-                open_transactions: run.source_use.borrow().open_transactions.clone(),
+                open_transactions,
             };
             self.happened(Event::Measured(measurement));
         }
