@@ -25,7 +25,7 @@ pub(super) fn rows<'a>(view: &View<'a>, state: &State) -> Vec<&'a CollectionRow>
             CollectionState::Done => 2,
         }),
         Sort::Size => rows.sort_by_key(|row| Reverse(row.bytes_total)),
-        Sort::Name => rows.sort_by(|a, b| show_namespace(&a.namespace).cmp(&show_namespace(&b.namespace))),
+        Sort::Name => rows.sort_by_key(|row| show_namespace(&row.namespace)),
         Sort::Speed => rows.sort_by(|a, b| b.bytes_per_s.total_cmp(&a.bytes_per_s)),
     }
     rows

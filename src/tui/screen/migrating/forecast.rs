@@ -113,7 +113,7 @@ fn clusters(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
         let version = cluster.version.clone().unwrap_or_else(|| "version not known".into());
         let primary = cluster.primary.clone().unwrap_or_else(|| "primary not known".into());
         lines.push(Line::raw(text::cut(
-            &format!(" {name}  {primary}  {version}  {} members", cluster.hosts.len()),
+            &format!(" {name}  {primary}  {version}  {}", text::counted(cluster.hosts.len(), "member", "members")),
             columns,
         )));
     }
