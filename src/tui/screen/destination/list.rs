@@ -51,11 +51,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &S
 }
 
 fn table_lines(view: &View<'_>, entries: &[Entry], selected: usize, size: (usize, usize)) -> Vec<Line<'static>> {
-    // Long names take room from the addresses, which stand below in full.
-    let longest = entries.iter().map(|entry| text::width(&entry.profile.name)).max().unwrap_or(0);
+    // The name is what is chosen; the addresses give way to it, and stand beside or below in full.
+    let longest = entries.iter().map(|entry| text::width(&entry.profile.name)).max().unwrap_or(0).clamp(14, 32);
+    let members = if size.0 >= 70 { 9 } else { 0 };
+    let address = size.0.saturating_sub(longest + members + 28).clamp(15, 30);
     let titles = [
         table::Column::left("NAME", 14, 0),
-        table::Column::left("ADDRESS", 30 - longest.saturating_sub(11).min(14), 1),
+        table::Column::left("ADDRESS", address, 1),
         table::Column::left("VERSION", 7, 3),
         table::Column::right("MEMBERS", 7, 4),
         table::Column::left("DATA", 11, 2),
