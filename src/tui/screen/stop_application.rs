@@ -218,14 +218,14 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         "Leaves the cutover; syncing continues, nothing has changed",
         go_back_blocked(view),
     ));
-    let nobody = view.snapshot.writers.is_empty().then(|| "Nothing to copy: no writes seen lately.".to_string());
-    keys.push(key_unless("y", "Copy client list", "Copies who writes, to ask them to stop", nobody.clone()));
     keys.push(key_unless(
         "O",
         "Override...",
         "Continues although writes arrive; asks you to type the source name first",
         override_blocked(view),
     ));
+    let nobody = view.snapshot.writers.is_empty().then(|| "Nothing to copy: no writes seen lately.".to_string());
+    keys.push(key_unless("y", "Copy clients", "Copies who writes, to ask them to stop", nobody.clone()));
     let (label, help) = match order(view) {
         CheckOrder::First => {
             ("Open first", "Opens the destination before the check; its result arrives while the application writes")

@@ -54,7 +54,7 @@ fn table_lines(view: &View<'_>, entries: &[Entry], selected: usize, size: (usize
     // The name is what is chosen; the addresses give way to it, and stand beside or below in full.
     let longest = entries.iter().map(|entry| text::width(&entry.profile.name)).max().unwrap_or(0).clamp(14, 32);
     let members = if size.0 >= 70 { 9 } else { 0 };
-    let address = size.0.saturating_sub(longest + members + 28).clamp(15, 30);
+    let address = size.0.saturating_sub(longest + members + 26).clamp(15, 30);
     let titles = [
         table::Column::left("NAME", 14, 0),
         table::Column::left("ADDRESS", address, 1),
@@ -63,7 +63,7 @@ fn table_lines(view: &View<'_>, entries: &[Entry], selected: usize, size: (usize
         table::Column::left("DATA", 11, 2),
     ];
     let mut rows: Vec<table::Row> = entries.iter().map(|entry| row(view, entry)).collect();
-    rows.push(table::Row { cells: vec!["+ Add".into(), "paste a connection string".into()], style: view.theme.text });
+    rows.push(table::Row { cells: vec!["+ Add".into(), "connection string".into()], style: view.theme.text });
     let offset = table::offset_for(selected, rows.len(), size.1.saturating_sub(1).max(1));
     table::lines(&titles, &rows, size, Some(selected), offset, (view.theme, view.glyphs.pointer))
 }
