@@ -93,7 +93,9 @@ async fn lag_is_zero_on_an_idle_source_and_grows_while_paused() {
     wait(&mut lag, "lag 0", |lag| lag.is_some_and(|lag| lag.lag_ms == Some(0))).await;
     assert!(bench.applied.borrow().applied_ts >= at);
     let view = bench.fetched.borrow().clone();
-    assert!(view.oplog_window_ms.is_some() && view.oplog_left_ms > Some(0), "{view:?}");
+    assert!(view.oplog_window_ms.is_some(), "{view:?}");
+    // This oplog is nearly empty: how long it lasts is not said before its rate was measured for a while.
+    assert!(view.oplog_left_ms.is_none_or(|left| left > 0), "{view:?}");
     bench.until.send_replace(Some(at));
     let (mut follower, ended) = running.await.unwrap();
     ended.unwrap();

@@ -202,6 +202,30 @@ fn a_paste_that_arrives_as_keys_fills_the_field_and_submits_nothing() {
     terminal.wait_for("Auth database");
 }
 
+/// A certificate authority is pasted as terminals do it: lines that end in CR, in brackets and without any.
+#[test]
+fn a_certificate_is_pasted_with_and_without_brackets() {
+    let (_home, mut terminal) = at_the_list(&[], (80, 24));
+    terminal.send("\r");
+    terminal.wait_for("Before you start");
+    terminal.send("\r");
+    terminal.wait_for("Source cluster");
+    terminal.paste("mongodb://db-01.example.net:27017/?replicaSet=rs0&tls=true");
+    terminal.wait_for("db-01.example.net:27017");
+    terminal.press_until("\t", "> TLS", "Space Choose");
+    terminal.send(" ");
+    terminal.wait_for("(*) on, private CA");
+    terminal.press_until("\t", "> CA certificate", "Ctrl-O File");
+    let pem = include_str!("fixtures/tls/ca.pem").replace('\n', "\r");
+    terminal.paste(&pem);
+    terminal.wait_for("1 certificate");
+    terminal.send("\x1b[3~");
+    terminal.wait_until("the empty box", |screen| !screen.contains("1 certificate"));
+    terminal.send(&pem);
+    let screen = terminal.wait_for("1 certificate");
+    assert!(screen.contains("> CA certificate"), "the ends of the lines pressed something:\n{screen}");
+}
+
 /// An input method draws what it composes at the terminal's own cursor: it stands in the field, after what was entered.
 #[test]
 fn the_terminals_cursor_stands_in_the_edited_field() {

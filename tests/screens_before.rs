@@ -7,6 +7,8 @@ mod drawing;
 mod keys;
 #[path = "screens_before/questions.rs"]
 mod questions;
+#[path = "common/styles.rs"]
+mod styles;
 #[path = "screens_before/whole.rs"]
 mod whole;
 #[path = "screens_before/wizard.rs"]

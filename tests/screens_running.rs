@@ -9,5 +9,7 @@ mod keys;
 mod readme;
 #[path = "screens_running/scene.rs"]
 mod scene;
+#[path = "common/styles.rs"]
+mod styles;
 #[path = "screens_running/whole.rs"]
 mod whole;

@@ -42,6 +42,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 const WINDOW_PACE: Duration = Duration::from_secs(10);
 /// Measurements of which the busiest counts: five minutes.
 const RATES: usize = 30;
+/// Measurements before a forecast is said: half a minute.
+const RATES_BEFORE: usize = 3;
 /// Entries that are compressed together.
 const PIECE_BYTES: usize = 4 << 20;
 /// The growth of the spool is measured over about this time …
@@ -464,7 +466,9 @@ async fn measure_window(context: Context, view: watch::Sender<FetchView>) {
             let highest = rates.observe(Instant::now(), oplog.size, view.borrow().bytes_fetched);
             view.send_modify(|view| {
                 view.oplog_window_ms = millis(oplog.span());
-                view.oplog_left_ms = millis(oplog.left(view.fetched_ts.t, highest));
+                // A young oplog says nothing about itself: how fast it fills must have been seen for a while.
+                let is_known = oplog.is_full() || rates.lately.len() >= RATES_BEFORE;
+                view.oplog_left_ms = millis(oplog.left(view.fetched_ts.t, highest)).filter(|_| is_known);
             });
         }
         tokio::select! {

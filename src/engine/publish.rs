@@ -12,6 +12,7 @@ use crate::{
     model::{
         CheckOrder, Endpoint, Phase, Severity, Snapshot,
         snapshot::{Application, ClusterView, Cutover, CutoverStep, StepLine, StepState, VerificationState, Writer},
+        units::show_namespace,
     },
     mongo::Cluster,
 };
@@ -152,7 +153,7 @@ impl Publisher {
             .iter()
             .filter_map(|writer| {
                 // A time-series collection as its applications call it.
-                let namespace = writer.namespace.replacen(".system.buckets.", ".", 1);
+                let namespace = show_namespace(&writer.namespace);
                 Some(Writer {
                     ops_per_s: writer.ops_per_s,
                     last_write: timestamp(writer.last_write_ms)?,

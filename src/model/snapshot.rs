@@ -74,7 +74,8 @@ pub struct Snapshot {
     /// The source's oplog window (newest minus oldest entry), ms.
     pub oplog_window_ms: Option<u64>,
     /// How long at least until the source's oplog rolls over the position that is fetched next, ms: at the busiest rate
-    /// of the last minutes, never better than what can be relied on.
+    /// of the last minutes, never better than what can be relied on. `None` in the first half minute, while that rate is
+    /// measured, unless the oplog is full.
     pub oplog_left_ms: Option<u64>,
     /// "Prepare to Cutover" is possible now.
     pub can_cutover: bool,

@@ -135,6 +135,11 @@ pub fn show_count(count: u64) -> String {
     out
 }
 
+/// `shop.readings` for `shop.system.buckets.readings`: a time series as it is called, not as the server stores it.
+pub fn show_namespace(namespace: &str) -> String {
+    namespace.replacen(".system.buckets.", ".", 1)
+}
+
 /// `1 index`, `1,200 indexes`.
 pub fn plural(count: u64, word: &str) -> String {
     let ending = if word.ends_with('x') { "es" } else { "s" };

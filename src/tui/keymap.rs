@@ -58,21 +58,23 @@ pub fn footer_hints(keys: &[KeyHint], typing: bool) -> Vec<Entry> {
     hints
 }
 
-/// The footer in `columns`: drops entries from its end until it fits, never the help.
-pub fn footer(hints: &[Entry], help: &str, columns: usize, view: &View<'_>) -> Line<'static> {
-    let mut room = columns.saturating_sub(text::width(help) + 1);
+/// The footer in `columns`: drops entries from the end of `hints` until it fits, never those of `kept`.
+pub fn footer(hints: &[Entry], kept: &[(&str, &str)], columns: usize, view: &View<'_>) -> Line<'static> {
+    let kept: Vec<Entry> = kept.iter().map(|(key, label)| ((*key).into(), (*label).into(), false)).collect();
+    let width = |(key, label, _): &Entry| text::width(key) + 1 + text::width(label) + 2;
+    // The last one needs no distance behind it.
+    let mut room = (columns + 2).saturating_sub(kept.iter().map(width).sum::<usize>() + 1);
+    let fitting = hints.iter().take_while(|entry| {
+        let fits = width(entry) <= room;
+        room = room.saturating_sub(width(entry));
+        fits
+    });
     let mut spans = vec![Span::raw(" ")];
-    for (key, label, disabled) in hints {
-        let needed = text::width(key) + 1 + text::width(label) + 2;
-        if needed > room {
-            break;
-        }
-        room -= needed;
+    for (key, label, disabled) in fitting.chain(&kept) {
         let (strong, plain) =
             if *disabled { (view.theme.dim, view.theme.dim) } else { (view.theme.strong, view.theme.text) };
         spans.push(Span::styled(key.clone(), strong));
         spans.push(Span::styled(format!(" {label}  "), plain));
     }
-    spans.push(Span::styled(help.to_string(), view.theme.text));
     Line::from(spans)
 }

@@ -209,6 +209,8 @@ fn on_key(model: &mut Model, key: KeyEvent, in_burst: bool, at: Instant) -> Vec<
         }
         return Vec::new();
     }
+    // As it was drawn: what is said below may take a line from it.
+    let drawn = frame::body_size(model);
     model.said = None;
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
@@ -220,9 +222,11 @@ fn on_key(model: &mut Model, key: KeyEvent, in_burst: bool, at: Instant) -> Vec<
         _ => {}
     }
     match model.overlay.take() {
-        Some(Overlay::Confirm(question)) => return on_question_key(model, question, key, in_burst, at),
+        Some(Overlay::Confirm(question)) => {
+            return on_question_key(model, question, key, (in_burst, at), drawn);
+        }
         Some(Overlay::Help(mut help)) => {
-            let (columns, rows) = frame::body_size(model);
+            let (columns, rows) = drawn;
             let typing = model.screens.is_typing(model.screen);
             let most =
                 help::lines(columns, &model.view(), &frame::below_help(model), typing).len().saturating_sub(rows);
@@ -250,8 +254,8 @@ fn on_question_key(
     model: &mut Model,
     mut question: Box<confirm::State>,
     key: KeyEvent,
-    in_burst: bool,
-    at: Instant,
+    (in_burst, at): (bool, Instant),
+    drawn: (usize, usize),
 ) -> Vec<Effect> {
     let control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
     if control_c && question.is_armed(at) {
@@ -261,7 +265,7 @@ fn on_question_key(
         question.refuse_paste();
     }
     let (columns, rows) = (usize::from(model.size.0), usize::from(model.size.1));
-    let size = (columns >= 60 && rows >= 16).then(|| frame::body_size(model));
+    let size = (columns >= 60 && rows >= 16).then_some(drawn);
     let answer = if in_burst { None } else { question.on_key(key, at, size) };
     match answer {
         None => model.overlay = Some(Overlay::Confirm(question)),

@@ -6,7 +6,7 @@
 
 use super::board::Finding;
 use crate::{
-    model::units::plural,
+    model::units::{plural, show_namespace},
     mongo::{
         Cluster,
         catalog::{Catalog, CatalogEntry, Kind, with_own_collation},
@@ -185,7 +185,7 @@ impl Trial {
             }
         }
         // Buckets carry the name that the operator knows.
-        let shown = entry.namespace.to_string().replacen(".system.buckets.", ".", 1);
+        let shown = show_namespace(&entry.namespace.to_string());
         let new_options = !options.is_empty() && self.tried.insert(options.as_bytes().to_vec());
         if fresh.is_empty() && !new_options {
             return Ok(());

@@ -1,18 +1,20 @@
 //! Every page as text, and what the colours say.
 
-use super::wizard::{CA, Wizard, dropping, events, failed, fine, now, running, warned};
+use super::{
+    styles::{assert_looks, buffer, style_runs},
+    wizard::{CA, Wizard, dropping, events, failed, fine, now, running, warned},
+};
 use crossterm::event::{KeyCode, KeyModifiers};
 use mongoferry::{
     model::{Phase, Snapshot},
     tui::{
         action::Screen,
         effect::Message,
-        model::Model,
         screen::frame,
         theme::{Glyphs, Theme},
     },
 };
-use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Modifier};
+use ratatui::{Terminal, backend::TestBackend};
 use std::sync::Arc;
 
 /// Every page of the wizard before Start, and what lies over a page.
@@ -109,6 +111,20 @@ fn every_page_at_80x24_unicode() {
     snapshots("80x24_unicode", Glyphs::UNICODE, 80, 24);
 }
 
+/// Wide, narrow, as a card, and with its styles.
+#[test]
+fn every_page_in_every_other_look() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../screens_before/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for ((name, ascii), (_, unicode)) in pages(Glyphs::ASCII).into_iter().zip(pages(Glyphs::UNICODE)) {
+            assert_looks(name, &ascii.model, &unicode.model);
+        }
+    });
+}
+
 #[test]
 fn small_terminals_show_a_card() {
     let mut settings = insta::Settings::clone_current();
@@ -164,42 +180,6 @@ fn a_footer_keeps_the_help_and_drops_from_its_end() {
     assert!(wizard.text(120, 24).lines().last().unwrap().contains("q Quit"));
 }
 
-pub fn buffer(model: &Model) -> Buffer {
-    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-    terminal.draw(|frame| frame::draw(frame, model)).unwrap();
-    terminal.backend().buffer().clone()
-}
-
-/// Runs of cells with the same style other than the plain one: `row: style "text"`.
-pub fn style_runs(buffer: &Buffer) -> String {
-    let mut out = String::new();
-    for y in 0..buffer.area.height {
-        let mut run: Option<(String, String)> = None;
-        for x in 0..buffer.area.width {
-            let cell = &buffer[(x, y)];
-            let colour = format!("{:?}", cell.fg).to_lowercase();
-            let modifier =
-                if cell.modifier == Modifier::empty() { String::new() } else { format!("{:?}", cell.modifier) };
-            let style = format!("{colour} {modifier}").replace("reset ", "").trim().to_string();
-            match &mut run {
-                Some((known, text)) if *known == style => text.push_str(cell.symbol()),
-                _ => {
-                    close(&mut out, y, run.take());
-                    run = Some((style, cell.symbol().into()));
-                }
-            }
-        }
-        close(&mut out, y, run);
-    }
-    out
-}
-
-fn close(out: &mut String, row: u16, run: Option<(String, String)>) {
-    if let Some((style, text)) = run.filter(|(style, text)| !style.is_empty() && !text.trim().is_empty()) {
-        *out += &format!("{row:>2}: {style} {:?}\n", text.trim_end());
-    }
-}
-
 #[test]
 fn colours_and_reverse_stand_where_they_should() {
     let mut settings = insta::Settings::clone_current();
@@ -217,9 +197,9 @@ fn colours_and_reverse_stand_where_they_should() {
     mono.keys(&[KeyCode::Char('T'); 3]);
     mono.model.said = None;
     settings.bind(|| {
-        insta::assert_snapshot!("style_ready", style_runs(&buffer(&ready.model)));
-        insta::assert_snapshot!("style_failed", style_runs(&buffer(&failed.model)));
-        insta::assert_snapshot!("style_failed_mono", style_runs(&buffer(&mono.model)));
+        insta::assert_snapshot!("style_ready", style_runs(&buffer(&ready.model, 80, 24)));
+        insta::assert_snapshot!("style_failed", style_runs(&buffer(&failed.model, 80, 24)));
+        insta::assert_snapshot!("style_failed_mono", style_runs(&buffer(&mono.model, 80, 24)));
     });
     assert_eq!(mono.model.theme, Theme::mono());
 }

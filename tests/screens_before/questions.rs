@@ -106,6 +106,11 @@ fn everything_that_would_be_dropped_can_be_read_before_agreeing() {
     }
     let mut wizard = Wizard::at_report(Glyphs::ASCII, report);
     wizard.press(KeyCode::Enter);
+    // Not before everything was shown.
+    wizard.type_text("prod-new");
+    wizard.keys(&[KeyCode::Tab, KeyCode::Tab]);
+    assert!(wizard.press(KeyCode::Enter).is_empty() && is_open(&wizard));
+    assert!(frame::status(&wizard.model).contains("not shown yet: PageDown"), "{}", frame::status(&wizard.model));
     let mut read = String::new();
     for _ in 0..10 {
         read += &wizard.page();
@@ -116,11 +121,51 @@ fn everything_that_would_be_dropped_can_be_read_before_agreeing() {
     }
     assert!(read.contains("It cannot be undone"));
     // A card cannot show them, so it does not agree either.
-    wizard.type_text("prod-new");
-    wizard.keys(&[KeyCode::Tab, KeyCode::Tab]);
     wizard.tell(Message::Resize(50, 10));
     assert!(wizard.press(KeyCode::Enter).is_empty() && is_open(&wizard));
     assert!(frame::status(&wizard.model).contains("larger"));
     wizard.tell(Message::Resize(80, 24));
     assert_eq!(wizard.press(KeyCode::Enter).len(), 1);
+}
+
+/// The names that are judged before they are agreed to are never cut.
+#[test]
+fn long_names_stand_in_the_question_in_full() {
+    let mut report = dropping();
+    // The longest that a server takes.
+    let database = format!("tenant_{}_eu", "0123456789".repeat(6).split_off(7));
+    report.would_drop[0].name = database.clone();
+    for (width, height) in [(60, 24), (80, 24), (120, 40)] {
+        let mut wizard = Wizard::at_report(Glyphs::ASCII, report.clone());
+        wizard.tell(Message::Resize(width, height));
+        wizard.press(KeyCode::Enter);
+        let page = wizard.text(width, height);
+        let joined: String = page.lines().flat_map(|line| line.chars()).filter(|one| !" |".contains(*one)).collect();
+        assert!(joined.contains(&database), "{width}x{height}:\n{page}");
+        assert!(page.contains("14 collections") && page.contains("prod-new?"), "{page}");
+    }
+}
+
+/// A key that turns the page turns it by what was drawn, whatever the status line took from it.
+#[test]
+fn a_page_of_the_question_is_what_was_drawn() {
+    let mut report = dropping();
+    for n in 0..60 {
+        let name = format!("tenant_{n}");
+        report.would_drop.push(mongoferry::model::check::DroppedDatabase { name, collections: 2, bytes: 10 });
+    }
+    let mut wizard = Wizard::at_report(Glyphs::ASCII, report);
+    wizard.tell(Message::Resize(60, 16));
+    wizard.press(KeyCode::Enter);
+    let mut read = String::new();
+    for _ in 0..80 {
+        read += &wizard.text(60, 16);
+        wizard.model.said =
+            Some("a sentence that is so long that it needs a second line of the narrow terminal".into());
+        read += &wizard.text(60, 16);
+        wizard.press(KeyCode::PageDown);
+    }
+    for n in 0..60 {
+        assert!(read.contains(&format!("tenant_{n} ")), "tenant_{n} was never shown");
+    }
 }

@@ -1,7 +1,8 @@
 //! The screens before Start in any size, with any keys and pastes; and the colours of every theme.
 
 use super::{
-    drawing::{buffer, pages, style_runs},
+    drawing::pages,
+    styles::{buffer, style_runs},
     wizard::{Wizard, failed},
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -135,7 +136,7 @@ fn every_theme_says_the_same_in_its_own_styles() {
             let mut seen = Vec::new();
             for theme in themes() {
                 wizard.model.theme = theme;
-                let runs = style_runs(&buffer(&wizard.model));
+                let runs = style_runs(&buffer(&wizard.model, 80, 24));
                 insta::assert_snapshot!(format!("theme_{}_{name}", theme.name), runs);
                 seen.push(runs);
             }

@@ -114,7 +114,7 @@ fn table() -> String {
     out
 }
 
-fn screen_of(shown: Shown) -> Screen {
+pub fn screen_of(shown: Shown) -> Screen {
     match shown {
         Shown::Migrating => Screen::Migrating,
         Shown::Following => Screen::Following,

@@ -1,11 +1,16 @@
 //! The whole wizard on every scene: any size, any keys, any theme; and how many bytes a terminal is sent.
 
-use super::scene::{SCENES, scene};
+use super::{
+    readme::screen_of,
+    scene::{SCENES, scene},
+    styles::assert_looks,
+};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use jiff::tz;
 use mongoferry::tui::{
     effect::Message,
     model::Model,
-    screen::frame,
+    screen::{countdown::Zone, frame},
     theme::{Glyphs, Theme},
     update::update,
 };
@@ -24,7 +29,10 @@ use std::{
 /// The wizard as it is when it attaches to a migration in that state.
 pub fn wizard(name: &str, glyphs: Glyphs) -> Model {
     let read = scene(name);
-    Model::new(Arc::new(read.snapshot), read.events, (Theme::sixteen(), glyphs), read.now)
+    let mut model = Model::new(Arc::new(read.snapshot), read.events, (Theme::sixteen(), glyphs), read.now);
+    // In a process of its own, as every migration but the demo's.
+    model.is_detached = true;
+    model
 }
 
 fn drawn(model: &Model, width: u16, height: u16) -> String {
@@ -33,6 +41,27 @@ fn drawn(model: &Model, width: u16, height: u16) -> String {
     let buffer = terminal.backend().buffer().clone();
     let row = |y: u16| -> String { (0..width).map(|x| buffer[(x, y)].symbol()).collect() };
     (0..height).map(|y| row(y) + "\n").collect()
+}
+
+/// Every scene as the operator sees it with frame, status line and footer: wide, narrow, as a card, and its styles.
+#[test]
+fn every_scene_in_every_other_look() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../screens_running/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for (name, shown) in SCENES {
+            let model = |glyphs| {
+                let mut model = wizard(name, glyphs);
+                model.screen = screen_of(*shown);
+                // One hour east of UTC, wherever the test runs.
+                model.screens.countdown.zone = Zone(tz::TimeZone::fixed(tz::offset(1)));
+                model
+            };
+            assert_looks(name, &model(Glyphs::ASCII), &model(Glyphs::UNICODE));
+        }
+    });
 }
 
 /// Keys of every kind; the letters are those that screens use, and some that none does.
@@ -109,16 +138,65 @@ proptest! {
     }
 }
 
-/// The line that says what now comes whole: the names of hosts may be long, the part that matters stands before them.
+/// Long names are shown whole where something is to be judged, and by both their ends elsewhere.
 #[test]
-fn the_status_line_keeps_what_matters_beside_long_names() {
+fn long_names_hide_nothing() {
     let mut model = wizard("ready", Glyphs::ASCII);
     let long = "new-a.very-long-name.example.net:27017,new-b.very-long-name.example.net:27017";
     Arc::make_mut(&mut model.snapshot).destination.label = long.into();
-    for width in [60, 80, 120] {
-        let page = drawn(&model, width, 24);
+    for (width, height) in [(60, 16), (80, 24), (120, 40)] {
+        let page = drawn(&model, width, height);
         assert!(page.contains("READY: cut over when your application can stop."), "{page}");
+        let header = page.lines().next().expect("a header");
+        assert!(header.contains("rs0 -> new-a.") && header.contains(":27017 "), "{header}");
+        // The status line takes a second one; what stands there is all of the name at 120 columns.
+        let said: Vec<&str> = page.lines().skip(usize::from(height) - 3).take(2).map(str::trim).collect();
+        assert!(width < 120 || said.concat().contains(long), "{said:?}");
+        assert!(page.lines().last().expect("a footer").trim_end().ends_with("d Detach  ? Help"), "{page}");
     }
+    // Two collections that differ only in their ends, in the narrowest table.
+    let mut copying = wizard("copying", Glyphs::ASCII);
+    let rows = &mut Arc::make_mut(&mut copying.snapshot).collections;
+    rows[0].namespace = "analytics.measurements_of_the_year_2024_eu".into();
+    rows[1].namespace = "analytics.measurements_of_the_year_2024_us".into();
+    let page = drawn(&copying, 80, 24);
+    assert!(page.contains("24_eu ") && page.contains("24_us "), "{page}");
+    // The details have the whole name.
+    update(&mut copying, key(KeyCode::Enter));
+    assert!(drawn(&copying, 80, 24).contains("analytics.measurements_of_the_year_2024_"));
+}
+
+/// A time series is called by its name, not by the storage of its buckets.
+#[test]
+fn a_time_series_has_its_own_name() {
+    let mut model = wizard("copying", Glyphs::ASCII);
+    Arc::make_mut(&mut model.snapshot).collections[0].namespace = "shop.system.buckets.readings".into();
+    let page = drawn(&model, 80, 24);
+    assert!(page.contains("> shop.readings ") && !page.contains("buckets"), "{page}");
+    for code in ['/', 'r', 'e', 'a', 'd'] {
+        update(&mut model, key(KeyCode::Char(code)));
+    }
+    update(&mut model, key(KeyCode::Enter));
+    update(&mut model, key(KeyCode::Enter));
+    let page = drawn(&model, 80, 24);
+    assert!(page.contains("shop.readings, a time-series collection") && page.contains("buckets    "), "{page}");
+}
+
+/// What is not measured yet is no number.
+#[test]
+fn an_oplog_that_is_not_measured_yet_has_no_number() {
+    for (name, size) in [("copying", (80, 24)), ("ready", (80, 24)), ("copying", (50, 10)), ("countdown", (80, 24))] {
+        let mut model = wizard(name, Glyphs::ASCII);
+        Arc::make_mut(&mut model.snapshot).oplog_left_ms = None;
+        let page = drawn(&model, size.0, size.1).to_lowercase();
+        let said = page.lines().filter(|line| line.contains("oplog left"));
+        assert!(said.clone().all(|line| line.contains("measuring")), "{name}: {page}");
+        assert_eq!(said.count() == 0, size.0 < 60, "{name}: {page}");
+    }
+}
+
+fn key(code: KeyCode) -> Message {
+    Message::Key { key: KeyEvent::new(code, KeyModifiers::NONE), in_burst: false, at: Instant::now() }
 }
 
 /// Every colour is doubled by a word or a mark: without colours the same text stands there.

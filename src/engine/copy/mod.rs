@@ -24,7 +24,7 @@ use crate::{
     model::{
         NamespaceFilter, Optime, Severity, Side,
         snapshot::{CollectionRow, CollectionState},
-        units::{plural, show_bytes, show_count, show_duration},
+        units::{plural, show_bytes, show_duration, show_namespace},
     },
     mongo::{
         Namespace,
@@ -357,8 +357,11 @@ impl Copying<'_> {
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.progress.copied(job.row);
             let took = show_duration(job.began.elapsed());
-            let documents = show_count(job.entry.documents);
-            let text = format!("{}  about {documents} documents in {took}", job.entry.namespace);
+            let namespace = job.entry.namespace.to_string();
+            // The storage of a time series holds buckets of measurements.
+            let unit = if namespace.contains(".system.buckets.") { "bucket" } else { "document" };
+            let amount = plural(job.entry.documents, unit);
+            let text = format!("{}  about {amount} in {took}", show_namespace(&namespace));
             self.context.events.record(Severity::Info, "copied", text);
         }
         Ok(())

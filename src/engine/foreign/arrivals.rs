@@ -6,7 +6,7 @@ use super::{
     watch::{PATIENCE, confirmed, entries, server_removes},
 };
 use crate::{
-    model::{NamespaceFilter, Optime, snapshot::Arrival},
+    model::{NamespaceFilter, Optime, snapshot::Arrival, units::show_namespace},
     mongo::{Cluster, cluster::DriverError, tally::Tally},
 };
 use jiff::Timestamp;
@@ -69,7 +69,7 @@ impl Arrivals {
         let rows = self.ledger.view(Instant::now());
         let arrival = |row: crate::model::snapshot::ForeignWrites| Arrival {
             since: since(&row.namespace),
-            namespace: row.namespace.replacen(".system.buckets.", ".", 1),
+            namespace: show_namespace(&row.namespace),
             writes: row.writes,
             ops_per_s: row.ops_per_s,
             last_write: Some(row.last_write),

@@ -16,6 +16,7 @@ use crate::{
     model::{
         Optime, Repaired, Side,
         snapshot::{FailedIndex, StepLine, StepState},
+        units::show_namespace,
     },
     mongo::{Cluster, Namespace},
 };
@@ -168,7 +169,7 @@ impl Run {
             namespaces: written
                 .iter()
                 .filter(|writer| !writer.namespace.ends_with(".$cmd"))
-                .map(|writer| writer.namespace.replacen(".system.buckets.", ".", 1))
+                .map(|writer| show_namespace(&writer.namespace))
                 .collect(),
             applications: clients.values().filter_map(|client| Some(client.rsplit_once(" (")?.0.to_string())).collect(),
             destination: arrivals(&context.destination, &self.context.destination),

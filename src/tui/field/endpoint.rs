@@ -400,7 +400,10 @@ impl EndpointForm {
             out.insert(1, FormRow::text(Line::styled(text::cut(&kept, columns), view.theme.dim)));
         }
         let chosen = TLS.iter().position(|choice| *choice == self.tls).unwrap_or(0);
-        out.push(rows::radio("TLS", &["off", "on, public CA", "on, private CA"], chosen, at(Part::Tls), view));
+        // The chosen one must be seen in a narrow terminal too.
+        let choices =
+            if columns < 72 { ["off", "public", "private"] } else { ["off", "on, public CA", "on, private CA"] };
+        out.push(rows::radio("TLS", &choices, chosen, at(Part::Tls), view));
         if self.tls == TlsChoice::PrivateCa {
             out.extend(self.ca_rows(at(Part::Ca), columns, view));
         }

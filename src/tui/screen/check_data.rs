@@ -8,7 +8,7 @@ use crate::{
     model::{
         CheckOrder, Command, Phase, ShownDocument,
         snapshot::{CutoverStep, Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
-        units::show_count,
+        units::{show_count, show_namespace},
     },
     tui::{
         action::{Action, Confirmation, Screen},
@@ -105,7 +105,9 @@ fn is_opened_first(view: &View<'_>) -> bool {
 fn details_blocked(view: &View<'_>, state: &State) -> Option<String> {
     match selected(view, state) {
         None => Some("No collection was compared yet.".into()),
-        Some(row) if differing(row) == 0 => Some(format!("{}: no document differs so far.", row.namespace)),
+        Some(row) if differing(row) == 0 => {
+            Some(format!("{}: no document differs so far.", show_namespace(&row.namespace)))
+        }
         Some(_) => None,
     }
 }
@@ -465,7 +467,8 @@ fn methods(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
     }
     let shown = if metadata > 2 { 1 } else { metadata };
     for difference in verification.metadata_differences.iter().take(shown) {
-        lines.push(Line::styled(text::cut(&format!(" {} {difference}", view.glyphs.warn), columns), theme.fail));
+        let wrapped = text::labelled(&format!(" {} ", view.glyphs.warn), difference, columns.saturating_sub(1));
+        lines.extend(wrapped.into_iter().take(2).map(|line| Line::styled(line, theme.fail)));
     }
     if metadata > shown {
         lines.push(Line::styled(
@@ -499,7 +502,7 @@ fn collections(view: &View<'_>, state: &State, columns: usize, height: usize) ->
             let ratio = if row.done { Some(1.0) } else { text::ratio(row.documents, row.documents_total) };
             let mark = if differing(row) > 0 { view.glyphs.warn } else { " " };
             let mut cells = vec![
-                format!("{mark} {}", row.namespace),
+                format!("{mark} {}", show_namespace(&row.namespace)),
                 show_count(row.documents_total),
                 ratio.map_or_else(|| "-".into(), |ratio| format!("{:.0} %", (ratio * 100.0).floor())),
                 show_count(row.missing),
@@ -549,8 +552,9 @@ fn differences(view: &View<'_>, state: &State, columns: usize, all: bool) -> Vec
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{} {word}", show_count(*count)))
         .collect();
-    let mut lines =
-        vec![Line::styled(format!(" {} {}: {}", view.glyphs.warn, row.namespace, counts.join(", ")), theme.fail)];
+    let title = format!("{}: {}", show_namespace(&row.namespace), counts.join(", "));
+    let title = text::labelled(&format!(" {} ", view.glyphs.warn), &title, columns.saturating_sub(1));
+    let mut lines: Vec<Line<'static>> = title.into_iter().map(|line| Line::styled(line, theme.fail)).collect();
     let shown = if all { examples.len() } else { 2 };
     let at = state.example.min(examples.len().saturating_sub(1));
     for (index, example) in examples.iter().take(shown).enumerate() {

@@ -38,6 +38,8 @@ pub struct State {
     drawn: Option<Instant>,
     /// First line of the body that is shown.
     scroll: usize,
+    /// The furthest that it was scrolled.
+    furthest: usize,
     said: Option<String>,
 }
 
@@ -54,7 +56,7 @@ impl State {
     /// Asks.
     pub fn new(asked: Confirmation) -> Self {
         let focus = if asked.expected.is_empty() { Focus::Cancel } else { Focus::Field };
-        Self { asked, typed: TextField::default(), focus, drawn: None, scroll: 0, said: None }
+        Self { asked, typed: TextField::default(), focus, drawn: None, scroll: 0, furthest: 0, said: None }
     }
 
     /// The question was drawn; the first time counts.
@@ -125,11 +127,18 @@ impl State {
         let most = self.lines(inside).len().saturating_sub(room);
         match (key.code, self.focus) {
             // The last line of a page says that there is more, so it begins the next one.
-            (KeyCode::PageDown, _) => self.scroll = (self.scroll + room.saturating_sub(1).max(1)).min(most),
+            (KeyCode::PageDown, _) => {
+                self.scroll = (self.scroll + room.saturating_sub(1).max(1)).min(most);
+                self.furthest = self.furthest.max(self.scroll);
+            }
             (KeyCode::PageUp, _) => self.scroll = self.scroll.min(most).saturating_sub(room.saturating_sub(1).max(1)),
             (KeyCode::Esc, _) | (KeyCode::Enter, Focus::Cancel) => return Some(Answer::Cancel),
             (KeyCode::Enter, Focus::Go) if size.is_none() => {
                 self.said = Some("Make the terminal larger (60x16) to see what this would do.".into());
+            }
+            (KeyCode::Enter, Focus::Go) if self.furthest < most => {
+                let unread = text::counted(most - self.furthest, "line", "lines");
+                self.said = Some(format!("{unread} of what this would do were not shown yet: PageDown shows them."));
             }
             (KeyCode::Enter, Focus::Go) if self.matches() => return Some(Answer::Go((*self.asked.then).clone())),
             (KeyCode::Enter, Focus::Go) => self.said = Some(self.missing()),
@@ -210,7 +219,8 @@ impl State {
         rows.push((String::new(), theme.text));
         let field_row = rows.len();
         let label = format!(" Type {} to continue:  ", self.asked.expected_label);
-        let size = inside.saturating_sub(text::width(&label) + 2).clamp(4, 24);
+        let wanted = (text::width(&self.asked.expected) + 1).max(24);
+        let size = inside.saturating_sub(text::width(&label) + 2).clamp(4, wanted);
         let (shown, cursor) = self.typed.shown(size);
         if !self.asked.expected.is_empty() {
             let style = if self.focus == Focus::Field { theme.strong } else { theme.text };

@@ -19,7 +19,11 @@ use crate::{
     },
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use ratatui::{Frame, layout::Rect, text::Line};
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+};
 use std::path::Path;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -383,8 +387,11 @@ fn form_rows(columns: usize, height: usize, view: &View<'_>, state: &State) -> V
         let label = if index == 0 { "Destination data" } else { "" };
         let mut spans = rows::label(label, focused && index == 0, false, view);
         let style = if focused && chosen { theme.selected } else { theme.text };
-        spans.push(ratatui::text::Span::styled(text::cut(&format!("{mark} {choice}"), room), style));
+        let mut wrapped = text::labelled(&format!("{mark} "), &choice, room).into_iter();
+        spans.push(Span::styled(wrapped.next().unwrap_or_default(), style));
         rows.push(FormRow { line: Line::from(spans), focused, cursor: None });
+        let below = |line| Line::from(vec![Span::raw(" ".repeat(rows::LABEL)), Span::styled(line, style)]);
+        rows.extend(wrapped.map(|line| FormRow { line: below(line), focused, cursor: None }));
     }
     let hint = "   Or paste a mongodb:// string into the host field: it fills the form.";
     if rows.len() + 4 <= height {

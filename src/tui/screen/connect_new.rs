@@ -208,10 +208,9 @@ fn arrivals(view: &View<'_>, connect: &ConnectInfo, columns: usize, height: usiz
     let name = running::destination_name(view);
     let rate: f64 = connect.arrivals.iter().map(|arrival| arrival.ops_per_s).sum();
     let title = " Is the application there yet?";
-    let live = format!("{} writes/s on {name}", text::rate(rate));
-    let room = columns.saturating_sub(text::width(title) + 4);
-    let mut lines =
-        vec![Line::from(vec![Span::styled(title, theme.strong), Span::raw(format!("   {}", text::cut(&live, room)))])];
+    let live = format!("   {} writes/s on ", text::rate(rate));
+    let name = text::middle(&name, columns.saturating_sub(text::width(title) + text::width(&live) + 1));
+    let mut lines = vec![Line::from(vec![Span::styled(title, theme.strong), Span::raw(live + &name)])];
     let old = on_the_source(view, connect, columns);
     let rows = rows(view, connect);
     if rows.is_empty() {
@@ -222,7 +221,9 @@ fn arrivals(view: &View<'_>, connect: &ConnectInfo, columns: usize, height: usiz
     let shown = if rows.len() > room { room.saturating_sub(1) } else { rows.len() };
     for row in rows.iter().take(shown) {
         let (word, style) = if row.is_there { ("OK", theme.ok) } else { ("WAIT", theme.wait) };
-        let start = format!("   {} {}", text::left(&row.name, if columns >= 110 { 40 } else { 26 }), row.what);
+        let name_columns = if columns >= 110 { 40 } else { 26 };
+        let name = text::left(&text::middle(&row.name, name_columns), name_columns);
+        let start = format!("   {name} {}", row.what);
         lines.push(Line::from(vec![
             Span::raw(text::left(&start, columns.saturating_sub(7))),
             Span::styled(format!(" {word}"), style),
@@ -245,13 +246,17 @@ fn on_the_source(view: &View<'_>, connect: &ConnectInfo, columns: usize) -> Vec<
         names => (names.join(", "), view.theme.wait),
     };
     let start = "   still on the source:  ";
-    let still = text::cut(&still, columns.saturating_sub(text::width(start) + 1));
-    lines.push(Line::from(vec![Span::raw(start), Span::styled(still, style)]));
+    let room = columns.saturating_sub(text::width(start) + 1);
+    for (row, part) in text::wrap(&still, room).into_iter().enumerate() {
+        let start = if row == 0 { start.to_string() } else { " ".repeat(text::width(start)) };
+        lines.push(Line::from(vec![Span::raw(start), Span::styled(part, style)]));
+    }
     for written in connect.left_writing.iter().take(2) {
         let ago = written.last_write.map_or_else(String::new, |at| format!(", last {}", text::ago(at, view.now)));
         let writes = show_count(written.writes);
         let sentence = format!("   FAIL  {}: {writes} writes on the source are LOST{ago}", written.namespace);
-        lines.push(Line::styled(text::cut(&sentence, columns.saturating_sub(1)), view.theme.fail));
+        let wrapped = text::labelled("   ", sentence.trim_start(), columns.saturating_sub(1));
+        lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.fail)));
     }
     lines
 }

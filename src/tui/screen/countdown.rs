@@ -235,14 +235,14 @@ fn facts(view: &View<'_>, state: &State, columns: usize, log_rows: usize) -> Vec
                     .map_or_else(|_| ts.to_string(), |at| format!("{} ({ts})", text::date(at)))
             },
         );
-        lines
-            .push(Line::raw(format!(" applied    up to {applied}   oplog left  {}", text::ms(snapshot.oplog_left_ms))));
+        let left = snapshot.oplog_left_ms.map_or_else(|| "measuring".into(), |_| text::ms(snapshot.oplog_left_ms));
+        lines.push(Line::raw(format!(" applied    up to {applied}   oplog left  {left}")));
     } else {
         let (word, style) = running::lag_word(view);
         lines.push(Line::from(vec![
             Span::raw(format!(" lag        {}   ", text::ms(snapshot.lag_ms))),
             Span::styled(word, style),
-            Span::raw(format!("            oplog left  {}", text::ms(snapshot.oplog_left_ms))),
+            Span::raw(format!("            oplog left  {}", running::oplog_left(view))),
         ]));
     }
     lines

@@ -199,8 +199,11 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     if view.snapshot.can_write {
         foot.push(Line::raw(""));
         foot.extend(accepts_writes(view, columns));
-        foot.push(Line::raw(""));
-        foot.push(Line::raw("   n   next: check the data            i   connection strings now"));
+        // In a short frame the lines above are worth more; the keys stand in the footer.
+        if body.height >= 18 {
+            foot.push(Line::raw(""));
+            foot.push(Line::raw("   n   next: check the data            i   connection strings now"));
+        }
     }
     if let Some(problem) = &view.snapshot.error {
         let what = format!("{}: {}", problem.what, problem.why);

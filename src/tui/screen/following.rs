@@ -73,17 +73,17 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         key_unless("c", "Prepare to cutover", "Starts the guided steps, reversible", cutover),
         key_unless("e", "Extend", "Adds time to the cutover window; asks first", no_timer(view)),
     ];
+    if !view.snapshot.indexes.failed.is_empty() {
+        keys.push(key("b", "Build again", "Tries the indexes that could not be built once more"));
+        keys.push(key("i", "Failed indexes", "Names them; asks whether to do without them"));
+    }
+    keys.extend(running::keys(view));
     keys.push(key_unless(
         "r",
         "Rehearse",
         "Measures how long the last change takes; changes nothing",
         no_rehearsal(view),
     ));
-    if !view.snapshot.indexes.failed.is_empty() {
-        keys.push(key("b", "Build again", "Tries the indexes that could not be built once more"));
-        keys.push(key("i", "Failed indexes", "Names them; asks whether to do without them"));
-    }
-    keys.extend(running::keys(view));
     keys
 }
 
@@ -138,7 +138,9 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) 
         width => width,
     };
     let tall = body.height >= 30;
-    let event_rows = if tall { 8 } else { 6 }.min(body.height.saturating_sub(12));
+    // Half of what a very tall terminal has more goes to the events.
+    let event_rows = if tall { 8 + body.height.saturating_sub(35) / 2 } else { 6 };
+    let event_rows = event_rows.min(body.height.saturating_sub(12));
     let upper = body.height.saturating_sub(event_rows);
     let left = place::part(body, 0, 0, left_width, upper);
     if running::is_halted(view) {
@@ -147,7 +149,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, _state: &State) 
         lines.push(lag_line(view));
         place::draw(frame, left, lines);
     } else {
-        place::draw(frame, left, lag(view, usize::from(left.width), tall));
+        place::draw(frame, left, lag(view, usize::from(left.width), usize::from(left.height)));
     }
     let area = place::below(body, upper);
     let mut lines = vec![running::heading("EVENTS", usize::from(area.width), view)];
@@ -181,7 +183,7 @@ fn lag_line(view: &View<'_>) -> Line<'static> {
     ])
 }
 
-fn lag(view: &View<'_>, columns: usize, tall: bool) -> Vec<Line<'static>> {
+fn lag(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
     let (snapshot, ready) = (view.snapshot, view.snapshot.thresholds.ready_lag_ms.max(1));
     let state = if snapshot.can_cutover {
         Span::styled("NEARLY IN SYNC", view.theme.ok)
@@ -210,12 +212,16 @@ fn lag(view: &View<'_>, columns: usize, tall: bool) -> Vec<Line<'static>> {
         Line::raw(""),
         Line::raw(format!(" Lag{since}")),
     ];
-    let bounds: &[u64] = if tall { &[1, 2, 3, 6, 12, 30] } else { &[1, 3, 6] };
+    let bounds: &[u64] = match height {
+        32.. => &[1, 2, 3, 4, 5, 6, 9, 12, 18, 24, 30],
+        22.. => &[1, 2, 3, 6, 12, 30],
+        _ => &[1, 3, 6],
+    };
     let rows = bounds.iter().map(|factor| (ready * factor, text::threshold(ready * factor).replace(' ', ""))).collect();
     let lag_chart = Chart { samples, merge: Merge::Max, rows, ready: Some((0, "<- ready line")), axis: "now".into() };
     lines.extend(lag_chart.lines(columns.saturating_sub(1), view.glyphs, view.theme));
     lines.push(steps(view));
-    if tall {
+    if height >= 22 {
         lines.push(Line::raw(""));
         lines.extend(busiest(view, columns));
     }
@@ -290,7 +296,7 @@ fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
     let numbers = [
         ("Applied", format!("{} ops", show_count(snapshot.ops_applied))),
         ("Rate", rates(view)),
-        ("Oplog left", text::ms(snapshot.oplog_left_ms)),
+        ("Oplog left", running::oplog_left(view)),
         ("Last change", last),
         ("Waiting", running::waiting(view)),
     ];

@@ -41,16 +41,22 @@ pub fn keys(model: &Model) -> Vec<KeyHint> {
     }
 }
 
-/// The footer: the keys of what is on top; the global ones belong to the screens, not to what lies over them.
+/// The footer: the keys of what is on top; the global ones belong to the screens, not to what lies over them. How to
+/// leave a migration that goes on without the wizard always stands there.
 pub fn footer(model: &Model, columns: usize) -> Line<'static> {
     let view = model.view();
     let keys = keys(model);
     if model.overlay.is_some() {
         let own: Vec<keymap::Entry> = keys.iter().map(keymap::entry).collect();
-        return keymap::footer(&own, "", columns, &view);
+        return keymap::footer(&own, &[], columns, &view);
     }
     let typing = model.is_typing();
-    keymap::footer(&keymap::footer_hints(&keys, typing), if typing { "F1 Help" } else { "? Help" }, columns, &view)
+    let kept: &[(&str, &str)] = match typing {
+        true => &[("F1", "Help")],
+        false if model.is_running() && !model.ends_with_wizard() => &[("d", "Detach"), ("?", "Help")],
+        false => &[("?", "Help")],
+    };
+    keymap::footer(&keymap::footer_hints(&keys, typing), kept, columns, &view)
 }
 
 /// The sentence of the status line.
@@ -91,12 +97,10 @@ fn header(model: &Model, columns: usize) -> Line<'static> {
     let chosen = model.screens.connect.destination_name();
     let started = model.is_started();
     let route = if started {
-        format!("{} -> {}", running::source_name(&view), running::destination_name(&view))
+        Some((running::source_name(&view), running::destination_name(&view)))
     } else {
-        match (chosen, view.snapshot.source.set.as_deref().filter(|_| model.screen == Screen::Validate)) {
-            (None, _) => String::new(),
-            (Some(name), set) => format!("{} -> {name}", set.unwrap_or("?")),
-        }
+        let set = view.snapshot.source.set.as_deref().filter(|_| model.screen == Screen::Validate);
+        chosen.map(|name| (set.unwrap_or("?").to_string(), name.to_string()))
     };
     let mut right = model.screens.header(model.screen, &view);
     if model.engine_gone {
@@ -109,15 +113,28 @@ fn header(model: &Model, columns: usize) -> Line<'static> {
         right += "  engine ok";
     }
     let is_way_back = started && view.snapshot.way_back_of.is_some();
-    let left = format!(" mongoferry  {}{route}", if is_way_back { "WAY BACK " } else { "" });
+    let mut left = format!(" mongoferry  {}", if is_way_back { "WAY BACK " } else { "" });
     let right = text::cut(&right, columns.saturating_sub(13));
     // At least one column stays free between them.
     let room = columns.saturating_sub(text::width(&right) + 2);
+    if let Some((source, destination)) = route {
+        left += &route_in(&source, &destination, room.saturating_sub(text::width(&left)));
+    }
     Line::from(vec![
         Span::styled(text::left(&left, room), view.theme.strong),
         Span::raw(" "),
         Span::styled(format!("{right} "), view.theme.text),
     ])
+}
+
+/// `rs0 -> prod-new` in at most `columns`; long names are cut in their middle, the shorter one last.
+pub fn route_in(source: &str, destination: &str, columns: usize) -> String {
+    let room = columns.saturating_sub(4);
+    let (long, short) = (text::width(destination), text::width(source));
+    let for_source = short.min((room / 2).max(room.saturating_sub(long)));
+    let source = text::middle(source, for_source);
+    let destination = text::middle(destination, room.saturating_sub(text::width(&source)));
+    format!("{source} -> {destination}")
 }
 
 /// ` +Destination  [Prepare]  Connect  Validate  Migrate  Cut over  Done`
@@ -148,24 +165,40 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
     }
     let view = model.view();
     let columns = usize::from(area.width);
-    let full = area.width >= 80 && area.height >= 24;
     let mut top = vec![header(model, columns)];
-    if full {
+    if has_rail((area.width, area.height)) {
         top.push(rail(model));
     }
     top.push(Line::styled(model.glyphs.rule.repeat(columns), model.theme.dim));
     let above = u16::try_from(top.len()).unwrap_or(3);
     place::draw(frame, place::part(area, 0, 0, area.width, above), top);
-    let body = place::part(area, 0, above, area.width, area.height.saturating_sub(above + 2));
+    let said = sentence(model, columns);
+    let below = u16::try_from(said.len() + 1).unwrap_or(2);
+    let body = place::part(area, 0, above, area.width, area.height.saturating_sub(above + below));
     draw_body(frame, body, model, &view);
     if model.link != Link::Up || model.engine_gone {
         // What is shown is old: the header and the status line say so in words.
         frame.buffer_mut().set_style(body, Style::new().add_modifier(Modifier::DIM));
     }
-    let sentence = format!(" {}", status(model));
-    let style = if sentence.starts_with(" ! ") { view.theme.fail } else { view.theme.text };
-    let below = vec![Line::styled(text::cut(&sentence, columns), style), footer(model, columns)];
-    place::draw(frame, place::below(area, area.height.saturating_sub(2)), below);
+    let is_mistake = said.first().is_some_and(|line| line.starts_with(" ! "));
+    let style = if is_mistake { view.theme.fail } else { view.theme.text };
+    let mut lines: Vec<Line<'static>> = said.into_iter().map(|line| Line::styled(line, style)).collect();
+    lines.push(footer(model, columns));
+    place::draw(frame, place::below(area, area.height.saturating_sub(below)), lines);
+}
+
+/// The status line; a sentence with long names takes a second one from the body rather than losing its end.
+fn sentence(model: &Model, columns: usize) -> Vec<String> {
+    let room = columns.saturating_sub(2);
+    let mut lines = text::wrap(&status(model), room).into_iter();
+    let first = lines.next().unwrap_or_default();
+    let rest = lines.collect::<Vec<String>>().join(" ");
+    let second = (!rest.is_empty()).then(|| text::cut(&rest, room));
+    std::iter::once(first).chain(second).map(|line| format!(" {line}")).collect()
+}
+
+fn has_rail((columns, rows): (u16, u16)) -> bool {
+    columns >= 80 && rows >= 24
 }
 
 fn draw_body(frame: &mut Frame<'_>, body: Rect, model: &Model, view: &View<'_>) {
@@ -187,7 +220,7 @@ pub fn below_help(model: &Model) -> Vec<KeyHint> {
 /// The size of the body in a terminal of the model's size.
 pub fn body_size(model: &Model) -> (usize, usize) {
     let (width, height) = (usize::from(model.size.0), usize::from(model.size.1));
-    let around = if width >= 80 && height >= 24 { 5 } else { 4 };
+    let around = if has_rail(model.size) { 4 } else { 3 } + sentence(model, width).len();
     (width, height.saturating_sub(around))
 }
 

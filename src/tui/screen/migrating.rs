@@ -128,16 +128,22 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
     }
     let rows = rows(view, state).len();
     let none = (rows == 0).then(|| "There is no collection to show.".to_string());
-    let mut keys = running::keys(view);
-    let stop = keys.pop();
     let closing = if state.details { "Close" } else { "Details" };
-    keys.push(match state.focus(view) {
+    let enter = match state.focus(view) {
         Pane::Collections => key_unless("Enter", closing, "Details of the selected collection", none),
         Pane::Forecast => key("Enter", "Zoom", "The charts over the whole screen, and back"),
         Pane::Events => key("Enter", "Log", "The whole log: follow, search, save"),
-    });
-    keys.push(key("s", "Sort", "Sort: progress, size, name, speed"));
-    keys.push(key("/", "Filter", "Shows the collections whose name holds a text"));
+    };
+    let mut keys = running::keys(view);
+    // Behind pause, which comes first when something is wrong.
+    keys.splice(
+        1..1,
+        [
+            enter,
+            key("s", "Sort", "Sort: progress, size, name, speed"),
+            key("/", "Filter", "Shows the collections whose name holds a text"),
+        ],
+    );
     if !running::is_halted(view) {
         let zoom = if state.zoomed { "Zoom out" } else { "Zoom" };
         keys.push(key("z", zoom, "The pane with the focus over the whole screen, and back"));
@@ -148,7 +154,6 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         Pane::Events if view.events.len() > 1 => keys.push(key("Up/Down", "Scroll", "Older events; also j and k")),
         _ => {}
     }
-    keys.extend(stop);
     keys.push(key_unless("c", "Prepare to cutover", "Starts the guided cutover", Some(format!("{NO_CUTOVER}."))));
     keys
 }
@@ -233,6 +238,8 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         width => width,
     };
     let event_rows = if body.height >= 30 { 9 } else { 6 }.min(body.height.saturating_sub(10));
+    // A heading alone says nothing.
+    let event_rows = if event_rows > 1 { event_rows } else { 0 };
     let upper = body.height.saturating_sub(event_rows);
     let left = place::part(body, 0, 0, left_width, upper);
     place::draw(frame, left, progress(view, usize::from(left.width)));

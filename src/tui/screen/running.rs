@@ -102,6 +102,12 @@ pub fn waiting(view: &View<'_>) -> String {
     }
 }
 
+/// `at least 8.7 h`: how long the source's oplog still reaches back to what is fetched next.
+pub fn oplog_left(view: &View<'_>) -> String {
+    let left = view.snapshot.oplog_left_ms;
+    left.map_or_else(|| "measuring".into(), |_| format!("at least {}", text::ms(left)))
+}
+
 /// True when syncing does not go on by itself.
 pub fn is_halted(view: &View<'_>) -> bool {
     matches!(view.snapshot.phase, Phase::Paused | Phase::Failed | Phase::Stopped | Phase::Expired)
@@ -196,8 +202,8 @@ pub fn keys(view: &View<'_>) -> Vec<KeyHint> {
         keys.push(key("y", "Copy problem", "Copies what, why and fix to the clipboard"));
     }
     keys.push(key("l", "Log", "Everything that happened, numbered"));
-    keys.push(key_unless("n", "Test notices", "Sends a test by every channel of [notify]", no_notices(view)));
     keys.push(key_unless("X", "Stop...", "Ends the migration for good; asks you to type a name first", over(view)));
+    keys.push(key_unless("n", "Test notices", "Sends a test by every channel of [notify]", no_notices(view)));
     keys
 }
 

@@ -2,7 +2,7 @@
 
 use super::{frame, running};
 use crate::{
-    model::{Phase, units::show_duration},
+    model::{Phase, snapshot::CutoverStep, units::show_duration},
     tui::{
         action::Screen,
         model::{Model, Overlay},
@@ -48,12 +48,13 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 fn lines(model: &Model, columns: usize, rows: usize, area: Rect) -> Vec<(String, Style)> {
     let view = model.view();
     let theme = &model.theme;
-    let route = if model.is_started() {
-        format!("{} -> {}", running::source_name(&view), running::destination_name(&view))
-    } else {
-        model.screens.connect.destination_name().map_or_else(String::new, |name| format!("? -> {name}"))
-    };
     let size = format!("{}x{} small", area.width, area.height);
+    let room = columns.saturating_sub(text::width(&size) + 13);
+    let route = if model.is_started() {
+        frame::route_in(&running::source_name(&view), &running::destination_name(&view), room)
+    } else {
+        model.screens.connect.destination_name().map_or_else(String::new, |name| frame::route_in("?", name, room))
+    };
     let mut lines: Vec<(String, Style)> =
         vec![(text::ends(&format!("mongoferry  {route}"), &size, columns), theme.strong)];
     let question = match &model.overlay {
@@ -103,7 +104,8 @@ fn running_lines(model: &Model, columns: usize) -> Vec<String> {
     let mut lines = match snapshot.phase {
         Phase::Clearing => vec!["Clearing the destination".into()],
         Phase::Copying => vec![
-            format!("Copying data  {}{eta}", text::percent(copied)),
+            // Short, so that the smallest card has room for the number.
+            format!("Copying {}{eta}", text::percent(copied)),
             bar::bar(columns, copied, &model.glyphs),
             format!(
                 "{:.1} MB/s   {} of {} collections",
@@ -121,10 +123,20 @@ fn running_lines(model: &Model, columns: usize) -> Vec<String> {
             vec![format!("{word}  lag {}{left}  following changes", text::ms(snapshot.lag_ms))]
         }
         Phase::Completed => vec![format!("Migrated to {}", running::destination_name(&view))],
-        phase => vec![format!("Phase: {phase}")],
+        phase => vec![match snapshot.cutover.as_ref().map(|cutover| cutover.step) {
+            Some(CutoverStep::StopApplication) => "Stop your application".into(),
+            Some(CutoverStep::Drain) => "Applying the last changes".into(),
+            Some(CutoverStep::CheckData | CutoverStep::CheckOpened) => "Checking the data".into(),
+            Some(CutoverStep::Finalize | CutoverStep::Open) if snapshot.can_write => {
+                "ACCEPTS WRITES, cleaning up".into()
+            }
+            Some(CutoverStep::Finalize | CutoverStep::Open) => "Finalising, keep the application stopped".into(),
+            None => format!("Phase: {phase}"),
+        }],
     };
-    if snapshot.ops_waiting > 0 || snapshot.oplog_left_ms.is_some() {
-        lines.push(format!("buffered {}   oplog left {}", running::waiting(&view), text::ms(snapshot.oplog_left_ms)));
+    let left = snapshot.oplog_left_ms.map(|_| format!("   oplog left {}", text::ms(snapshot.oplog_left_ms)));
+    if snapshot.ops_waiting > 0 || left.is_some() {
+        lines.push(format!("buffered {}{}", running::waiting(&view), left.unwrap_or_default()));
     }
     lines
 }

@@ -202,13 +202,8 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         return running::keys(view);
     }
     let mut keys = Vec::new();
-    if view.snapshot.application.is_some() {
-        keys.push(key_unless(
-            "a",
-            "Stop the application",
-            "Demo only: stops the application that writes to the source",
-            demo_blocked(view),
-        ));
+    if view.snapshot.application.is_some() && demo_blocked(view).is_none() {
+        keys.push(key("a", "Stop the application", "Demo only: stops the application that writes to the source"));
     }
     let focused = if state.on_go_back { go_back_blocked(view) } else { press_blocked(view) };
     keys.push(key_unless(
@@ -217,18 +212,20 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         "Presses the focused button",
         focused,
     ));
-    keys.push(key("Left/Right", "Choose", "Moves between the buttons"));
-    if view.snapshot.writers.len() > 1 && is_waiting(view) {
-        keys.push(key("Up/Down", "Select", "Moves in the list of writers"));
-    }
-    let nobody = view.snapshot.writers.is_empty().then(|| "Nothing to copy: no writes seen lately.".to_string());
-    keys.push(key_unless("y", "Copy client list", "Copies who writes, to ask them to stop", nobody));
+    keys.push(key_unless(
+        "Esc",
+        "Go back",
+        "Leaves the cutover; syncing continues, nothing has changed",
+        go_back_blocked(view),
+    ));
     keys.push(key_unless(
         "O",
         "Override...",
         "Continues although writes arrive; asks you to type the source name first",
         override_blocked(view),
     ));
+    let nobody = view.snapshot.writers.is_empty().then(|| "Nothing to copy: no writes seen lately.".to_string());
+    keys.push(key_unless("y", "Copy clients", "Copies who writes, to ask them to stop", nobody.clone()));
     let (label, help) = match order(view) {
         CheckOrder::First => {
             ("Open first", "Opens the destination before the check; its result arrives while the application writes")
@@ -236,12 +233,11 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         CheckOrder::After => ("Check first", "Checks the data before the destination is opened"),
     };
     keys.push(key_unless("o", label, help, order_blocked(view)));
-    keys.push(key_unless(
-        "Esc",
-        "Go back",
-        "Leaves the cutover; syncing continues, nothing has changed",
-        go_back_blocked(view),
-    ));
+    keys.push(key("Left/Right", "Choose", "Moves between the buttons"));
+    if view.snapshot.writers.len() > 1 && is_waiting(view) {
+        keys.push(key("Up/Down", "Select", "Moves in the list of writers"));
+    }
+    keys.push(key_unless("v", "Plain view", "Shows who writes in full, for the mouse", nobody));
     keys.push(key("l", "Log", "Everything that happened, numbered"));
     keys
 }
@@ -281,10 +277,11 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
         KeyCode::Char('a') if view.snapshot.application.is_some() => {
             return Some(demo_blocked(view).map_or(Action::Send(Command::StopApplication), Action::Say));
         }
-        KeyCode::Char('y') if view.snapshot.writers.is_empty() => {
+        KeyCode::Char('y' | 'v') if view.snapshot.writers.is_empty() => {
             return Some(Action::Say("Nothing to copy: no writes seen lately.".into()));
         }
         KeyCode::Char('y') => return Some(Action::Copy(client_list(view))),
+        KeyCode::Char('v') => return Some(Action::PlainView(client_list(view))),
         KeyCode::Char('l') => return Some(Action::Log),
         _ => {}
     }
@@ -337,7 +334,7 @@ fn client_list(view: &View<'_>) -> String {
 pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let columns = usize::from(body.width);
     let step = view.snapshot.cutover.as_ref().map(|cutover| cutover.step);
-    let mut lines = steps(view, step);
+    let mut lines = steps(view, step, columns);
     if body.height < 18 {
         // A short frame keeps the heading, the writers and the buttons.
         lines.truncate(1);
@@ -369,7 +366,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     place::draw(frame, body, lines);
 }
 
-fn steps(view: &View<'_>, step: Option<CutoverStep>) -> Vec<Line<'static>> {
+fn steps(view: &View<'_>, step: Option<CutoverStep>, columns: usize) -> Vec<Line<'static>> {
     let name = running::destination_name(view);
     let opens_first = order(view) == CheckOrder::After;
     let now = match step {
@@ -396,7 +393,8 @@ fn steps(view: &View<'_>, step: Option<CutoverStep>) -> Vec<Line<'static>> {
         "Stop every writer on the source".to_string(),
         "Confirm the source is quiet, apply the last changes".into(),
         "Check the data".into(),
-        format!("Point the application at {name}"),
+        // One line each, so that the writers below keep their place; the header names it too.
+        format!("Point the application at {}", text::middle(&name, columns.saturating_sub(32))),
     ];
     if opens_first {
         names[2] = "Check the data while the application writes already".into();
@@ -478,14 +476,26 @@ fn writers(view: &View<'_>, state: &State, columns: usize, height: usize) -> Vec
     let selected = state.selected.min(rows.len() - 1);
     let shown = height.saturating_sub(1);
     let offset = table::offset_for(selected, rows.len(), shown.max(1));
-    table::lines(
+    let mut lines = table::lines(
         &titles,
         &rows,
         (columns.saturating_sub(1), height),
         Some(selected),
         offset,
         (view.theme, view.glyphs.pointer),
-    )
+    );
+    let whole = in_full(&view.snapshot.writers[selected], columns);
+    let is_cut = whole.iter().any(|part| !lines.iter().any(|line| line.to_string().contains(part.trim())));
+    if is_cut && lines.len() + whole.len() <= height {
+        lines.extend(whole.into_iter().map(|line| Line::styled(line, view.theme.dim)));
+    }
+    lines
+}
+
+/// A writer whose names the table had to cut.
+fn in_full(writer: &Writer, columns: usize) -> Vec<String> {
+    let parts = [Some(writer.namespace.as_str()), writer.likely_client.as_deref()];
+    parts.into_iter().flatten().flat_map(|part| text::labelled("    ", part, columns.saturating_sub(1))).collect()
 }
 
 /// What is ignored, the way back, the demo's application and the buttons.
@@ -505,10 +515,10 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
         lines.push(Line::from(spans));
     } else if view.snapshot.blocks_source {
         lines.push(Line::styled("  Continue makes the source refuse user writes; going back lifts that.", theme.wait));
-    } else {
+    } else if columns >= 78 {
         lines.push(Line::styled("  Ignored: keep-alive no-ops, session and transaction bookkeeping.", theme.dim));
     }
-    lines.push(Line::raw("  You can still leave: Esc goes back, syncing continues, nothing has changed."));
+    lines.push(still_free(columns));
     lines.push(Line::raw(""));
     let needed = text::threshold(view.snapshot.thresholds.quiet_for_ms);
     let is_pressed = view.snapshot.cutover.as_ref().is_some_and(|cutover| cutover.waiting_by.is_some());
@@ -526,6 +536,14 @@ fn foot(view: &View<'_>, state: &State, columns: usize) -> Vec<Line<'static>> {
     let indent = columns.saturating_sub(buttons::columns(&row)) / 2;
     lines.push(buttons::row(&row, usize::from(state.on_go_back), indent, (view.theme, view.glyphs.pointer)));
     lines
+}
+
+fn still_free(columns: usize) -> Line<'static> {
+    let sentence = match columns {
+        78.. => "  You can still leave: Esc goes back, syncing continues, nothing has changed.",
+        _ => "  You can still leave: Esc goes back, nothing has changed.",
+    };
+    Line::raw(sentence)
 }
 
 /// Step 2: the evidence that nothing is left behind.
@@ -563,7 +581,7 @@ fn drain(view: &View<'_>, cutover: &Cutover, columns: usize) -> Vec<Line<'static
     }
     if go_back_blocked(view).is_none() {
         lines.push(Line::raw(""));
-        lines.push(Line::raw("  You can still leave: Esc goes back, syncing continues, nothing has changed."));
+        lines.push(still_free(columns));
     }
     lines
 }

@@ -289,12 +289,15 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
     let columns = usize::from(body.width);
     let height = usize::from(body.height);
     let theme = view.theme;
-    let mut lines = vec![
-        Line::raw(""),
-        Line::styled(format!(" {}", title(view)), if is_clean(view) { theme.ok } else { theme.wait }),
-        Line::raw(""),
-    ];
+    let style = if is_clean(view) { theme.ok } else { theme.wait };
+    let title = text::labelled(" ", &title(view), columns.saturating_sub(1)).into_iter();
+    let mut lines = vec![Line::raw("")];
+    lines.extend(title.map(|line| Line::styled(line, style)));
+    lines.push(Line::raw(""));
     let most = if height >= 30 { 4 } else { 2 };
+    // What is left to do stands in a short frame too: it is the only part that cannot be looked up in the report.
+    let most = if height < 17 { 1 } else { most };
+    let facts_end = lines.len() + height.saturating_sub(lines.len() + 5).max(1);
     for (label, value) in facts(view) {
         let mut wrapped = text::labelled(&format!("   {label:<12} "), &value, columns.saturating_sub(1));
         if wrapped.len() > most {
@@ -303,6 +306,7 @@ pub fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &State) {
         }
         lines.extend(wrapped.into_iter().map(Line::raw));
     }
+    lines.truncate(facts_end.max(3));
     lines.push(Line::raw(""));
     lines.push(Line::styled(" Left for you", theme.strong));
     let room = height.saturating_sub(lines.len()).max(1);

@@ -206,10 +206,15 @@ fn start(view: &View<'_>, state: &State) -> Action {
         "as far as the plan selects them, before copying:".into(),
         String::new(),
     ];
-    body.extend(dropped.iter().map(|database| {
+    body.extend(dropped.iter().flat_map(|database| {
         let count = usize::try_from(database.collections).unwrap_or(usize::MAX);
         let collections = text::counted(count, "collection", "collections");
-        format!("  {:<20} {collections:>16}  {:>10}", text::cut(&database.name, 20), show_bytes(database.bytes))
+        let row = |name: &str| format!("  {name:<20} {collections:>16}  {:>10}", show_bytes(database.bytes));
+        // Whole: it is read before it is agreed to.
+        match database.name.as_str() {
+            name if text::width(name) > 20 => vec![format!("  {name}"), row("")],
+            name => vec![row(name)],
+        }
     }));
     body.extend([String::new(), "It cannot be undone. The source is not touched.".into()]);
     Action::Confirm(Confirmation {
@@ -359,7 +364,8 @@ fn bottom(view: &View<'_>, state: &State, report: &ValidationReport, columns: us
     }
     if matches!(check.state, CheckState::Fail | CheckState::Warn) {
         let copy = if check.fix_command.is_some() { "y copies it; then press r" } else { "Then press r" };
-        lines.push(Line::raw(format!("   {copy}. Nothing has been written to either cluster.")));
+        let sentence = format!("{copy}. Nothing has been written to either cluster.");
+        lines.extend(text::labelled("   ", &sentence, columns.saturating_sub(1)).into_iter().map(Line::from));
     }
     if report.passed() {
         lines.push(button(view, state, columns));

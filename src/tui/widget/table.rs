@@ -70,8 +70,11 @@ pub fn lines(
     let (columns, height) = view;
     let (theme, pointer) = style;
     let fitted = fit(all, columns);
-    let cell = |index: usize, width: usize, value: &str| {
-        if all[index].right { text::right(value, width) } else { text::left(value, width) }
+    // The first column holds names.
+    let cell = |index: usize, width: usize, value: &str| match index {
+        0 => text::left(&text::middle(value, width), width),
+        _ if all[index].right => text::right(value, width),
+        _ => text::left(value, width),
     };
     let joined = |values: &dyn Fn(usize) -> String| {
         fitted.iter().map(|(index, width)| cell(*index, *width, &values(*index))).collect::<Vec<_>>().join("  ")

@@ -39,6 +39,19 @@ pub fn cut(text: &str, columns: usize) -> String {
     out + mark
 }
 
+/// A name cut in its middle to at most `columns`: names that are told apart by their ends stay told apart.
+pub fn middle(name: &str, columns: usize) -> String {
+    let (all, mark) = (width(name), "..");
+    if all <= columns || columns < 7 {
+        return cut(name, columns);
+    }
+    let end_columns = (columns - mark.len()) / 2;
+    let starts: Vec<usize> = std::iter::once(0).chain(ends_of_graphemes(name)).collect();
+    let from = starts.into_iter().find(|start| width(&name[*start..]) <= end_columns).unwrap_or(name.len());
+    let end = &name[from..];
+    format!("{}{end}", cut(name, columns - width(end)))
+}
+
 /// `text` in exactly `columns`, left-aligned.
 pub fn left(text: &str, columns: usize) -> String {
     let text = cut(text, columns);
@@ -184,6 +197,10 @@ mod tests {
         assert_eq!(right("ab", 4), "  ab");
         assert_eq!(cut("日本語です", 7), "日本..");
         assert_eq!(ends("a", "z", 5), "a   z");
+        assert_eq!(middle("measurements_2024_eu", 12), "measu..24_eu");
+        assert_eq!(middle("measurements_2024_eu", 20), "measurements_2024_eu");
+        assert_eq!(middle("日本語日本語です", 11), "日本..です");
+        assert_eq!(middle("shop.orders", 6), "shop..");
     }
 
     #[test]

@@ -51,15 +51,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, body: Rect, view: &View<'_>, state: &S
 }
 
 fn table_lines(view: &View<'_>, entries: &[Entry], selected: usize, size: (usize, usize)) -> Vec<Line<'static>> {
+    // The name is what is chosen; the addresses give way to it, and stand beside or below in full.
+    let longest = entries.iter().map(|entry| text::width(&entry.profile.name)).max().unwrap_or(0).clamp(14, 32);
+    let members = if size.0 >= 70 { 9 } else { 0 };
+    let address = size.0.saturating_sub(longest + members + 26).clamp(15, 30);
     let titles = [
         table::Column::left("NAME", 14, 0),
-        table::Column::left("ADDRESS", 30, 1),
+        table::Column::left("ADDRESS", address, 1),
         table::Column::left("VERSION", 7, 3),
         table::Column::right("MEMBERS", 7, 4),
         table::Column::left("DATA", 11, 2),
     ];
     let mut rows: Vec<table::Row> = entries.iter().map(|entry| row(view, entry)).collect();
-    rows.push(table::Row { cells: vec!["+ Add".into(), "paste a connection string".into()], style: view.theme.text });
+    rows.push(table::Row { cells: vec!["+ Add".into(), "connection string".into()], style: view.theme.text });
     let offset = table::offset_for(selected, rows.len(), size.1.saturating_sub(1).max(1));
     table::lines(&titles, &rows, size, Some(selected), offset, (view.theme, view.glyphs.pointer))
 }
@@ -97,13 +101,17 @@ fn details(view: &View<'_>, entry: Option<&Entry>, columns: usize) -> Vec<Line<'
     let Some(entry) = entry else {
         return vec![Line::raw(" Enter asks for the connection string of a new destination.")];
     };
-    let name = format!(" {} ", entry.profile.name);
+    let name = format!(" {} ", text::middle(&entry.profile.name, columns.saturating_sub(4)));
     let rule = view.glyphs.rule.repeat(columns.saturating_sub(text::width(&name)));
     let mut lines = vec![Line::from(vec![Span::styled(name, view.theme.strong), Span::styled(rule, view.theme.dim)])];
     let mut say = |label: &str, sentence: &str, style: Style| {
         let wrapped = text::labelled(&format!("   {label:<14} "), sentence, columns.saturating_sub(1));
         lines.extend(wrapped.into_iter().map(|line| Line::styled(line, style)));
     };
+    if text::width(&entry.profile.name) + 4 > columns {
+        say("name", &entry.profile.name, view.theme.text);
+    }
+    say("address", &entry.endpoint().hosts().replace(',', ", "), view.theme.text);
     let user = entry.profile.username.as_deref().map_or("none (no authentication)".into(), |user| {
         let known = if entry.password.is_some() { "password known for this run" } else { "password asked later" };
         format!("{user}, {known}")
@@ -133,7 +141,10 @@ fn details(view: &View<'_>, entry: Option<&Entry>, columns: usize) -> Vec<Line<'
         let set = cluster.set.as_deref().unwrap_or("not known");
         let primary = cluster.primary.as_deref().unwrap_or("not known");
         say("replica set", &format!("{set}, primary {primary}"), view.theme.text);
-        say("members", &cluster.hosts.join(", "), view.theme.text);
+        let members = cluster.hosts.join(", ");
+        if members.replace(' ', "") != entry.endpoint().hosts().replace(' ', "") {
+            say("members", &members, view.theme.text);
+        }
     }
     if test.databases.is_empty() {
         say("user data", "none: nothing will be overwritten", view.theme.ok);

@@ -3,8 +3,8 @@
 use super::{Pane, Sort, State, is_indexing};
 use crate::{
     model::{
-        snapshot::{CollectionRow, CollectionState},
-        units::{show_bytes, show_count, show_count_short},
+        snapshot::{CollectionRow, CollectionState, FailedIndex},
+        units::{show_bytes, show_count, show_count_short, show_namespace},
     },
     tui::{
         screen::View,
@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 /// The collections in the chosen order.
 pub(super) fn rows<'a>(view: &View<'a>, state: &State) -> Vec<&'a CollectionRow> {
     let mut rows: Vec<&CollectionRow> =
-        view.snapshot.collections.iter().filter(|row| row.namespace.contains(&state.filter)).collect();
+        view.snapshot.collections.iter().filter(|row| show_namespace(&row.namespace).contains(&state.filter)).collect();
     match state.sort {
         Sort::Progress => rows.sort_by_key(|row| match row.state {
             CollectionState::Copying | CollectionState::Indexing => 0,
@@ -25,7 +25,7 @@ pub(super) fn rows<'a>(view: &View<'a>, state: &State) -> Vec<&'a CollectionRow>
             CollectionState::Done => 2,
         }),
         Sort::Size => rows.sort_by_key(|row| Reverse(row.bytes_total)),
-        Sort::Name => rows.sort_by(|a, b| a.namespace.cmp(&b.namespace)),
+        Sort::Name => rows.sort_by_key(|row| show_namespace(&row.namespace)),
         Sort::Speed => rows.sort_by(|a, b| b.bytes_per_s.total_cmp(&a.bytes_per_s)),
     }
     rows
@@ -74,7 +74,7 @@ fn table_row(row: &CollectionRow, indexing: bool, wide: bool, view: &View<'_>) -
         let number = ratio.map_or_else(|| "-".into(), |ratio| format!("{:.0}%", (ratio * 100.0).floor()));
         format!("{}{}", bar::cells(cells, ratio, view.glyphs), text::right(&number, if wide { 6 } else { 4 }))
     };
-    let failed = view.snapshot.indexes.failed.iter().any(|index| index.namespace == row.namespace);
+    let failed = view.snapshot.indexes.failed.iter().any(|index| is_of(index, row));
     let (done, style) = match row.state {
         _ if indexing && failed => ("FAIL".to_string(), view.theme.fail),
         CollectionState::Copying => (progress(ratio), view.theme.text),
@@ -89,7 +89,12 @@ fn table_row(row: &CollectionRow, indexing: bool, wide: bool, view: &View<'_>) -
     } else {
         show_count_short(row.documents_total)
     };
-    table::Row { cells: vec![row.namespace.clone(), done, third, show_bytes(row.bytes_total), speed], style }
+    table::Row { cells: vec![show_namespace(&row.namespace), done, third, show_bytes(row.bytes_total), speed], style }
+}
+
+/// The index may be called by the time series, the row by its buckets.
+fn is_of(index: &FailedIndex, row: &CollectionRow) -> bool {
+    show_namespace(&index.namespace) == show_namespace(&row.namespace)
 }
 
 fn rest(rows: &[&CollectionRow], offset: usize, shown: usize, state: &State, view: &View<'_>) -> Line<'static> {
@@ -121,15 +126,19 @@ pub(super) fn details(view: &View<'_>, state: &State, columns: usize) -> Vec<Lin
     } else {
         "-".into()
     };
-    let mut lines = vec![
-        Line::styled(text::cut(&format!(" {}", row.namespace), columns), view.theme.strong),
+    let (name, is_buckets) = (show_namespace(&row.namespace), row.namespace.contains(".system.buckets."));
+    let name = if is_buckets { format!("{name}, a time-series collection") } else { name };
+    let unit = if is_buckets { "buckets  " } else { "documents" };
+    let name = text::labelled(" ", &name, columns.saturating_sub(1)).into_iter();
+    let mut lines: Vec<Line<'static>> = name.map(|line| Line::styled(line, view.theme.strong)).collect();
+    lines.extend([
         Line::raw(format!("   state      {word}")),
-        Line::raw(format!("   documents  {} of {}", show_count(row.documents), show_count(row.documents_total))),
+        Line::raw(format!("   {unit}  {} of {}", show_count(row.documents), show_count(row.documents_total))),
         Line::raw(format!("   bytes      {} of {}", show_bytes(row.bytes), show_bytes(row.bytes_total))),
         Line::raw(format!("   speed      {speed}")),
         Line::raw(format!("   indexes    {} of {} built", row.indexes_built, row.indexes_total)),
-    ];
-    for index in view.snapshot.indexes.failed.iter().filter(|index| index.namespace == row.namespace) {
+    ]);
+    for index in view.snapshot.indexes.failed.iter().filter(|index| is_of(index, row)) {
         let wrapped =
             text::labelled("   FAIL ", &format!("{}: {}", index.index, index.reason), columns.saturating_sub(1));
         lines.extend(wrapped.into_iter().map(|line| Line::styled(line, view.theme.fail)));

@@ -48,10 +48,7 @@ pub(super) fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'
     lines.push(Line::styled(" Changes since start", view.theme.strong));
     lines.push(Line::raw(format!("  buffered   {}", running::waiting(view))));
     lines.push(Line::raw(format!("  arriving   {}", rate(snapshot.ops_in_per_s, " ops/s"))));
-    let left = snapshot
-        .oplog_left_ms
-        .map_or_else(|| "not known".into(), |_| format!("at least {}", text::ms(snapshot.oplog_left_ms)));
-    lines.push(Line::raw(format!("  oplog left {left}")));
+    lines.push(Line::raw(format!("  oplog left {}", running::oplog_left(view))));
     lines.push(margin(view));
     if height > 20 {
         lines.extend(race(view, columns));
@@ -77,7 +74,7 @@ fn margin(view: &View<'_>) -> Line<'static> {
             let shown = if margin > 99.0 { ">99x".into() } else { format!("{margin:.1}x") };
             Line::from(vec![start, Span::raw(format!("{shown}  ")), Span::styled(word, style)])
         }
-        _ => Line::from(vec![start, Span::raw("not known yet")]),
+        _ => Line::from(vec![start, Span::raw("measuring")]),
     }
 }
 
@@ -116,7 +113,7 @@ fn clusters(view: &View<'_>, columns: usize) -> Vec<Line<'static>> {
         let version = cluster.version.clone().unwrap_or_else(|| "version not known".into());
         let primary = cluster.primary.clone().unwrap_or_else(|| "primary not known".into());
         lines.push(Line::raw(text::cut(
-            &format!(" {name}  {primary}  {version}  {} members", cluster.hosts.len()),
+            &format!(" {name}  {primary}  {version}  {}", text::counted(cluster.hosts.len(), "member", "members")),
             columns,
         )));
     }
