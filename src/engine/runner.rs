@@ -18,6 +18,7 @@ use super::{
     restore::Restored,
     retry::Halt,
     run::{Finalized, Outcome, Run},
+    throttle::Throttle,
     way_back,
 };
 use crate::{
@@ -210,6 +211,7 @@ impl Runner {
             dialect,
             options: Arc::new(plan.options.clone()),
             gate: Gate::default(),
+            throttle: Throttle::new(self.machine.throttle.bytes_per_s()),
             cancel: self.run_cancel.clone(),
             events: self.events.clone(),
             record,

@@ -76,6 +76,9 @@ pub struct Snapshot {
     /// How long at least until the source's oplog rolls over the position that is fetched next, ms: at the busiest rate
     /// of the last minutes, never better than what can be relied on.
     pub oplog_left_ms: Option<u64>,
+    /// The limit on source reads, bytes per second; `None`: no limit.
+    #[serde(default)]
+    pub throttle: Option<u64>,
     /// "Prepare to Cutover" is possible now.
     pub can_cutover: bool,
     /// The destination accepts writes now.
@@ -550,6 +553,7 @@ impl Snapshot {
             spool_full_in_ms: None,
             oplog_window_ms: None,
             oplog_left_ms: None,
+            throttle: None,
             can_cutover: false,
             can_write: false,
             cutover_blocked_by: Vec::new(),
