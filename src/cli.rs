@@ -148,6 +148,15 @@ pub enum Verb {
         /// Its name; may be left out when there is only one.
         name: Option<String>,
     },
+    /// Limit how fast the source is read, from now on: by the copy and by verification.
+    #[command(allow_missing_positional = true)]
+    Throttle {
+        /// The migration's name; may be left out when there is only one.
+        name: Option<String>,
+        /// A rate, like 20MB/s, or off.
+        #[arg(value_name = "RATE")]
+        limit: crate::model::Limit,
+    },
     /// Send a test notice by every channel of a migration, or of a plan, and say what became of it.
     Notify {
         /// The migration's name; may be left out when there is only one.

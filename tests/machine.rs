@@ -2,7 +2,7 @@
 //!
 //! Each line is `TIME  what happens  ->  phase [, word …]`. TIME is since the start (`+30s` adds to the line before).
 //! After the arrow stands what must be true afterwards: the phase, and any of `deadline=120h` (time left),
-//! `can-cutover`, `cannot-cutover`, `step=drain`, `differences=1` (in options, indexes and views), `does=effect` (the effect was asked for), `refused="part of the reason"`.
+//! `can-cutover`, `cannot-cutover`, `step=drain`, `differences=1` (in options, indexes and views), `limit=20MB/s` (on source reads), `does=effect` (the effect was asked for), `refused="part of the reason"`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use jiff::Timestamp;
@@ -189,6 +189,7 @@ fn command_of(words: &[&str]) -> Command {
         ["repair-mismatches"] => Command::RepairMismatches,
         ["retry"] => Command::Retry,
         ["keep-way-back"] => Command::KeepWayBack { seconds: 3_600 },
+        ["throttle", limit] => Command::Throttle(limit.parse().unwrap()),
         ["stop"] => Command::Stop,
         other => panic!("unknown step {other:?}"),
     }
@@ -235,6 +236,7 @@ fn check(place: &str, scenario: &Scenario, outcome: &Result<Vec<Effect>, Refusal
                 let differences = machine.cutover.as_ref().and_then(|cutover| cutover.differences.as_ref());
                 assert_eq!(differences.map(|all| all.len().to_string()).as_deref(), Some(count), "{place}: {seen}");
             }
+            Some(("limit", limit)) => assert_eq!(machine.throttle, limit.parse().unwrap(), "{place}: {seen}"),
             Some(("deadline", left)) => {
                 let deadline = machine.deadline.unwrap_or_else(|| panic!("{place}: no deadline; {seen}"));
                 let left_now = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
@@ -298,6 +300,8 @@ mod property {
                 "open-first",
                 "check-first",
                 "retry",
+                "throttle 20MB/s",
+                "throttle off",
                 "stop",
                 "fixed 500:5",
                 "drained",

@@ -23,10 +23,7 @@ use mongoferry::{
         metadata,
         verify::{Target, Verifier},
     },
-    model::{
-        Options,
-        snapshot::{MismatchKind, Verification, VerificationState},
-    },
+    model::snapshot::{MismatchKind, Verification, VerificationState},
 };
 use sets::{Pair, key, literal};
 use std::sync::Arc;
@@ -278,9 +275,8 @@ async fn the_raw_order_of_identifiers_is_the_servers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_cursors_are_taken_up_without_missing_or_doubling_a_document() {
-    let mut pair = Pair::start().await;
-    let options = Options { throttle: Some(40_000_000), ..Options::default() };
-    pair.context.options = Arc::new(options);
+    let pair = Pair::start().await;
+    pair.context.throttle.set(Some(40_000_000));
     for _ in 0..40 {
         let documents: Vec<Document> = (0..100).map(|_| doc! { "x": "y".repeat(10_000) }).collect();
         let documents = documents.into_iter().map(|mut document| {

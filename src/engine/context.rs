@@ -5,6 +5,7 @@ use super::{
     notices::Notices,
     record::Record,
     retry::{Halt, Wait},
+    throttle::Throttle,
 };
 use crate::{
     model::{Options, Problem, Side},
@@ -27,6 +28,8 @@ pub struct Context {
     pub options: Arc<Options>,
     /// Closed while paused; pass it between batches.
     pub gate: Gate,
+    /// The limit on source reads, for everybody who reads much.
+    pub throttle: Throttle,
     /// Fires when the task shall end; check it in every loop.
     pub cancel: CancellationToken,
     /// The numbered event log, and what stands in the way.

@@ -91,6 +91,7 @@ impl Publisher {
         snapshot.thresholds = machine.settings.thresholds();
         snapshot.blocks_source = machine.settings.blocks_source;
         snapshot.under_ready_lag_ms = u64::try_from(machine.gate.under_for(now).as_millis()).unwrap_or(u64::MAX);
+        snapshot.throttle = machine.throttle.bytes_per_s();
         snapshot.can_cutover = machine.can_cutover(now);
         snapshot.cutover_blocked_by = machine.cutover_blocked_by(now);
         snapshot.cutover_deadline = machine.deadline;

@@ -19,6 +19,7 @@ use super::{
     restore::Restored,
     retry::Halt,
     run::{Finalized, Outcome, Run},
+    throttle::Throttle,
     view::{ApplyView, FetchView},
     way_back,
 };
@@ -212,6 +213,7 @@ impl Runner {
             dialect,
             options: Arc::new(plan.options.clone()),
             gate: Gate::default(),
+            throttle: Throttle::new(self.machine.throttle.bytes_per_s()),
             cancel: self.run_cancel.clone(),
             events: self.events.clone(),
             record,

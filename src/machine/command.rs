@@ -6,7 +6,7 @@ use super::{
     state::{CutoverState, Machine},
 };
 use crate::model::{
-    CheckOrder, Command, Phase, Refusal, Severity,
+    CheckOrder, Command, Limit, Phase, Refusal, Severity,
     command::Consent,
     snapshot::{CutoverStep, Extension},
     units::{show_count, show_duration},
@@ -28,6 +28,7 @@ impl Machine {
                     return not_now("a migration is under way; stop it before validating another");
                 }
                 self.settings = Settings::from(&plan.options);
+                self.throttle = self.settings.throttle;
                 self.validated = None;
                 self.enter(Phase::Validating, now);
                 Ok(vec![Effect::Validate(plan)])
@@ -76,6 +77,7 @@ impl Machine {
                 Ok(vec![Effect::KeepWayBack(Duration::from_secs(seconds), by.into())])
             }
             Command::KeepWayBack { .. } => not_now("there is a way back once the migration is completed"),
+            Command::Throttle(limit) => self.limit_reads(limit, by),
             Command::Stop => self.stop(by, now),
             Command::TestDestination(_)
             | Command::Revalidate
@@ -331,6 +333,25 @@ impl Machine {
             _ => self.become_finalizing(now),
         });
         Ok(effects)
+    }
+
+    /// Refused when nothing will be read from the source any more.
+    fn limit_reads(&mut self, limit: Limit, by: &str) -> Result<Vec<Effect>, Refusal> {
+        let is_checking = self.cutover.as_ref().is_some_and(|cutover| cutover.step == CutoverStep::CheckOpened);
+        match self.phase {
+            Phase::Idle | Phase::Validating => {
+                return not_now("the migration has not been started; until then the plan's throttle says it");
+            }
+            Phase::Cleanup if !is_checking => return not_now("nothing is read from the source any more"),
+            Phase::Completed | Phase::Stopped | Phase::Failed => return not_now("the migration is over"),
+            _ => {}
+        }
+        let before = std::mem::replace(&mut self.throttle, limit);
+        if before == limit {
+            return Ok(Vec::new());
+        }
+        let text = format!("{by} changed the limit on source reads from {before} to {limit}");
+        Ok(vec![Effect::Throttle(limit), Effect::Log(Severity::Info, "throttle", text)])
     }
 
     fn stop(&mut self, by: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Optime, Plan, Severity, notice::NoticeKind};
+use crate::model::{Limit, Optime, Plan, Severity, notice::NoticeKind};
 
 /// One thing to do.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub enum Effect {
     CloseGate,
     /// Go on.
     OpenGate,
+    /// The source may be read so fast from now on.
+    Throttle(Limit),
     /// Whatever waits for a cure tries again at once.
     TryAgain,
 

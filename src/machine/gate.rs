@@ -1,7 +1,7 @@
 //! The ready gate and the durations that it and the timer use.
 
 use super::event::Measurement;
-use crate::model::{CheckOrder, Options, RepairPolicy, Verify, snapshot::Thresholds, units::show_duration};
+use crate::model::{CheckOrder, Limit, Options, RepairPolicy, Verify, snapshot::Thresholds, units::show_duration};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub is_way_back: bool,
     /// Keep a way back open for so long once it is completed.
     pub reverse: Option<Duration>,
+    /// The limit on source reads until somebody sets another one.
+    pub throttle: Limit,
     /// So long before the window ends somebody is told; zero: not.
     pub warn_before: [Duration; 3],
     /// When a cutover has been in progress for so long somebody is told.
@@ -50,6 +52,7 @@ impl From<&Options> for Settings {
             blocks_source: options.block_source_writes,
             is_way_back: options.way_back.is_some(),
             reverse: options.reverse,
+            throttle: options.throttle.into(),
             warn_before: options.notify.warn_before,
             long_cutover: options.notify.long_cutover,
         }

@@ -6,7 +6,7 @@ use super::{
     notice::Told,
     state::{CutoverState, Machine},
 };
-use crate::model::{Optime, Phase, Problem, Repaired, Severity, snapshot::CutoverStep, snapshot::Extension};
+use crate::model::{Limit, Optime, Phase, Problem, Repaired, Severity, snapshot::CutoverStep, snapshot::Extension};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,9 @@ pub struct Saved {
     /// Why the way back ends without being used.
     #[serde(default)]
     pub unused: Option<String>,
+    /// The limit on source reads; `None`: as the plan says.
+    #[serde(default)]
+    pub throttle: Option<Limit>,
     /// What somebody who is not at the terminal was told.
     #[serde(default)]
     pub told: Told,
@@ -77,6 +80,7 @@ impl Machine {
             paused_by: self.paused_by.clone(),
             is_lost: self.is_lost,
             unused: self.unused.clone(),
+            throttle: Some(self.throttle),
             told: self.told.clone(),
         }
     }
@@ -98,6 +102,7 @@ impl Machine {
             paused_by: saved.paused_by,
             is_lost: saved.is_lost,
             unused: saved.unused,
+            throttle: saved.throttle.unwrap_or(settings.throttle),
             told: saved.told,
             ..Self::new(settings, now)
         };

@@ -7,7 +7,7 @@ use super::{
     notice::Told,
 };
 use crate::model::{
-    CheckOrder, Optime, Phase, Problem, Repaired, Severity,
+    CheckOrder, Limit, Optime, Phase, Problem, Repaired, Severity,
     snapshot::{CutoverStep, Extension},
     units::{show_count, show_duration},
 };
@@ -32,6 +32,8 @@ pub struct Machine {
     pub finished: Option<Timestamp>,
     /// The outcome of the last validation: passed, warnings, would drop.
     pub validated: Option<(bool, bool, bool)>,
+    /// The limit on source reads now.
+    pub throttle: Limit,
     /// The ready gate.
     pub gate: Gate,
     /// When syncing stops unless the operator cuts over or extends.
@@ -115,6 +117,7 @@ impl Machine {
             started: None,
             finished: None,
             validated: None,
+            throttle: settings.throttle,
             gate: Gate::default(),
             deadline: None,
             extensions: Vec::new(),

@@ -1,6 +1,7 @@
 //! Commands: everything that an operator can ask of the engine, by key or by command line.
 
 use super::{
+    limit::Limit,
     plan::{CheckOrder, Endpoint, Plan},
     problem::Problem,
     shown::ShownDocument,
@@ -59,6 +60,8 @@ pub enum Command {
         /// How long.
         seconds: u64,
     },
+    /// Another limit on source reads, from now on, for copy and verification.
+    Throttle(Limit),
     /// End the migration for good (typed confirmation). The destination keeps what it has.
     Stop,
     /// The demo only: stop "the application" that writes to the source.

@@ -77,6 +77,9 @@ pub struct Snapshot {
     /// of the last minutes, never better than what can be relied on. `None` in the first half minute, while that rate is
     /// measured, unless the oplog is full.
     pub oplog_left_ms: Option<u64>,
+    /// The limit on source reads, bytes per second; `None`: no limit.
+    #[serde(default)]
+    pub throttle: Option<u64>,
     /// "Prepare to Cutover" is possible now.
     pub can_cutover: bool,
     /// The destination accepts writes now.
@@ -551,6 +554,7 @@ impl Snapshot {
             spool_full_in_ms: None,
             oplog_window_ms: None,
             oplog_left_ms: None,
+            throttle: None,
             can_cutover: false,
             can_write: false,
             cutover_blocked_by: Vec::new(),

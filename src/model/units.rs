@@ -53,11 +53,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
-/// Reads `none`, `80MB/s`, `80MiB/s`, `500kB/s`, `1GB/s` into bytes per second.
+/// Names of sizes, and their bytes.
+const BYTE_UNITS: [(&str, u64); 9] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+/// Reads `none` or `off`, `80MB/s`, `80MiB/s`, `500kB/s`, `1GB/s` into bytes per second.
 pub fn parse_rate(text: &str) -> Result<Option<u64>, String> {
     let refuse = || format!("{text:?} is not a rate; write \"none\" or for example \"80MB/s\"");
     let text_trimmed = text.trim();
-    if text_trimmed == "none" {
+    if matches!(text_trimmed, "none" | "off") {
         return Ok(None);
     }
     let value = text_trimmed.strip_suffix("/s").ok_or_else(refuse)?;
@@ -73,19 +86,16 @@ fn bytes_of(text: &str) -> Option<u64> {
     let value = text.trim();
     let digits = value.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = value[..digits].parse().ok()?;
-    let unit: u64 = match value[digits..].trim() {
-        "B" => 1,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        _ => return None,
-    };
+    let name = value[digits..].trim().replacen("KB", "kB", 1);
+    let (_, unit) = BYTE_UNITS.into_iter().find(|(unit, _)| *unit == name)?;
     number.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
+/// `20 MB/s`, `1 GiB/s`, `1234567 B/s`: exact, and as [`parse_rate`] reads it.
+pub fn show_rate(bytes_per_s: u64) -> String {
+    let whole = BYTE_UNITS.into_iter().filter(|(_, unit)| bytes_per_s.is_multiple_of(*unit));
+    let (name, unit) = whole.max_by_key(|(_, unit)| *unit).unwrap_or(("B", 1));
+    format!("{} {name}/s", bytes_per_s / unit)
 }
 
 /// `0.8 s`, `44 s`, `12 min`, `8.7 h`, `3 d`: one number and a unit, for lag and windows.

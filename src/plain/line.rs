@@ -3,7 +3,7 @@
 use crate::model::{
     Event, Phase, Severity, Snapshot,
     snapshot::{CutoverStep, Verification, VerificationState},
-    units::{show_bytes, show_count, show_duration},
+    units::{show_bytes, show_count, show_duration, show_rate},
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -82,7 +82,9 @@ fn copying(snapshot: &Snapshot) -> String {
     let percent = if copy.bytes_total == 0 { None } else { Some(copy.bytes as f64 * 100.0 / copy.bytes_total as f64) };
     let percent = percent.map_or("unknown".into(), |percent| format!("{:.1} %", percent.min(100.0)));
     let eta = copy.eta_ms.map_or("unknown".into(), |ms| compact(Duration::from_millis(ms)));
-    format!("copy {percent} {:.1} MB/s eta {eta}{}", copy.bytes_per_s / 1e6, oplog_left(snapshot))
+    let limit =
+        snapshot.throttle.map(|rate| format!(" of at most {}", show_rate(rate).replace(' ', ""))).unwrap_or_default();
+    format!("copy {percent} {:.1} MB/s{limit} eta {eta}{}", copy.bytes_per_s / 1e6, oplog_left(snapshot))
 }
 
 fn cutover(snapshot: &Snapshot) -> String {

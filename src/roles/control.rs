@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config,
-    model::{Command, Plan, Problem, Refusal, Secrets, Side, Snapshot},
+    model::{Command, Limit, Plan, Problem, Refusal, Secrets, Side, Snapshot},
     secret::Secret,
     session::{
         Client,
@@ -35,6 +35,16 @@ pub async fn send(name: Option<&str>, command: Command) -> anyhow::Result<u8> {
         }
         Err(refusal) => refused(&refusal),
     }
+}
+
+/// `throttle [NAME] RATE`: another limit on source reads.
+pub async fn throttle(name: Option<&str>, limit: Limit) -> anyhow::Result<u8> {
+    let (summary, client) = find::engine_of(name).await?;
+    if let Err(refusal) = client.send(Command::Throttle(limit)).await {
+        return refused(&refusal);
+    }
+    let _ = writeln!(std::io::stdout(), "{}: limit on source reads: {limit}", summary.name);
+    Ok(exit::DONE)
 }
 
 /// Says why not; the exit code tells a gate from a failure.

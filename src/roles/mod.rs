@@ -62,6 +62,7 @@ pub async fn play(cli: Cli) -> u8 {
         Some(Verb::Pause { name }) => control::send(name.as_deref(), Command::Pause).await,
         Some(Verb::Resume { name, plan }) => control::resume(name.as_deref(), plan.as_deref()).await,
         Some(Verb::Extend { name }) => control::send(name.as_deref(), Command::Extend).await,
+        Some(Verb::Throttle { name, limit }) => control::throttle(name.as_deref(), limit).await,
         Some(Verb::Notify { name, plan }) => notify::play(name.as_deref(), plan.as_deref()).await,
         Some(Verb::Cutover(arguments)) => cutover::play(arguments).await,
         Some(Verb::Stop { name }) => control::send(Some(&name), Command::Stop).await,

@@ -124,7 +124,7 @@ async fn drive(client: Client, cutover: CutoverMode, demo: bool) -> autopilot::S
 
 /// What can be typed while a migration runs.
 pub const TYPED: &str = "pause resume extend rehearse cutover accept-failed continue back repair retry skip-verification \
-     check-first open-first test-notices keep-way-back stop";
+     check-first open-first test-notices keep-way-back throttle stop";
 /// How long `keep-way-back` keeps it: 72 h.
 const WAY_BACK_S: u64 = 72 * 3600;
 
@@ -148,7 +148,7 @@ pub fn typed_command(line: &str) -> Option<Command> {
         "test-notices" => Command::TestNotices,
         "keep-way-back" => Command::KeepWayBack { seconds: WAY_BACK_S },
         "stop" => Command::Stop,
-        _ => return None,
+        _ => Command::Throttle(line.strip_prefix("throttle ")?.parse().ok()?),
     })
 }
 

@@ -5,7 +5,7 @@
 //! the engine sends holds no type from here, so the compiler refuses a secret on the way back.
 
 use crate::{
-    model::{CheckOrder, Command, Endpoint, Options, PasswordFrom, Plan, Secrets, Tls, command::Consent},
+    model::{CheckOrder, Command, Endpoint, Limit, Options, PasswordFrom, Plan, Secrets, Tls, command::Consent},
     secret::Secret,
 };
 use serde::{Deserialize, Serialize};
@@ -130,6 +130,7 @@ enum CommandDef {
     Retry,
     TestNotices,
     KeepWayBack { seconds: u64 },
+    Throttle(Limit),
     Stop,
     StopApplication,
 }

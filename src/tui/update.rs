@@ -463,6 +463,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Retry => "retry",
         Command::TestNotices => "test the notices",
         Command::KeepWayBack { .. } => "keep a way back",
+        Command::Throttle(_) => "limit the reads",
         Command::Stop => "stop",
         Command::StopApplication => "stop the application",
     }

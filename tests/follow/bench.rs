@@ -17,6 +17,7 @@ use mongoferry::{
         registry::Registry,
         retry::Halt,
         spool,
+        throttle::Throttle,
         view::{ApplyView, FetchView, InitialSyncView},
     },
     model::{Endpoint, NamespaceFilter, Optime, Options, Problem, Side},
@@ -64,6 +65,7 @@ impl Bench {
             destination,
             options: Arc::new(Options { filter, ..Options::default() }),
             gate: Gate::default(),
+            throttle: Throttle::new(None),
             cancel: tokio_util::sync::CancellationToken::new(),
             events: Notices::default(),
         };

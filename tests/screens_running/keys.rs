@@ -3,7 +3,7 @@
 use super::scene::{SCENES, Scene, Shown, States, scene, with_view};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use mongoferry::{
-    model::{CheckOrder, Command, snapshot::CutoverStep},
+    model::{CheckOrder, Command, Limit, snapshot::CutoverStep},
     tui::{
         action::{Action, Screen},
         theme::Glyphs,
@@ -302,4 +302,42 @@ fn connection_lines_are_copied_without_a_password() {
         press(&scene("success"), &mut States::default(), Shown::ConnectNew, KeyCode::Enter),
         Some(Action::Open(Screen::Success))
     ));
+}
+
+#[test]
+fn the_limit_on_reads_is_typed_into_a_field_that_holds_the_present_one() {
+    for (name, shown, present) in [
+        ("copying_limited", Shown::Migrating, "20 MB/s"),
+        ("copying", Shown::Migrating, "off"),
+        ("ready", Shown::Following, "off"),
+    ] {
+        let (read, mut states) = (scene(name), States::default());
+        let status = |states: &States| with_view(&read, &Glyphs::ASCII, |view| states.status(shown, view));
+        assert!(press(&read, &mut states, shown, KeyCode::Char('t')).is_none());
+        assert!(status(&states).starts_with(&format!("Limit on source reads: {present}_")), "{}", status(&states));
+        assert!(status(&states).chars().count() <= 79);
+        // Letters that are keys elsewhere go into the field.
+        for _ in 0..8 {
+            press(&read, &mut states, shown, KeyCode::Backspace);
+        }
+        for character in "pcX".chars() {
+            assert!(press(&read, &mut states, shown, KeyCode::Char(character)).is_none());
+        }
+        let said = press(&read, &mut states, shown, KeyCode::Enter);
+        assert!(matches!(&said, Some(Action::Say(why)) if why.contains("\"pcX\" is not a rate")), "{said:?}");
+        assert!(status(&states).contains("pcX_"), "it stays open: {}", status(&states));
+        for _ in 0..3 {
+            press(&read, &mut states, shown, KeyCode::Backspace);
+        }
+        for character in "1500kB/s".chars() {
+            press(&read, &mut states, shown, KeyCode::Char(character));
+        }
+        let sent = press(&read, &mut states, shown, KeyCode::Enter);
+        let wanted = Limit::BytesPerS(1_500_000);
+        assert!(matches!(sent, Some(Action::Send(Command::Throttle(limit))) if limit == wanted), "{sent:?}");
+        assert!(!status(&states).contains("Limit on"), "closed: {}", status(&states));
+        press(&read, &mut states, shown, KeyCode::Char('t'));
+        assert!(press(&read, &mut states, shown, KeyCode::Esc).is_none());
+        assert!(!status(&states).contains("Limit on"), "left: {}", status(&states));
+    }
 }

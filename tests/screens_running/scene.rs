@@ -33,6 +33,7 @@ pub fn scene(name: &str) -> Scene {
 /// Every fixture with the screen that shows it.
 pub const SCENES: &[(&str, Shown)] = &[
     ("copying", Shown::Migrating),
+    ("copying_limited", Shown::Migrating),
     ("copying_speed_varies", Shown::Migrating),
     ("copying_grown", Shown::Migrating),
     ("indexing", Shown::Migrating),

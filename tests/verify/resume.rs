@@ -102,7 +102,7 @@ async fn a_restart_in_the_middle_of_any_collection_goes_on_where_it_stood() {
         let targets: Vec<_> =
             Target::all(&registry, |_| 45_000).into_iter().filter(|target| target.uuid == uuid).collect();
         assert_eq!((targets.len(), ids.len()), (1, 45_000));
-        pair.context.options = Arc::new(Options { throttle: Some(2_000_000), ..Options::default() });
+        pair.context.throttle.set(Some(2_000_000));
         let dirty: Arc<DirtySet> = Arc::default();
         let view = || watch::Sender::new(Verification::default());
         let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), view());
@@ -150,7 +150,7 @@ async fn a_restart_in_the_middle_goes_on_where_it_stood() {
     let folder = folder.path().join("verified");
 
     // A process that dies in the middle.
-    pair.context.options = Arc::new(Options { throttle: Some(1_000_000), ..Options::default() });
+    pair.context.throttle.set(Some(1_000_000));
     let dirty = Arc::new(DirtySet::open(&folder).expect("opened"));
     let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), watch::Sender::new(Verification::default()));
     let stop = verifier.stopper();

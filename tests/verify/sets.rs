@@ -13,6 +13,7 @@ use mongoferry::{
         notices::Notices,
         record::Record,
         registry::{Registry, Tracked, TrackedIndex},
+        throttle::Throttle,
         verify::id::Id,
     },
     model::{Endpoint, Optime, Options, Side},
@@ -46,6 +47,7 @@ impl Pair {
             destination,
             options: Arc::new(Options::default()),
             gate: Gate::default(),
+            throttle: Throttle::new(None),
             cancel: tokio_util::sync::CancellationToken::new(),
             events: Notices::default(),
         };

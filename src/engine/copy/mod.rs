@@ -17,7 +17,6 @@ use super::{
     record::Record,
     registry::{Registry, Tracked},
     retry::{Halt, retry},
-    throttle::Throttle,
     view::InitialSyncView,
 };
 use crate::{
@@ -97,8 +96,7 @@ pub async fn copy(
         create_collections(context, catalog, &fences).await?;
         context.journal("writing the journal", Record::put_created).await?;
     }
-    let throttle = Throttle::new(context.options.throttle);
-    let shared = Shared { throttle: &throttle, seats: &seats, fences: &fences };
+    let shared = Shared { seats: &seats, fences: &fences };
     let copying = Copying { context, progress: &progress, after: catalog.started_at, known: &known, shared };
     copying.copy_all(&entries).await?;
     create_views(context, catalog).await?;
@@ -147,9 +145,8 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
 
 /// Copies the documents of one collection in natural order, as they are at or after `after`.
 pub async fn copy_documents(context: &Context, entry: &CatalogEntry, after: Optime) -> Result<(), Halt> {
-    let (throttle, seats) = (Throttle::new(context.options.throttle), Seats::new(1));
-    let fences = Fences::new(context);
-    let shared = Shared { throttle: &throttle, seats: &seats, fences: &fences };
+    let (seats, fences) = (Seats::new(1), Fences::new(context));
+    let shared = Shared { seats: &seats, fences: &fences };
     let seat = seats.take().await;
     reader::copy_range(context, entry, (RangeRow::default(), after), shared, (&reader::Unseen, seat)).await
 }

@@ -9,9 +9,8 @@ use super::{
 use crate::{
     engine::{
         context::Context,
-        registry::{Tracked, is_set},
+        registry::Tracked,
         retry::{Halt, Wait},
-        throttle::Throttle,
     },
     model::{Optime, Severity, Side},
     mongo::{
@@ -64,8 +63,6 @@ impl Watcher for Unseen {
 /// What all readers of one copy share.
 #[derive(Debug, Clone, Copy)]
 pub struct Shared<'a> {
-    /// The limit on reading.
-    pub throttle: &'a Throttle,
     /// How many read at a time.
     pub seats: &'a Seats,
     /// Waiting for the majority.
@@ -78,7 +75,7 @@ pub async fn copy_range(
     context: &Context,
     entry: &CatalogEntry,
     (range, after): (RangeRow, Optime),
-    Shared { throttle, seats, fences }: Shared<'_>,
+    Shared { seats, fences }: Shared<'_>,
     (watcher, seat): (&impl Watcher, Seat),
 ) -> Result<(), Halt> {
     let at = range.from.clone();
@@ -88,7 +85,6 @@ pub async fn copy_range(
         context,
         entry,
         after,
-        throttle,
         seats,
         fences,
         seat: Some(seat),
@@ -117,6 +113,7 @@ pub async fn copy_range(
                 copier.go_back();
                 continue;
             }
+            Err(Stop::Resized) => continue,
             Err(Stop::Source(error)) => error,
         };
         if copier.at.is_none() {
@@ -156,6 +153,8 @@ pub enum Stop {
     Elected,
     /// The scan in natural order became a range with an end.
     Outgrown,
+    /// Another limit makes batches of another size better: what is read next comes from a new cursor.
+    Resized,
     /// Reading failed.
     Source(DriverError),
 }
@@ -185,7 +184,6 @@ struct Copier<'a, W> {
     context: &'a Context,
     entry: &'a CatalogEntry,
     after: Optime,
-    throttle: &'a Throttle,
     seats: &'a Seats,
     fences: &'a Fences<'a>,
     /// Held while it reads; somebody else may read while this one waits for the majority at its end.
@@ -225,7 +223,8 @@ impl<W: Watcher> Copier<'_, W> {
     /// Reads and writes overlap: while a batch is inserted, the next one is on its way.
     async fn read(&mut self, bounds: Bounds<'_>) -> Result<(), Stop> {
         let (context, entry) = (self.context, self.entry);
-        let mut cursor = match open(context, entry, bounds, (self.after, self.seats.batch_bytes())).await {
+        let opened = self.batch_bytes();
+        let mut cursor = match open(context, entry, bounds, (self.after, opened)).await {
             // All of the range but its largest document is copied, or its largest document went meanwhile.
             Err(error) if code(&error) == Some(NOTHING_BETWEEN) => return Ok(()),
             outcome => outcome?,
@@ -239,9 +238,14 @@ impl<W: Watcher> Copier<'_, W> {
             let bytes = batch.as_raw_document().as_bytes().len() as u64;
             if self.is_capped {
                 // It goes round while it is read: a reader that waits loses its place, perhaps every time.
-                self.throttle.owe(bytes).await;
+                context.throttle.owe(bytes);
             } else {
-                self.throttle.take(bytes).await;
+                context.throttle.take(bytes).await;
+            }
+            // A scan in natural order could only begin again.
+            if ordered && !bounds.first_only && self.is_resized(opened) {
+                self.wrote(write(context, entry, &batch).await?, ordered)?;
+                return Err(Stop::Resized);
             }
             let (written, following) = tokio::join!(write(context, entry, &batch), cursor.next());
             self.wrote(written?, ordered)?;
@@ -265,6 +269,19 @@ impl<W: Watcher> Copier<'_, W> {
             next = following;
         }
         Ok(())
+    }
+
+    /// Bytes that are asked for at once.
+    fn batch_bytes(&self) -> u64 {
+        let most = self.seats.batch_bytes();
+        // It goes round while it is read: it is not kept waiting, so small pieces would only cost.
+        if self.is_capped { most } else { self.context.throttle.batch_bytes(most) }
+    }
+
+    /// The limit is so different from when the cursor was opened that its batches are bursts, or crumbs.
+    fn is_resized(&self, opened: u64) -> bool {
+        let now = self.batch_bytes();
+        now < opened / 2 || now / 2 > opened
     }
 
     fn wrote(&mut self, written: Written, ordered: bool) -> Result<(), Stop> {
@@ -359,11 +376,8 @@ async fn open(
         command.append(cstr!("limit"), 1);
         command.append(cstr!("singleBatch"), true);
     }
-    let is_capped = is_set(&entry.options, "capped");
-    // A throttled read comes in quarters of a second.
-    let throttled = context.options.throttle.filter(|_| !is_capped).map_or(u64::MAX, |rate| rate / 4);
     let average = (entry.bytes / entry.documents.max(1)).max(1);
-    let batch = (bytes.min(throttled) / average).clamp(1, STATEMENTS);
+    let batch = (bytes / average).clamp(1, STATEMENTS);
     let batch = u32::try_from(batch).ok().filter(|_| !first_only);
     if let Some(batch) = batch {
         command.append(cstr!("batchSize"), i64::from(batch));

@@ -51,7 +51,9 @@ pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBat
         Ok(_) => return Ok(()),
         Err(Stop::Halt(halt)) => return Err(halt),
         Err(Stop::Source(error)) => error,
-        Err(Stop::Elected | Stop::Outgrown) => DriverError::custom("the destination elected another primary"),
+        Err(Stop::Elected | Stop::Outgrown | Stop::Resized) => {
+            DriverError::custom("the destination elected another primary")
+        }
     };
     Err(command_problem(Side::Destination, format!("reading for {} failed", entry.namespace), &error).into())
 }

@@ -57,6 +57,7 @@ impl Runner {
                     }
                     Effect::CloseGate => run.context.gate.close(),
                     Effect::OpenGate => run.context.gate.open(),
+                    Effect::Throttle(limit) => run.context.throttle.set(limit.bytes_per_s()),
                     Effect::TryAgain => run.context.events.try_again(),
                     Effect::Rehearse(by) => run.rehearse(by),
                     Effect::BlockSource => run.block_source(),

@@ -33,7 +33,6 @@ use super::{
     metadata,
     registry::{Registry, Tracked},
     retry::Halt,
-    throttle::Throttle,
 };
 use crate::{
     model::{Optime, Severity, Side, snapshot::Verification},
@@ -131,7 +130,6 @@ impl Target {
 pub struct Verifier {
     context: Context,
     dirty: Arc<DirtySet>,
-    throttle: Throttle,
     progress: Progress,
     /// The destination's oplog is not for this user.
     cannot_watch: AtomicBool,
@@ -148,12 +146,10 @@ pub struct Verifier {
 impl Verifier {
     /// A verifier that has compared nothing yet.
     pub fn new(context: Context, dirty: Arc<DirtySet>, view: watch::Sender<Verification>) -> Self {
-        let throttle = Throttle::new(context.options.throttle);
         let stop = context.cancel.child_token();
         Self {
             context,
             dirty,
-            throttle,
             progress: Progress::new(view),
             cannot_watch: AtomicBool::new(false),
             cannot_tell: AtomicBool::new(false),

@@ -26,6 +26,8 @@ use sha2::{Digest, Sha256};
 const INTERRUPTED: i32 = 11601;
 /// BSON's type byte.
 const OBJECT_ID: u8 = 0x07;
+/// A server's batch is not larger, save for one document.
+const MOST_BATCH: u64 = 16 << 20;
 
 /// How a collection can be read in order and taken up again after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub struct Reader<'a> {
     access: Access,
     range: Range,
     cursor: RawBatchCursor,
+    /// Documents that the cursor is asked for at a time; `None`: the server's choice, up to 16 MiB.
+    most: Option<u32>,
     batch: Batch,
     ended: bool,
     /// The last document handed out, to take up from.
@@ -117,7 +121,7 @@ impl<'a> Reader<'a> {
         access: Access,
         range: &Range,
     ) -> Result<Self, Halt> {
-        let cursor = open(context, cluster, namespace, access, range).await?;
+        let cursor = open(context, cluster, namespace, access, (range, None)).await?;
         Ok(Self {
             context,
             cluster,
@@ -126,6 +130,7 @@ impl<'a> Reader<'a> {
             access,
             range: range.clone(),
             cursor,
+            most: None,
             batch: Batch::default(),
             ended: false,
             last: None,
@@ -156,6 +161,7 @@ impl<'a> Reader<'a> {
     pub async fn fill(&mut self) -> Result<(), Interrupted> {
         while self.wants_more() {
             self.remember_last();
+            self.resize().await?;
             let next = tokio::select! {
                 () = self.context.cancel.cancelled() => return Err(Halt::Cancelled.into()),
                 next = self.cursor.next() => next,
@@ -193,6 +199,26 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Under a limit one batch shall not be a burst of seconds: reads on with a cursor whose batches suit the limit of now.
+    async fn resize(&mut self) -> Result<(), Halt> {
+        let (Some(throttle), Some(last)) = (self.throttle, &self.last) else { return Ok(()) };
+        let average = (self.batch.size() / self.batch.spans.len().max(1) as u64).max(1);
+        let suits = |most: u64| u32::try_from((throttle.batch_bytes(most) / average).max(2)).unwrap_or(u32::MAX);
+        let wanted = throttle.limit().map(|_| suits(MOST_BATCH));
+        let is_near = match (self.most, wanted) {
+            (Some(most), Some(wanted)) => wanted / 2 <= most && most / 2 <= wanted,
+            (None, None) => true,
+            _ => false,
+        };
+        if is_near || !Id::from_key(last).is_some_and(|id| self.access.can_begin_at(id)) {
+            return Ok(());
+        }
+        let rest = Range { from: Some(last.clone()), to: self.range.to.clone() };
+        self.cursor = open(self.context, self.cluster, &self.namespace, self.access, (&rest, wanted)).await?;
+        self.most = wanted;
+        Ok(())
+    }
+
     async fn take_up(&mut self, error: DriverError) -> Result<(), Interrupted> {
         let side = self.cluster.side;
         if !may_pass(&error) && code(&error) != Some(INTERRUPTED) {
@@ -211,7 +237,7 @@ impl<'a> Reader<'a> {
         self.context.events.record(Severity::Warn, "retry", text);
         self.batch = Batch::default();
         let rest = Range { from, to: self.range.to.clone() };
-        self.cursor = open(self.context, self.cluster, &self.namespace, self.access, &rest).await?;
+        self.cursor = open(self.context, self.cluster, &self.namespace, self.access, (&rest, self.most)).await?;
         Ok(())
     }
 }
@@ -221,7 +247,7 @@ async fn open(
     cluster: &Cluster,
     namespace: &Namespace,
     access: Access,
-    range: &Range,
+    (range, most): (&Range, Option<u32>),
 ) -> Result<RawBatchCursor, Halt> {
     let what = format!("reading {namespace} for verification");
     retry(cluster.side, &what, &context.events, &context.cancel, || async {
@@ -243,7 +269,12 @@ async fn open(
             }
         }
         command.append(cstr!("readConcern"), rawdoc! { "level": "majority" });
-        cluster.login.database(&namespace.db).run_raw_cursor_command(command).batch().await
+        if let Some(most) = most {
+            command.append(cstr!("batchSize"), i64::from(most));
+        }
+        let database = cluster.login.database(&namespace.db);
+        let run = database.run_raw_cursor_command(command);
+        if let Some(most) = most { run.batch_size(most) } else { run }.batch().await
     })
     .await
 }

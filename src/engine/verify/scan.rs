@@ -70,7 +70,7 @@ impl Verifier {
         let context = &self.context;
         let (namespace, access) = (&target.namespace, target.shape.access);
         let (source, destination) = tokio::join!(
-            Reader::open(context, (&context.source, Some(&self.throttle)), namespace, access, range),
+            Reader::open(context, (&context.source, Some(&context.throttle)), namespace, access, range),
             Reader::open(context, (&context.destination, None), namespace, access, range),
         );
         let (mut source, mut destination) = (source?, destination?);

@@ -24,6 +24,7 @@ use crate::{
         record::Record,
         registry::Tracked,
         retry::{Halt, retry},
+        throttle::Throttle,
     },
     model::{Optime, Plan, Problem, Side, snapshot::Verification},
     mongo::{
@@ -92,6 +93,7 @@ pub async fn open(plan: &Plan, events: Notices, cancel: CancellationToken) -> Re
         destination,
         options: Arc::new(plan.options.clone()),
         gate: Gate::default(),
+        throttle: Throttle::new(plan.options.throttle),
         cancel,
         events,
         record: Arc::new(Record::new(Journal::fleeting()?)?),

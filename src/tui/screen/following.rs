@@ -1,10 +1,10 @@
 //! 4.6 Following changes: the lag gauge, its history with the ready line, and the cutover countdown.
 
-use super::{KeyHint, View, running};
+use super::{KeyHint, View, limit, running};
 use crate::{
     model::{
         Command, Phase,
-        units::{show_count, show_duration},
+        units::{show_count, show_duration, show_rate},
     },
     tui::{
         action::{Action, Confirmation, Screen},
@@ -24,9 +24,18 @@ use ratatui::{
 };
 use std::time::Duration;
 
-/// Nothing to remember.
+/// The field for the limit on source reads.
 #[derive(Debug, Default)]
-pub struct State {}
+pub struct State {
+    limit: limit::Field,
+}
+
+impl State {
+    /// True while letters go into the limit.
+    pub fn is_typing(&self) -> bool {
+        self.limit.is_open()
+    }
+}
 
 /// The right end of line 1.
 pub fn header(view: &View<'_>) -> String {
@@ -34,7 +43,10 @@ pub fn header(view: &View<'_>) -> String {
 }
 
 /// One sentence: what now, or why not.
-pub fn status(view: &View<'_>, _state: &State) -> String {
+pub fn status(view: &View<'_>, state: &State) -> String {
+    if let Some(field) = state.limit.status() {
+        return field;
+    }
     let snapshot = view.snapshot;
     let name = running::destination_name(view);
     match snapshot.phase {
@@ -67,7 +79,10 @@ fn blocked(view: &View<'_>) -> String {
 }
 
 /// The keys, most important first.
-pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
+pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
+    if let Some(keys) = state.limit.keys() {
+        return keys;
+    }
     let cutover = (!view.snapshot.can_cutover).then(|| blocked(view));
     let mut keys = vec![
         key_unless("c", "Prepare to cutover", "Starts the guided steps, reversible", cutover),
@@ -84,6 +99,7 @@ pub fn keys(view: &View<'_>, _state: &State) -> Vec<KeyHint> {
         "Measures how long the last change takes; changes nothing",
         no_rehearsal(view),
     ));
+    keys.push(limit::hint(view));
     keys
 }
 
@@ -116,7 +132,10 @@ fn no_timer(view: &View<'_>) -> Option<String> {
 }
 
 /// What a key does.
-pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+    if state.limit.is_open() {
+        return state.limit.on_key(key);
+    }
     let has_failed = !view.snapshot.indexes.failed.is_empty();
     match plain(key)? {
         KeyCode::Char('c') if view.snapshot.can_cutover => Some(Action::Send(Command::PrepareCutover)),
@@ -125,6 +144,7 @@ pub fn on_key(_state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Acti
         KeyCode::Char('r') => Some(no_rehearsal(view).map_or(Action::Send(Command::Rehearse), Action::Say)),
         KeyCode::Char('b') if has_failed => Some(Action::Send(Command::Retry)),
         KeyCode::Char('i') if has_failed => Some(failed_indexes(view)),
+        limit::KEY => state.limit.open(view),
         code => running::on_key(code, view),
     }
 }
@@ -300,7 +320,8 @@ fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'static>> {
         ("Last change", last),
         ("Waiting", running::waiting(view)),
     ];
-    for (name, value) in numbers {
+    let limit = snapshot.throttle.map(|rate| ("Read limit", show_rate(rate)));
+    for (name, value) in numbers.into_iter().chain(limit) {
         lines.push(Line::raw(text::ends(&format!(" {name}"), &value, columns.saturating_sub(1))));
     }
     if height > 20 {

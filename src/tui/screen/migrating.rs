@@ -8,7 +8,7 @@ use self::{
     collections::rows,
     panes::{Pane, events, mark, moves, scrolls},
 };
-use super::{KeyHint, View, running};
+use super::{KeyHint, View, limit, running};
 use crate::{
     model::{
         Phase,
@@ -78,12 +78,13 @@ pub struct State {
     typing: bool,
     details: bool,
     zoomed: bool,
+    limit: limit::Field,
 }
 
 impl State {
-    /// True while letters go into the filter, so that no other key of the program acts.
+    /// True while letters go into the filter or the limit, so that no other key of the program acts.
     pub fn is_typing(&self) -> bool {
-        self.typing
+        self.typing || self.limit.is_open()
     }
 
     /// The pane with the focus: what halted a migration and the details of a collection hide the others.
@@ -103,6 +104,9 @@ pub fn header(view: &View<'_>) -> String {
 pub fn status(view: &View<'_>, state: &State) -> String {
     if state.typing {
         return format!("Filter: {}_   Enter keeps it, Esc shows all collections again.", state.filter);
+    }
+    if let Some(field) = state.limit.status() {
+        return field;
     }
     let failed = view.snapshot.indexes.failed.len();
     match view.snapshot.phase {
@@ -125,6 +129,9 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
             key("Enter", "Keep filter", "Back to the table, filtered"),
             key("Esc", "Show all", "Removes the filter"),
         ];
+    }
+    if let Some(keys) = state.limit.keys() {
+        return keys;
     }
     let rows = rows(view, state).len();
     let none = (rows == 0).then(|| "There is no collection to show.".to_string());
@@ -154,12 +161,16 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         Pane::Events if view.events.len() > 1 => keys.push(key("Up/Down", "Scroll", "Older events; also j and k")),
         _ => {}
     }
+    keys.push(limit::hint(view));
     keys.push(key_unless("c", "Prepare to cutover", "Starts the guided cutover", Some(format!("{NO_CUTOVER}."))));
     keys
 }
 
 /// What a key does.
 pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
+    if state.limit.is_open() {
+        return state.limit.on_key(key);
+    }
     let code = plain(key)?;
     if state.typing {
         on_filter_key(state, code);
@@ -196,6 +207,7 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
             return Some(Action::Say(format!("Sorted by {}.", state.sort.word())));
         }
         KeyCode::Char('/') => state.typing = true,
+        limit::KEY => return state.limit.open(view),
         KeyCode::Char('c') => return Some(Action::Say(format!("Prepare to Cutover: {NO_CUTOVER}."))),
         code => return running::on_key(code, view),
     }

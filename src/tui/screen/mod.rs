@@ -43,6 +43,7 @@ pub mod finalising;
 pub mod following;
 pub mod frame;
 pub mod help;
+pub mod limit;
 pub mod log;
 pub mod migrating;
 pub mod prepare;

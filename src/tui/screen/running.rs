@@ -208,7 +208,7 @@ pub fn keys(view: &View<'_>) -> Vec<KeyHint> {
 }
 
 /// Why a command makes no sense any more, once the migration is over.
-fn over(view: &View<'_>) -> Option<String> {
+pub fn over(view: &View<'_>) -> Option<String> {
     let phase = view.snapshot.phase;
     phase.is_over().then(|| format!("The migration has ended ({phase})."))
 }

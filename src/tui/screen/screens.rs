@@ -137,6 +137,7 @@ impl Screens {
             Screen::Destination => self.destination.is_typing(),
             Screen::Connect => self.connect.is_typing(),
             Screen::Migrating => self.migrating.is_typing(),
+            Screen::Following => self.following.is_typing(),
             _ => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::is_indexing;
 use crate::{
-    model::units::{show_count, show_count_short},
+    model::units::{show_count, show_count_short, show_rate},
     tui::{
         screen::{View, running},
         widget::{
@@ -44,7 +44,7 @@ pub(super) fn side(view: &View<'_>, columns: usize, height: usize) -> Vec<Line<'
         ));
         lines.extend(history_chart(view, &snapshot.history.ops_waiting, 2, columns.saturating_sub(1), false));
     }
-    lines.push(Line::raw(""));
+    lines.push(Line::raw(snapshot.throttle.map_or_else(String::new, |rate| format!(" limit {}", show_rate(rate)))));
     lines.push(Line::styled(" Changes since start", view.theme.strong));
     lines.push(Line::raw(format!("  buffered   {}", running::waiting(view))));
     lines.push(Line::raw(format!("  arriving   {}", rate(snapshot.ops_in_per_s, " ops/s"))));
