@@ -1,6 +1,7 @@
 //! What every task of a running migration needs: both clusters, the options, the pause gate, cancellation, the event log.
 
 use super::{
+    backoff::Brake,
     gate::Gate,
     notices::Notices,
     record::Record,
@@ -30,6 +31,8 @@ pub struct Context {
     pub gate: Gate,
     /// The limit on source reads, for everybody who reads much.
     pub throttle: Throttle,
+    /// On while the destination's secondaries are too far behind; pass it before much is written.
+    pub brake: Brake,
     /// Fires when the task shall end; check it in every loop.
     pub cancel: CancellationToken,
     /// The numbered event log, and what stands in the way.

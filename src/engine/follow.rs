@@ -173,14 +173,16 @@ impl Follower {
             if target.is_some_and(|target| self.dispatched >= target) {
                 return self.end(board).await;
             }
+            let held = self.context.brake.is_on();
             let entry = tokio::select! {
                 () = self.context.cancel.cancelled() => return Err(Halt::Cancelled),
+                () = self.context.brake.released(), if held => continue,
                 Ok(()) = until.changed() => continue,
                 Ok(()) = again.changed() => {
                     self.build_failed_indexes(board).await?;
                     continue;
                 }
-                entry = self.reader.peek() => match entry? {
+                entry = self.reader.peek(), if !held => match entry? {
                     Some(entry) => entry.to_owned(),
                     // The fetcher is gone; it said why.
                     None => return Err(Halt::Cancelled),

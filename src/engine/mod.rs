@@ -4,6 +4,7 @@
 //! When the process that it lives in ends in whatever way, [`Engine::resume`] goes on from the journal.
 
 pub mod again;
+pub mod backoff;
 pub mod capped;
 pub mod checkpoint;
 pub mod cleanup;

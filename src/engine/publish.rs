@@ -130,6 +130,7 @@ impl Publisher {
         }
         // After that nothing is measured, and the last reading says nothing about now.
         let is_syncing = !snapshot.can_write && !snapshot.phase.is_over();
+        snapshot.holding_back = run.context.brake.why();
         if let Some(reading) = run.lag.borrow().as_ref().filter(|_| is_syncing) {
             snapshot.lag_ms = reading.lag_ms;
             snapshot.fetch_lag_ms = reading.fetch_lag_ms;

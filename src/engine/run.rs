@@ -9,6 +9,7 @@ mod rehearsal;
 mod sync;
 
 use super::{
+    backoff,
     checkpoint::Checkpointer,
     cleanup, clear,
     context::Context,
@@ -219,6 +220,8 @@ impl Run {
             context.events.record(Severity::Info, "network", text);
         }
         tokio::spawn(sign_in::keep(context.clone()));
+        let lag = watch::Sender::default();
+        tokio::spawn(backoff::watch(context.clone(), machine.subscribe(), lag.subscribe()));
         let checkpoints = Checkpointer::new(context.clone(), plan.clone(), views, keepers, events);
         Self {
             checkpoints: Some(tokio::spawn(checkpoints.run())),
@@ -237,7 +240,7 @@ impl Run {
             sync: watch::Sender::default(),
             fetch,
             apply,
-            lag: watch::Sender::default(),
+            lag,
             verification,
             finalizing: watch::Sender::default(),
             cleanup: watch::Sender::default(),

@@ -6,6 +6,7 @@ mod take_up;
 
 use super::{
     EngineSettings,
+    backoff::Brake,
     checkpoint::keep_machine,
     context::Context,
     fetch::FetchEnd,
@@ -214,6 +215,7 @@ impl Runner {
             options: Arc::new(plan.options.clone()),
             gate: Gate::default(),
             throttle: Throttle::new(self.machine.throttle.bytes_per_s()),
+            brake: Brake::default(),
             cancel: self.run_cancel.clone(),
             events: self.events.clone(),
             record,

@@ -80,6 +80,9 @@ pub struct Snapshot {
     /// The limit on source reads, bytes per second; `None`: no limit.
     #[serde(default)]
     pub throttle: Option<u64>,
+    /// Why nothing is written for a while: how far the destination's secondaries are behind; `None`: nothing is held back.
+    #[serde(default)]
+    pub holding_back: Option<String>,
     /// "Prepare to Cutover" is possible now.
     pub can_cutover: bool,
     /// The destination accepts writes now.
@@ -555,6 +558,7 @@ impl Snapshot {
             oplog_window_ms: None,
             oplog_left_ms: None,
             throttle: None,
+            holding_back: None,
             can_cutover: false,
             can_write: false,
             cutover_blocked_by: Vec::new(),

@@ -68,7 +68,7 @@ const BYTE_UNITS: [(&str, u64); 9] = [
 
 /// Reads `none` or `off`, `80MB/s`, `80MiB/s`, `500kB/s`, `1GB/s` into bytes per second.
 pub fn parse_rate(text: &str) -> Result<Option<u64>, String> {
-    let refuse = || format!("{text:?} is not a rate; write \"none\" or for example \"80MB/s\"");
+    let refuse = || format!("{text:?} is not a rate; write \"off\" or for example \"80MB/s\"");
     let text_trimmed = text.trim();
     if matches!(text_trimmed, "none" | "off") {
         return Ok(None);

@@ -16,6 +16,7 @@ pub mod oplog_window;
 mod options;
 pub mod privileges;
 pub mod probe;
+pub mod secondaries;
 mod sign_in;
 pub mod tally;
 pub mod tls;

@@ -53,6 +53,7 @@ fn state(snapshot: &Snapshot, now: Timestamp) -> String {
         Phase::Following => {
             format!("following lag {}{}{}", lag(snapshot), waiting(snapshot), oplog_left(snapshot))
                 + &verifying(snapshot)
+                + &holding_back(snapshot)
         }
         Phase::Ready => format!(
             "READY lag {} cutover-left {}. Next: cutover",
@@ -84,7 +85,12 @@ fn copying(snapshot: &Snapshot) -> String {
     let eta = copy.eta_ms.map_or("unknown".into(), |ms| compact(Duration::from_millis(ms)));
     let limit =
         snapshot.throttle.map(|rate| format!(" of at most {}", show_rate(rate).replace(' ', ""))).unwrap_or_default();
-    format!("copy {percent} {:.1} MB/s{limit} eta {eta}{}", copy.bytes_per_s / 1e6, oplog_left(snapshot))
+    let speed = format!("{:.1} MB/s{limit}", copy.bytes_per_s / 1e6);
+    format!("copy {percent} {speed} eta {eta}{}{}", oplog_left(snapshot), holding_back(snapshot))
+}
+
+fn holding_back(snapshot: &Snapshot) -> String {
+    snapshot.holding_back.as_ref().map(|why| format!(" holding back: {why}")).unwrap_or_default()
 }
 
 fn cutover(snapshot: &Snapshot) -> String {

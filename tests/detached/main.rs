@@ -14,6 +14,7 @@ mod kinds;
 mod names;
 mod plain;
 mod protocol;
+mod speed;
 mod wizard;
 
 /// One test at a time: a process that is started while another test opens a terminal would keep that terminal open.

@@ -66,6 +66,7 @@ impl Bench {
             options: Arc::new(Options { filter, ..Options::default() }),
             gate: Gate::default(),
             throttle: Throttle::new(None),
+            brake: Default::default(),
             cancel: tokio_util::sync::CancellationToken::new(),
             events: Notices::default(),
         };

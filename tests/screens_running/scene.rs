@@ -34,6 +34,7 @@ pub fn scene(name: &str) -> Scene {
 pub const SCENES: &[(&str, Shown)] = &[
     ("copying", Shown::Migrating),
     ("copying_limited", Shown::Migrating),
+    ("copying_held", Shown::Migrating),
     ("copying_speed_varies", Shown::Migrating),
     ("copying_grown", Shown::Migrating),
     ("indexing", Shown::Migrating),

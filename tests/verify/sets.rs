@@ -48,6 +48,7 @@ impl Pair {
             options: Arc::new(Options::default()),
             gate: Gate::default(),
             throttle: Throttle::new(None),
+            brake: Default::default(),
             cancel: tokio_util::sync::CancellationToken::new(),
             events: Notices::default(),
         };

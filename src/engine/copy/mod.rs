@@ -299,7 +299,9 @@ impl Copying<'_> {
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => self.progress.show(),
             }
-            if !waiting.is_empty() {
+            if self.context.brake.is_on() {
+                search.again(Instant::now(), self.progress.bytes());
+            } else if !waiting.is_empty() {
                 seats.set(search.observe(Instant::now(), self.progress.bytes()));
             } else if running.is_empty() && splits.is_done() {
                 return Ok(());

@@ -240,6 +240,7 @@ impl<W: Watcher> Copier<'_, W> {
                 // It goes round while it is read: a reader that waits loses its place, perhaps every time.
                 context.throttle.owe(bytes);
             } else {
+                context.brake.pass(&context.cancel).await?;
                 context.throttle.take(bytes).await;
             }
             // A scan in natural order could only begin again.

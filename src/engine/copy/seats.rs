@@ -117,6 +117,11 @@ impl Search {
         self.readers
     }
 
+    /// What was copied until now says nothing about a number of readers: the window begins again.
+    pub fn again(&mut self, now: Instant, bytes: u64) {
+        (self.since, self.bytes) = (now, bytes);
+    }
+
     /// `bytes` were copied so far, with every seat taken. Returns the number of readers for the time that comes.
     pub fn observe(&mut self, now: Instant, bytes: u64) -> usize {
         let took = now.duration_since(self.since);

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     engine::{
+        backoff::Brake,
         context::Context,
         dirty::Range,
         gate::Gate,
@@ -94,6 +95,7 @@ pub async fn open(plan: &Plan, events: Notices, cancel: CancellationToken) -> Re
         options: Arc::new(plan.options.clone()),
         gate: Gate::default(),
         throttle: Throttle::new(plan.options.throttle),
+        brake: Brake::default(),
         cancel,
         events,
         record: Arc::new(Record::new(Journal::fleeting()?)?),

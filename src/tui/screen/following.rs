@@ -51,6 +51,7 @@ pub fn status(view: &View<'_>, state: &State) -> String {
     let name = running::destination_name(view);
     match snapshot.phase {
         _ if running::is_halted(view) => running::halted_status(view),
+        _ if snapshot.holding_back.is_some() => running::holding_back(view),
         _ if snapshot.can_cutover => {
             // The status line may be narrow and a host list long: the name stands last, where it is cut.
             format!("READY: cut over when your application can stop. Nearly in sync: {name}")

@@ -117,6 +117,7 @@ pub fn status(view: &View<'_>, state: &State) -> String {
                 text::counted(failed, "index", "indexes")
             )
         }
+        _ if view.snapshot.holding_back.is_some() => running::holding_back(view),
         Phase::Clearing => "Clearing the destination: its selected collections are dropped before copying.".into(),
         _ => format!("Prepare to Cutover: {NO_CUTOVER}."),
     }

@@ -108,6 +108,12 @@ pub fn oplog_left(view: &View<'_>) -> String {
     left.map_or_else(|| "measuring".into(), |_| format!("at least {}", text::ms(left)))
 }
 
+/// What is waited for while nothing is written for the sake of the destination's secondaries.
+pub fn holding_back(view: &View<'_>) -> String {
+    let why = view.snapshot.holding_back.as_deref().unwrap_or_default();
+    format!("WAIT: holding back: {why}. It goes on by itself.")
+}
+
 /// True when syncing does not go on by itself.
 pub fn is_halted(view: &View<'_>) -> bool {
     matches!(view.snapshot.phase, Phase::Paused | Phase::Failed | Phase::Stopped | Phase::Expired)

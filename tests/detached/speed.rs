@@ -1,0 +1,135 @@
+//! How fast a running migration may go: the limit that an operator sets, and what the destination's secondaries can take.
+
+use crate::{
+    common::{self, compare},
+    home::{Home, PATIENCE, signal},
+};
+use bson::{Binary, Document, doc, spec::BinarySubtype};
+use mongodb::Client;
+use std::time::{Duration, Instant};
+
+const DOCUMENT: usize = 10_000;
+
+async fn fill(client: &Client, megabytes: usize) {
+    let orders = client.database("shop").collection::<Document>("orders");
+    let bytes: Vec<u8> = (0..DOCUMENT).map(|at| (at * 31) as u8).collect();
+    let filling = Binary { subtype: BinarySubtype::Generic, bytes };
+    for part in 0..megabytes {
+        let one = |n: usize| doc! { "_id": (part * 100 + n) as i64, "x": filling.clone() };
+        orders.insert_many((0..100).map(one)).await.unwrap();
+    }
+}
+
+fn copied(status: &serde_json::Value) -> u64 {
+    status["copy"]["bytes"].as_u64().unwrap_or_else(|| panic!("{status:#}"))
+}
+
+/// Bytes per second over so many seconds.
+fn rate(home: &Home, seconds: u64) -> f64 {
+    let (before, began) = (copied(&home.status("orders")), Instant::now());
+    std::thread::sleep(Duration::from_secs(seconds));
+    let after = home.status("orders");
+    assert_eq!(after["phase"], "copying", "the copy is too short for this test");
+    (copied(&after) - before) as f64 / began.elapsed().as_secs_f64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_on_source_reads_is_changed_while_it_copies() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    fill(&source, 140).await;
+    let home = Home::new();
+    let plan = home.plan("orders", &pair.source.uri(), &pair.destination.uri(), "throttle = \"4MB/s\"");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    home.wait("orders", "copying", |status| status["phase"] == "copying" && copied(status) > 0);
+    // A loaded machine may be slower than the limit, and a batch more or less is seen in so short a time.
+    let slow = rate(&home, 5);
+    assert!(slow < 4.8e6, "{slow} bytes per second of 4,000,000");
+
+    for bad in ["20", "0MB/s", "fast", ""] {
+        let said = home.fails(&["throttle", "orders", bad], 1);
+        assert!(said.contains("is not a rate"), "{said}");
+    }
+    let said = home.ok(&["throttle", "orders", "12MB/s"]);
+    assert!(said.contains("orders: limit on source reads: 12 MB/s"), "{said}");
+    let fast = rate(&home, 3);
+    assert!(fast < 14e6 && fast > slow * 1.3, "{fast} bytes per second of 12,000,000, after {slow}");
+
+    // It outlives the engine.
+    signal(home.engine(), "-KILL");
+    home.wait_for_engines(0);
+    home.ok(&["resume", "orders"]);
+    let resumed = home.wait("orders", "copying again", |status| status["phase"] == "copying" && copied(status) > 0);
+    assert_eq!(resumed["throttle_bytes_per_s"], 12_000_000);
+    home.ok(&["throttle", "orders", "1MB/s"]);
+    let least = rate(&home, 4);
+    assert!(least < 1.6e6, "{least} bytes per second of 1,000,000");
+    let began = Instant::now();
+    home.ok(&["throttle", "orders", "off"]);
+    home.wait("orders", "ready", |status| status["can_cutover"] == true);
+    assert!(began.elapsed() < Duration::from_secs(40), "it went on slowly: {:?}", began.elapsed());
+    assert_eq!(home.status("orders")["throttle_bytes_per_s"], serde_json::Value::Null);
+    assert!(home.ok(&["cutover", "orders"]).contains("DONE"));
+    home.wait_for_engines(0);
+    let refused = home.fails(&["throttle", "orders", "1MB/s"], 1);
+    assert!(refused.contains("it has ended"), "{refused}");
+    let report = home.ok(&["report", "orders"]);
+    assert!(report.contains("from 4 MB/s to 12 MB/s") && report.contains("from 1 MB/s to off"), "{report}");
+    compare::assert_identical(&source, &destination).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_waits_for_a_secondary_of_the_destination() {
+    let _turn = crate::turn().await;
+    let pair = common::pair_of(3).await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    fill(&source, 80).await;
+    let home = Home::new();
+    let plan = home.plan("orders", &pair.source.uri(), &pair.destination.uri(), "throttle = \"2MB/s\"");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    home.wait("orders", "copying", |status| status["phase"] == "copying" && copied(status) > 0);
+
+    // It applies nothing any more, and votes on: the majority is the other two.
+    let (port, secondary) = secondary(&pair.destination.ports()).await;
+    let admin = secondary.database("admin");
+    admin.run_command(doc! { "fsync": 1, "lock": true }).await.unwrap();
+    let began = Instant::now();
+    let held = home.wait("orders", "held back", |status| !status["holding_back"].is_null());
+    let why = held["holding_back"].as_str().unwrap();
+    assert!(why.contains(&format!(":{port} is ")) && why.ends_with(" behind"), "{why}");
+    assert!(began.elapsed() > Duration::from_secs(4), "held back for nothing: {why}");
+    assert!(home.ok(&["status", "orders"]).contains("holding back: "));
+    // What was on its way arrives; then nothing moves.
+    std::thread::sleep(Duration::from_secs(1));
+    let standing = copied(&home.status("orders"));
+    std::thread::sleep(Duration::from_secs(3));
+    let now = home.status("orders");
+    assert_eq!((copied(&now), now["holding_back"].is_null()), (standing, false), "{now:#}");
+
+    admin.run_command(doc! { "fsyncUnlock": 1 }).await.unwrap();
+    home.wait("orders", "going on", |status| status["holding_back"].is_null() && copied(status) > standing);
+    home.ok(&["throttle", "orders", "off"]);
+    home.wait("orders", "ready", |status| status["can_cutover"] == true);
+    assert!(home.ok(&["cutover", "orders"]).contains("DONE"));
+    let report = home.ok(&["report", "orders"]);
+    assert!(report.contains("writing holds back") && report.contains("writing goes on"), "{report}");
+    compare::assert_identical(&source, &destination).await;
+}
+
+/// A secondary of a set, and its port.
+async fn secondary(ports: &[u16]) -> (u16, Client) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for port in ports {
+            let client = Client::with_uri_str(format!("mongodb://127.0.0.1:{port}/?directConnection=true")).await;
+            let client = client.unwrap();
+            let hello = client.database("admin").run_command(doc! { "hello": 1 }).await.unwrap();
+            if hello.get_bool("secondary").unwrap_or(false) {
+                return (*port, client);
+            }
+        }
+        assert!(Instant::now() < deadline, "no secondary at {ports:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
