@@ -1,11 +1,11 @@
 //! Mixed operations that wait while the copy is paused, applied after it, beside the rate that put them into the source.
 
 use crate::{
-    Wishes,
     ferry::Ferry,
     machine::Sets,
     shapes::{DATABASE, Shape, mixed},
     table::{self, median, ratio},
+    wishes::Wishes,
 };
 use bson::{Document, doc};
 use mongodb::Client;
@@ -14,39 +14,57 @@ use std::time::Instant;
 const COLLECTIONS: u64 = 4;
 const BULK: u64 = 1_000;
 
+/// What one round showed.
+#[derive(Debug, Clone, Copy)]
+pub struct Round {
+    /// Operations per second that unordered bulks put into the source.
+    pub written: f64,
+    /// Operations per second that were applied.
+    pub applied: f64,
+    /// Own CPU seconds.
+    cpu: f64,
+}
+
+/// So many operations on so many documents wait, and are applied.
+pub async fn round(sets: &Sets, operations: u64, documents: u64) -> Round {
+    sets.empty().await;
+    let documents = documents / COLLECTIONS;
+    for n in 0..COLLECTIONS {
+        load(&sets.from, n, documents).await;
+    }
+    let mut ferry = Ferry::start(sets, "verify = \"off\"");
+    tokio::task::block_in_place(|| ferry.reach(&["ready"]));
+    ferry.type_line("pause");
+    tokio::task::block_in_place(|| ferry.reach(&["paused"]));
+    let began = Instant::now();
+    write(&sets.from, operations, documents).await;
+    let written = operations as f64 / began.elapsed().as_secs_f64();
+    let mark = doc! { "_id": "mark" };
+    sets.from.database(DATABASE).collection::<Document>("c0").insert_one(mark.clone()).await.unwrap();
+    let (before, began) = (ferry.so_far().0, Instant::now());
+    ferry.type_line("resume");
+    wait_for(&sets.to, mark).await;
+    let applied = operations as f64 / began.elapsed().as_secs_f64();
+    let cpu = ferry.so_far().0 - before;
+    tokio::task::block_in_place(|| ferry.stop());
+    Round { written, applied, cpu }
+}
+
 /// Prints the table.
 pub async fn measure(sets: &Sets, wishes: &Wishes) {
-    let operations = wishes.scaled(300_000, 4_000);
-    let (mut written, mut applied, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+    let (operations, documents) = (wishes.scaled(300_000, 4_000), wishes.scaled(100_000, 2_000));
+    let mut rounds = Vec::new();
     for _ in 0..wishes.rounds {
-        sets.empty().await;
-        let documents = wishes.scaled(100_000, 2_000) / COLLECTIONS;
-        for n in 0..COLLECTIONS {
-            load(&sets.from, n, documents).await;
-        }
-        let mut ferry = Ferry::start(sets, "verify = \"off\"");
-        tokio::task::block_in_place(|| ferry.reach(&["ready"]));
-        ferry.type_line("pause");
-        tokio::task::block_in_place(|| ferry.reach(&["paused"]));
-        let began = Instant::now();
-        write(&sets.from, operations, documents).await;
-        written.push(operations as f64 / began.elapsed().as_secs_f64());
-        let mark = doc! { "_id": "mark" };
-        sets.from.database(DATABASE).collection::<Document>("c0").insert_one(mark.clone()).await.unwrap();
-        let (before, began) = (ferry.so_far().0, Instant::now());
-        ferry.type_line("resume");
-        wait_for(&sets.to, mark).await;
-        applied.push(operations as f64 / began.elapsed().as_secs_f64());
-        cpu.push(ferry.so_far().0 - before);
-        tokio::task::block_in_place(|| ferry.stop());
+        rounds.push(round(sets, operations, documents).await);
     }
-    let (written, applied) = (median(&written), median(&applied));
+    let of = |pick: fn(&Round) -> f64| median(&rounds.iter().map(pick).collect::<Vec<_>>());
+    let (written, applied) = (of(|round| round.written), of(|round| round.applied));
     let row = vec![
         operations.to_string(),
         format!("{written:.0}/s"),
         format!("{applied:.0}/s"),
         ratio(applied / written),
-        format!("{:.2} s", median(&cpu)),
+        format!("{:.2} s", of(|round| round.cpu)),
     ];
     let head = ["operations waiting", "written by bulks of 1,000", "applied", "applied to written", "own CPU"];
     table::print("Catch-up", &head, &[row]);

@@ -1,12 +1,12 @@
 //! Start to caught up, by shape of data, beside the limits.
 
 use crate::{
-    Wishes,
     ferry::{Cost, Ferry},
     limits::{self, Limits, STREAMS},
     machine::Sets,
     shapes::Shape,
     table::{self, median, ratio, seconds},
+    wishes::Wishes,
 };
 
 /// Prints the table.

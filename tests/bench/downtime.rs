@@ -1,12 +1,12 @@
 //! How long writers have nowhere to write: from their last write on the source to "the destination accepts writes now".
 
 use crate::{
-    Wishes,
     ferry::Ferry,
     follow::{DOCUMENTS, write_until},
     machine::Sets,
     shapes::{DATABASE, Shape},
     table::{self, median},
+    wishes::Wishes,
 };
 use bson::{Document, doc};
 use jiff::Timestamp;

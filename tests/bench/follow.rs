@@ -1,11 +1,11 @@
 //! How long a write takes from the source to being visible on the destination, under half of the source's write rate.
 
 use crate::{
-    Wishes,
     ferry::Ferry,
     machine::Sets,
     shapes::{DATABASE, Shape, mixed},
     table::{self, percentile},
+    wishes::Wishes,
 };
 use bson::{Document, doc};
 use mongodb::{Client, options::ReadConcern};

@@ -1,11 +1,11 @@
 //! How cost grows from one times the data to ten times: copy and verification by bytes, memory not at all.
 
 use crate::{
-    Wishes,
     ferry::Ferry,
     machine::Sets,
     shapes::Shape,
     table::{self, ratio, seconds},
+    wishes::Wishes,
 };
 
 /// Prints the table.

@@ -1,6 +1,6 @@
 //! The data that is migrated. The same numbers always give the same data.
 
-use crate::Wishes;
+use crate::wishes::Wishes;
 use bson::{Binary, Document, RawArrayBuf, RawDocumentBuf, doc, raw::cstr, rawdoc, spec::BinarySubtype};
 use mongodb::Client;
 

@@ -5,6 +5,7 @@ use crate::{
     machine::{Sets, cpu_s, peak_mib, resident_mib},
     shapes::Shape,
     table::{self, median, ratio, seconds},
+    wishes::Wishes,
 };
 use bson::Uuid;
 use mongodb::Client;

@@ -1,8 +1,8 @@
 //! How soon the wizard is there, in a real terminal: beside the start of a process that only says its version.
 
 use crate::{
-    Wishes,
     table::{self, median},
+    wishes::Wishes,
 };
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use std::{
