@@ -146,6 +146,14 @@ async fn a_copy_is_looked_at_from_all_sides() {
     terminal.wait_until("details", |screen| screen.contains("documents  ") && screen.contains("indexes    0 of 0"));
     terminal.send("\x1b");
     terminal.wait_for("EVENTS");
+    terminal.send("t");
+    terminal.wait_for("Limit on source reads: 400 kB/s_");
+    terminal.send("x\r");
+    terminal.wait_for("is not a rate");
+    terminal.send(&"\x7f".repeat(12));
+    terminal.send("500kB/s\r");
+    terminal.wait_for("limit 500 kB/s");
+    assert_eq!(home.status("shop")["throttle_bytes_per_s"], 500_000);
     terminal.send("l");
     terminal.wait_for("following the newest");
     terminal.send("/started");
