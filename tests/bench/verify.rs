@@ -1,7 +1,7 @@
 //! What it costs to compare two clusters, beside reading both of them and comparing nothing.
 
 use crate::{
-    Wishes, limits,
+    limits,
     machine::{Sets, cpu_s, peak_mib, resident_mib},
     shapes::Shape,
     table::{self, median, ratio, seconds},
