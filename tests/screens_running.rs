@@ -5,6 +5,8 @@
 mod drawing;
 #[path = "screens_running/keys.rs"]
 mod keys;
+#[path = "screens_running/modes.rs"]
+mod modes;
 #[path = "screens_running/readme.rs"]
 mod readme;
 #[path = "screens_running/scene.rs"]

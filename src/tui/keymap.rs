@@ -27,7 +27,7 @@ const fn global(key: &'static str, label: &'static str, help: &'static str, typi
 }
 
 /// The keys that work everywhere, in the order of the help.
-pub const GLOBALS: [Global; 9] = [
+pub const GLOBALS: [Global; 11] = [
     global("?", "Help", "This help; F1 while typing", false, false),
     global("F1", "Help", "This help", true, false),
     global("l", "Log", "Everything that happened, numbered", false, true),
@@ -35,8 +35,10 @@ pub const GLOBALS: [Global; 9] = [
     global("T", "Theme", "Colours: the terminal's own 16, for light or dark ground, or none", false, false),
     global("d", "Detach", "Leaves the wizard; the migration goes on without it", false, false),
     global("q", "Quit", "Leaves the wizard, like d while a migration runs; asks first in the demo", false, true),
+    global("R", "Take up", "Starts a new engine on a migration whose engine has died", false, false),
     global("Ctrl-C", "Quit", "The same as q", true, false),
-    global("Ctrl-L", "Redraw", "Draws everything again; Ctrl-Z suspends the wizard", true, false),
+    global("Ctrl-L", "Redraw", "Draws everything again", true, false),
+    global("Ctrl-Z", "Suspend", "Back to the shell, until fg; the migration goes on", true, false),
 ];
 
 /// One entry of the footer: key, label, and whether it does nothing now.

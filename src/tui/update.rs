@@ -140,8 +140,10 @@ fn on_snapshot(model: &mut Model, snapshot: Arc<Snapshot>) -> Vec<Effect> {
         model.overlay = None;
         model.said = Some(format!("The question was withdrawn: the migration is {new} now."));
     }
+    // Under a field that is being typed into the screen stays: its letters would be the next one's keys.
+    let may_move = model.follows && !(was_home.is_some() && model.is_typing());
     if let Some(at_home) = at_home
-        && (model.follows || was_home.is_none())
+        && (may_move || was_home.is_none())
     {
         model.screen = at_home;
         model.follows = true;
@@ -226,10 +228,7 @@ fn on_key(model: &mut Model, key: KeyEvent, in_burst: bool, at: Instant) -> Vec<
             return on_question_key(model, question, key, (in_burst, at), drawn);
         }
         Some(Overlay::Help(mut help)) => {
-            let (columns, rows) = drawn;
-            let typing = model.screens.is_typing(model.screen);
-            let most =
-                help::lines(columns, &model.view(), &frame::below_help(model), typing).len().saturating_sub(rows);
+            let most = frame::help_scrolls(model, drawn);
             if !help.on_key(key.code, most) {
                 model.overlay = Some(Overlay::Help(help));
             }
@@ -303,7 +302,11 @@ fn on_screen_key(model: &mut Model, mut key: KeyEvent, in_burst: bool) -> Vec<Ef
             perform(model, Action::Say("The demo cannot detach: it ends with the wizard.".into()))
         }
         KeyCode::Char('d') if model.is_running() => perform(model, Action::Leave),
+        KeyCode::Char('d') => {
+            perform(model, Action::Say("Nothing runs that could go on without you; q leaves.".into()))
+        }
         KeyCode::Char('R') if model.is_orphaned() && !model.watches => vec![Effect::Revive],
+        KeyCode::Char('R') => perform(model, Action::Say(not_revived(model).into())),
         KeyCode::Esc if !model.follows => {
             let back = home(&model.snapshot).map(Action::Open);
             back.map(|action| perform(model, action)).unwrap_or_default()
@@ -318,6 +321,14 @@ fn on_screen_key(model: &mut Model, mut key: KeyEvent, in_burst: bool) -> Vec<Ef
             perform(model, Action::PlainView(text))
         }
         _ => Vec::new(),
+    }
+}
+
+/// Why no new engine is started.
+fn not_revived(model: &Model) -> &'static str {
+    match model.watches && model.is_orphaned() {
+        true => "Only watching: attach without --watch to start a new engine.",
+        false => "No engine is missing; R starts one on a migration whose engine has died.",
     }
 }
 

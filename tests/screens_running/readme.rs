@@ -111,6 +111,15 @@ fn table() -> String {
     let mut log = wizard("copying", Glyphs::ASCII);
     mongoferry::tui::update::perform(&mut log, mongoferry::tui::action::Action::Log);
     row("Log (`l`)", &frame::keys(&log));
+    for (name, mode) in [
+        ("Filter (`/`)", "mode_filter"),
+        ("Limit on reads (`t`)", "mode_limit"),
+        ("Help (`?`)", "mode_help"),
+        ("Typed question", "mode_question_stop"),
+        ("Its buttons", "mode_question_answered"),
+    ] {
+        row(name, &frame::keys(&super::modes::mode(mode, Glyphs::ASCII, (80, 24))));
+    }
     out
 }
 

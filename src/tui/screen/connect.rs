@@ -13,7 +13,7 @@ use crate::{
         host::Address,
         widget::{
             buttons::{self, Button},
-            keys::key,
+            keys::{key, key_unless},
             place, text,
         },
     },
@@ -292,17 +292,19 @@ pub fn keys(view: &View<'_>, state: &State) -> Vec<KeyHint> {
         _ => {}
     }
     keys.push(key("Esc", "Leave", "Back to Prepare; the fields keep what you typed"));
-    if !state.allow_from(view).is_empty() {
-        keys.push(key("Ctrl-Y", "Copy addresses", "Copies the addresses that the source's firewall must let in"));
-    }
+    let unknown = state.allow_from(view).is_empty().then(|| NO_ADDRESSES.to_string());
+    let help = "Copies the addresses that the source's firewall must let in";
+    keys.push(key_unless("Ctrl-Y", "Copy addresses", help, unknown));
     keys
 }
+
+const NO_ADDRESSES: &str = "The addresses are not known yet: fill in the host first.";
 
 /// What a key does.
 pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Action> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     if control && key.code == KeyCode::Char('y') {
-        let none = || Action::Say("The addresses are not known yet: fill in the host first.".into());
+        let none = || Action::Say(NO_ADDRESSES.into());
         return Some(Some(state.allow_from(view)).filter(|text| !text.is_empty()).map_or_else(none, Action::Copy));
     }
     match state.focus {

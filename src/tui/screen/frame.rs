@@ -1,6 +1,6 @@
 //! The frame around every screen: who and where, the rail, a rule, the body, one sentence, the keys.
 
-use super::{KeyHint, View, running, small};
+use super::{KeyHint, View, help, running, small};
 use crate::session::Link;
 use crate::tui::{
     action::Screen,
@@ -34,7 +34,7 @@ fn step(screen: Screen) -> usize {
 /// The keys of what is on top.
 pub fn keys(model: &Model) -> Vec<KeyHint> {
     match &model.overlay {
-        Some(Overlay::Help(help)) => help.keys(),
+        Some(Overlay::Help(help)) => help.keys(help_scrolls(model, body_size(model))),
         Some(Overlay::Log(log)) => log.keys(),
         Some(Overlay::Confirm(question)) => question.keys(),
         None => model.screens.keys(model.screen, &model.view()),
@@ -215,6 +215,12 @@ fn draw_body(frame: &mut Frame<'_>, body: Rect, model: &Model, view: &View<'_>) 
 /// The keys that the help explains.
 pub fn below_help(model: &Model) -> Vec<KeyHint> {
     model.screens.keys(model.screen, &model.view())
+}
+
+/// How far the help can be scrolled in a body of this size.
+pub fn help_scrolls(model: &Model, (columns, rows): (usize, usize)) -> usize {
+    let typing = model.screens.is_typing(model.screen);
+    help::lines(columns, &model.view(), &below_help(model), typing).len().saturating_sub(rows)
 }
 
 /// The size of the body in a terminal of the model's size.

@@ -35,9 +35,10 @@ impl State {
         false
     }
 
-    /// The keys of the help itself.
-    pub fn keys(&self) -> Vec<KeyHint> {
-        vec![key("Up/Down", "Scroll", "Moves the help"), key("Esc", "Close", "Closes the help; also ? and q")]
+    /// The keys of the help itself; `most` is how far it can be scrolled.
+    pub fn keys(&self, most: usize) -> Vec<KeyHint> {
+        let scroll = (most > 0).then(|| key("Up/Down", "Scroll", "Moves the help"));
+        scroll.into_iter().chain([key("Esc", "Close", "Closes the help; also ? and q")]).collect()
     }
 
     /// Draws the help for `keys` over the body.

@@ -6,7 +6,7 @@ use crate::{
     tui::{
         action::Action,
         field::TextField,
-        widget::keys::{key, key_unless},
+        widget::keys::{key, key_unless, plain},
     },
 };
 use crossterm::event::{KeyCode, KeyEvent};
@@ -20,6 +20,8 @@ const COLUMNS: usize = 14;
 #[derive(Debug, Default)]
 pub struct Field {
     open: Option<TextField>,
+    /// What stands there is the limit of now, which the first letter replaces.
+    untouched: bool,
 }
 
 impl Field {
@@ -34,6 +36,7 @@ impl Field {
             return Some(Action::Say(why));
         }
         self.open = Some(TextField::plain(&Limit::from(view.snapshot.throttle).to_string()));
+        self.untouched = true;
         None
     }
 
@@ -49,7 +52,13 @@ impl Field {
                 }
                 Err(why) => return Some(Action::Say(format!("! {why}"))),
             },
-            _ => drop(field.on_key(key)),
+            code => {
+                if self.untouched && plain(key).is_some() && matches!(code, KeyCode::Char(_)) {
+                    field.set("");
+                }
+                self.untouched = false;
+                field.on_key(key);
+            }
         }
         None
     }

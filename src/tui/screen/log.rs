@@ -7,7 +7,7 @@ use crate::{
         action::Action,
         field::TextField,
         widget::{
-            keys::{key, plain},
+            keys::{key, key_unless, plain},
             place, text,
         },
     },
@@ -121,10 +121,12 @@ impl State {
                 key("Esc", "Show all", "Removes the search"),
             ];
         }
+        // As the status line says it.
+        let follows = self.until.is_none().then(|| "following the newest".to_string());
         vec![
             key("Esc", "Close", "Closes the log; also l and q"),
             key("Up/Down", "Scroll", "Moves in the log; PageUp, PageDown, Home too"),
-            key("End", "Follow", "Follows the newest event"),
+            key_unless("End", "Follow", "Follows the newest event", follows),
             key("f", "Freeze", "Freezes the display, or follows again"),
             key("/", "Search", "Shows the events that hold a text"),
             key("s", "Severity", "Warnings and errors only, or everything"),

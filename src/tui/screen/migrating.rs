@@ -218,7 +218,8 @@ pub fn on_key(state: &mut State, key: KeyEvent, view: &View<'_>) -> Option<Actio
 fn on_filter_key(state: &mut State, code: KeyCode) {
     state.selected = 0;
     match code {
-        KeyCode::Char(character) => state.filter.push(character),
+        // A paste that arrives as keys ends in a line end, which no name holds.
+        KeyCode::Char(character) if !character.is_control() => state.filter.push(character),
         KeyCode::Backspace => drop(state.filter.pop()),
         KeyCode::Enter => state.typing = false,
         KeyCode::Esc => {

@@ -19,11 +19,13 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let columns = usize::from(area.width).saturating_sub(edge);
     let rows = usize::from(area.height).saturating_sub(edge);
     let inside = columns.saturating_sub(if framed { 2 } else { 0 }).max(1);
-    if let Some(Overlay::Log(log)) = &model.overlay
-        && area.width >= 30
-    {
-        log.draw(frame, area, &model.view());
-        return;
+    match &model.overlay {
+        Some(Overlay::Log(log)) if area.width >= 30 => return log.draw(frame, area, &model.view()),
+        Some(Overlay::Help(help)) if area.width >= 30 => {
+            let typing = model.screens.is_typing(model.screen);
+            return help.draw(frame, area, &model.view(), &frame::below_help(model), typing);
+        }
+        _ => {}
     }
     let mut lines = lines(model, inside, rows, area);
     // The keys stay when the card is cut: they are the way out.
