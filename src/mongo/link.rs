@@ -83,7 +83,7 @@ pub(super) fn is_loopback(seen_as: &str) -> bool {
     seen_as.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Bytes per second that the way to a server carries, as far as it can be seen in [`PATIENCE`]: the best of a few
+/// Bytes per second that the way to a server carries, as far as it can be seen in 1.5 s: the best of a few
 /// commands with a large comment, which any server takes from any client and forgets (4.4 and later).
 pub async fn measure(login: &Login) -> Result<u64, DriverError> {
     let began = Instant::now();
