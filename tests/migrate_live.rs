@@ -321,3 +321,30 @@ async fn the_order_of_fields_survives_updates_of_the_old_format() {
     common::compare::assert_identical(&source, &destination).await;
     engine.shut_down().await;
 }
+
+/// MinKey and MaxKey are the ends of the order in which ranges are read, and may be identifiers too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_and_last_identifiers_of_all_arrive() {
+    for release in [Release::V4_4_2, Release::V6_0_5] {
+        let pair = common::pair_between(release, Release::V6_0_5).await;
+        let source = pair.source.client().await.unwrap();
+        let large = source.database("shop").collection::<Document>("large");
+        // Large enough for several ranges, and under a limit: verification then reads in pieces, and takes up after each.
+        let ids = [Bson::MinKey, Bson::MaxKey].into_iter().chain((0..200).map(Bson::Int32));
+        large.insert_many(ids.map(|id| doc! { "_id": id, "pad": "p".repeat(100_000) })).await.unwrap();
+        let ends = source.database("shop").collection::<Document>("ends");
+        ends.insert_many([doc! { "_id": Bson::MaxKey }, doc! { "_id": Bson::MinKey }]).await.unwrap();
+        let (engine, _home) = drive::engine();
+        let mut client = engine.client("ops@test");
+        let mut plan = drive::plan(&pair.source.uri(), &pair.destination.uri());
+        plan.options.throttle = Some(8_000_000);
+        drive::start(&mut client, plan).await;
+        let done = drive::cut_over(&mut client, async || {}).await;
+        assert_eq!(done.verification.mismatches, 0, "{release:?}");
+        assert_eq!(done.verification.repaired.documents, 0, "{release:?}");
+        assert_eq!(done.verification.documents, 204, "{release:?}");
+        let destination = pair.destination.client().await.unwrap();
+        common::compare::assert_identical(&source, &destination).await;
+        engine.shut_down().await;
+    }
+}

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod cluster;
 pub mod connect;
 pub mod errors;
+pub mod id_range;
 pub mod link;
 pub mod login;
 pub mod memory_file;

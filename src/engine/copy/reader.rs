@@ -17,6 +17,7 @@ use crate::{
         catalog::{CatalogEntry, Kind, name_of, number},
         cluster::DriverError,
         errors::{PRIMARY_STEPPED_DOWN, code, from_code},
+        id_range::{last, read_between, stops_before_last},
     },
 };
 use bson::{Binary, RawDocumentBuf, Timestamp, raw::cstr, rawdoc, spec::BinarySubtype};
@@ -214,6 +215,9 @@ impl<W: Watcher> Copier<'_, W> {
         if self.range.with_until {
             let bounds = Bounds { from: until.as_ref(), until: None, first_only: true };
             self.read(bounds).await?;
+        } else if stops_before_last(from.as_deref(), until.as_deref()) {
+            let last = last();
+            self.read(Bounds { from: Some(&last), until: None, first_only: true }).await?;
         }
         self.seat = None;
         self.fence().await?;
@@ -358,20 +362,10 @@ async fn open(
     (after, bytes): (Optime, u64),
 ) -> Result<RawBatchCursor, DriverError> {
     let mut command = RawDocumentBuf::new();
-    let is_range = from.is_some() || until.is_some();
-    command.append(
-        cstr!("hint"),
-        if is_range {
-            rawdoc! { "_id": 1 }
-        } else {
-            rawdoc! { "$natural": 1 }
-        },
-    );
-    if let Some(from) = from {
-        command.append(cstr!("min"), from);
-    }
-    if let Some(until) = until {
-        command.append(cstr!("max"), until);
+    if from.is_some() || until.is_some() {
+        read_between(&mut command, from.map(AsRef::as_ref), until.map(AsRef::as_ref));
+    } else {
+        command.append(cstr!("hint"), rawdoc! { "$natural": 1 });
     }
     if first_only {
         command.append(cstr!("limit"), 1);

@@ -15,6 +15,7 @@ use crate::{
         Cluster, Namespace,
         cluster::DriverError,
         errors::{code, command_problem, explain, may_pass},
+        id_range::{last, read_between, stops_before_last},
     },
 };
 use bson::{RawDocumentBuf, raw::cstr, rawdoc};
@@ -71,6 +72,8 @@ pub struct Reader<'a> {
     access: Access,
     range: Range,
     cursor: RawBatchCursor,
+    /// Where that cursor began.
+    from: Option<Vec<u8>>,
     /// Documents that the cursor is asked for at a time; `None`: the server's choice, up to 16 MiB.
     most: Option<u32>,
     batch: Batch,
@@ -130,6 +133,7 @@ impl<'a> Reader<'a> {
             access,
             range: range.clone(),
             cursor,
+            from: range.from.clone(),
             most: None,
             batch: Batch::default(),
             ended: false,
@@ -167,7 +171,7 @@ impl<'a> Reader<'a> {
                 next = self.cursor.next() => next,
             };
             match next.map(|reply| reply.and_then(Batch::new)) {
-                None => self.ended = true,
+                None => self.end_or_last().await?,
                 Some(Ok(batch)) => {
                     if let Some(throttle) = self.throttle {
                         tokio::select! {
@@ -181,6 +185,27 @@ impl<'a> Reader<'a> {
                 Some(Err(error)) => self.take_up(error).await?,
             }
         }
+        Ok(())
+    }
+
+    /// The end of the cursor is the end of the range, unless it left out the last identifier of all.
+    async fn end_or_last(&mut self) -> Result<(), Halt> {
+        let bound = |key: &Option<Vec<u8>>| key.as_deref().and_then(Id::from_key).map(Id::document);
+        let (from, to) = (bound(&self.from), bound(&self.range.to));
+        if self.access == Access::Index && stops_before_last(from.as_deref(), to.as_deref()) {
+            let last = Id::of(last().as_bytes()).map(Id::key);
+            self.go_on_from(last, self.most).await
+        } else {
+            self.ended = true;
+            Ok(())
+        }
+    }
+
+    /// Reads what is left of the range with a new cursor.
+    async fn go_on_from(&mut self, from: Option<Vec<u8>>, most: Option<u32>) -> Result<(), Halt> {
+        let rest = Range { from, to: self.range.to.clone() };
+        self.cursor = open(self.context, self.cluster, &self.namespace, self.access, (&rest, most)).await?;
+        (self.from, self.most) = (rest.from, most);
         Ok(())
     }
 
@@ -202,8 +227,8 @@ impl<'a> Reader<'a> {
     /// Under a limit one batch shall not be a burst of seconds: reads on with a cursor whose batches suit the limit of now.
     async fn resize(&mut self) -> Result<(), Halt> {
         let (Some(throttle), Some(last)) = (self.throttle, &self.last) else { return Ok(()) };
-        let average = (self.batch.size() / self.batch.spans.len().max(1) as u64).max(1);
-        let suits = |most: u64| u32::try_from((throttle.batch_bytes(most) / average).max(2)).unwrap_or(u32::MAX);
+        let Some(average) = self.batch.size().checked_div(self.batch.spans.len() as u64) else { return Ok(()) };
+        let suits = |most: u64| u32::try_from((throttle.batch_bytes(most) / average.max(1)).max(2)).unwrap_or(u32::MAX);
         let wanted = throttle.limit().map(|_| suits(MOST_BATCH));
         let is_near = match (self.most, wanted) {
             (Some(most), Some(wanted)) => wanted / 2 <= most && most / 2 <= wanted,
@@ -213,10 +238,7 @@ impl<'a> Reader<'a> {
         if is_near || !Id::from_key(last).is_some_and(|id| self.access.can_begin_at(id)) {
             return Ok(());
         }
-        let rest = Range { from: Some(last.clone()), to: self.range.to.clone() };
-        self.cursor = open(self.context, self.cluster, &self.namespace, self.access, (&rest, wanted)).await?;
-        self.most = wanted;
-        Ok(())
+        self.go_on_from(Some(last.clone()), wanted).await
     }
 
     async fn take_up(&mut self, error: DriverError) -> Result<(), Interrupted> {
@@ -236,9 +258,7 @@ impl<'a> Reader<'a> {
         );
         self.context.events.record(Severity::Warn, "retry", text);
         self.batch = Batch::default();
-        let rest = Range { from, to: self.range.to.clone() };
-        self.cursor = open(self.context, self.cluster, &self.namespace, self.access, (&rest, self.most)).await?;
-        Ok(())
+        Ok(self.go_on_from(from, self.most).await?)
     }
 }
 
@@ -255,13 +275,8 @@ async fn open(
         let (from, to) = (range.from.as_deref().and_then(Id::from_key), range.to.as_deref().and_then(Id::from_key));
         match access {
             Access::Index => {
-                command.append(cstr!("hint"), rawdoc! { "_id": 1 });
-                if let Some(id) = from {
-                    command.append(cstr!("min"), id.document());
-                }
-                if let Some(id) = to {
-                    command.append(cstr!("max"), id.document());
-                }
+                let (from, to) = (from.map(Id::document), to.map(Id::document));
+                read_between(&mut command, from.as_deref(), to.as_deref());
             }
             Access::Buckets => {
                 command.append(cstr!("hint"), rawdoc! { "$natural": 1 });
