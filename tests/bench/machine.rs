@@ -4,6 +4,9 @@ use mongodb::{Client, bson::doc};
 use mongoferry::demo::{ReplicaSet, SetOptions, releases};
 use std::time::Duration;
 
+/// Files that an emptied server may still hold open.
+const MOST_FILES: i32 = 2_000;
+
 /// A source and a destination of one member each, the default release.
 pub struct Sets {
     pub source: ReplicaSet,
@@ -21,6 +24,12 @@ impl Sets {
         let (source, destination) = (source.expect("a source"), destination.expect("a destination"));
         let (from, to) = (source.client().await.unwrap(), destination.client().await.unwrap());
         let info = from.database("admin").run_command(doc! { "buildInfo": 1 }).await.unwrap();
+        for client in [&from, &to] {
+            // Files of what was dropped are closed at once, not minutes later: thousands of collections, created again for
+            // each measurement, end in a server that may not open another one.
+            let command = doc! { "setParameter": 1, "minSnapshotHistoryWindowInSeconds": 0 };
+            client.database("admin").run_command(command).await.unwrap();
+        }
         println!("mongod {} on both sides, one member each, cache 2 GB\n", info.get_str("version").unwrap());
         Self { source, destination, from, to }
     }
@@ -46,7 +55,17 @@ impl Sets {
             }
         }
         // So that no checkpoint of what was dropped falls into the next measurement.
-        client.database("admin").run_command(doc! { "fsync": 1 }).await.unwrap();
+        let admin = client.database("admin");
+        for _ in 0..60 {
+            admin.run_command(doc! { "fsync": 1 }).await.unwrap();
+            let status = admin.run_command(doc! { "serverStatus": 1 }).await.unwrap();
+            let open = status.get_document("wiredTiger").unwrap().get_document("connection").unwrap();
+            if open.get_i32("files currently open").unwrap() < MOST_FILES {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        println!("a server did not close the files of what was dropped");
     }
 }
 
