@@ -88,6 +88,8 @@ impl Report {
             "cleanup": snapshot.cleanup,
             "left_behind": snapshot.left_behind,
             "left_to_do": self.left_to_do(),
+            "way_back_of": snapshot.way_back_of,
+            "way_back": snapshot.way_back,
             "error": snapshot.error,
             "events": self.events,
         })

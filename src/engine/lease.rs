@@ -49,7 +49,7 @@ pub async fn take(context: &Context, owner: &str, name: &str) -> Result<(), Halt
 }
 
 /// Renews the lease until cancelled; resolves with the problem when somebody else has it. A migration that was stopped
-/// gives it back.
+/// or failed gives it back: nobody goes on with it.
 pub async fn keep(context: Context, owner: String, name: String, machine: watch::Receiver<Option<Saved>>) -> Halt {
     loop {
         tokio::select! {
@@ -61,8 +61,9 @@ pub async fn keep(context: Context, owner: String, name: String, machine: watch:
             return taken(&other).into();
         }
     }
-    let is_stopped = machine.borrow().as_ref().is_some_and(|saved| saved.phase == Phase::Stopped);
-    if is_stopped {
+    let is_given_up =
+        machine.borrow().as_ref().is_some_and(|saved| matches!(saved.phase, Phase::Stopped | Phase::Failed));
+    if is_given_up {
         let _ = tokio::time::timeout(Duration::from_secs(3), give_back(&context, &owner)).await;
     }
     Halt::Cancelled

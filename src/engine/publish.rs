@@ -100,7 +100,7 @@ impl Publisher {
         snapshot.error = machine.error.clone();
         snapshot.can_write = matches!(machine.phase, Phase::Cleanup | Phase::Completed) && machine.unused.is_none();
         snapshot.report = self.report.clone();
-        snapshot.way_back = desk.way_back.borrow().clone();
+        snapshot.way_back = desk.way_back.clone();
         snapshot.application = self
             .application
             .as_ref()

@@ -86,6 +86,8 @@ pub enum Outcome {
     Finalized(Box<Follower>, Box<Verifier>, Result<Finalized, Halt>),
     /// Cleanup ended.
     CleanedUp,
+    /// What became of the way back that was asked for.
+    WayBackTold(String),
 }
 
 /// What the copy hands to following.

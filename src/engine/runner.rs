@@ -92,7 +92,7 @@ pub struct Desk {
     /// The plan that was validated last.
     pub plan: Option<Plan>,
     /// What became of the way back, once it was asked for.
-    pub way_back: watch::Sender<Option<String>>,
+    pub way_back: Option<String>,
     finished: (mpsc::Sender<Validated>, mpsc::Receiver<Validated>),
     validated: Option<Validated>,
     /// The validation that begins now repeats only what failed in the last one.
@@ -120,7 +120,7 @@ impl Runner {
                 destination_test: watch::Sender::default(),
                 report: watch::Sender::default(),
                 plan: None,
-                way_back: watch::Sender::default(),
+                way_back: None,
                 finished: mpsc::channel(4),
                 validated: None,
                 keeps_results: false,
@@ -448,6 +448,7 @@ impl Runner {
                 }
             }
             Outcome::CleanedUp => self.happened(Event::CleanedUp),
+            Outcome::WayBackTold(told) => self.way_back_told(told),
             Outcome::Cleared(Err(halt))
             | Outcome::Copied(Err(halt))
             | Outcome::Indexed(Err(halt))

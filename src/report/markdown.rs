@@ -87,6 +87,10 @@ fn head(page: &mut Page, report: &Report) {
     page.line(format_args!("# Migration {}\n", inline(&snapshot.name)));
     let destination = inline(&snapshot.destination.label);
     page.line(match snapshot.phase {
+        Phase::Completed if snapshot.way_back_of.is_some() => {
+            format!("You have successfully gone back to {destination}.")
+        }
+        Phase::Stopped if snapshot.way_back_of.is_some() => format!("The way back to {destination} was not used."),
         Phase::Completed => format!("You have successfully migrated to {destination}."),
         Phase::Stopped => "The migration was stopped by the operator. It did not finish.".into(),
         Phase::Failed => "The migration failed. It did not finish.".into(),
@@ -104,6 +108,12 @@ fn head(page: &mut Page, report: &Report) {
     page.item("started", time(snapshot.started));
     page.item("finished", time(snapshot.finished));
     page.item("took", duration(report.took_ms()));
+    if let Some(forward) = &snapshot.way_back_of {
+        page.item("the way back of", forward);
+    }
+    if let Some(told) = &snapshot.way_back {
+        page.item("way back", told);
+    }
 }
 
 fn data(page: &mut Page, report: &Report) {

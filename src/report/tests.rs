@@ -142,6 +142,26 @@ fn a_destination_that_was_opened_first_says_what_the_application_wrote() {
 }
 
 #[test]
+fn a_way_back_is_told_on_both_of_its_sides() {
+    let mut snapshot = completed();
+    snapshot.way_back = Some("kept open for 72 h: mongoferry attach shop-back".into());
+    let report = Report::new(&snapshot, &events());
+    let text = report.markdown();
+    assert!(text.contains("- way back: kept open for 72 h: mongoferry attach shop-back"), "{text}");
+    assert_eq!(report.json()["way_back"], "kept open for 72 h: mongoferry attach shop-back");
+
+    snapshot.way_back = None;
+    snapshot.way_back_of = Some("shop".into());
+    let report = Report::new(&snapshot, &events());
+    let text = report.markdown();
+    assert!(text.contains("You have successfully gone back to") && text.contains("- the way back of: shop"), "{text}");
+    assert_eq!(report.json()["way_back_of"], "shop");
+    snapshot.phase = Phase::Stopped;
+    let text = Report::new(&snapshot, &events()).markdown();
+    assert!(text.contains("was not used."), "{text}");
+}
+
+#[test]
 fn differences_are_named_and_left_to_do() {
     let mut snapshot = completed();
     snapshot.verification.mismatches = 3;

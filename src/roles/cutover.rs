@@ -56,13 +56,12 @@ pub async fn play(arguments: CutoverArgs) -> anyhow::Result<u8> {
         },
     };
     if let Some(command) = asked {
-        let checks = matches!(command, Command::RepairMismatches | Command::Retry);
         if let Err(refusal) = client.send(command).await {
             return refused(&refusal);
         }
-        if checks {
-            // The verdict of before may still be on its way here.
-            let begun = |now: &Snapshot| now.phase != snapshot.phase || !differs(now);
+        if waits_for_an_answer(&snapshot) {
+            // The snapshot of before the answer may still be on its way here.
+            let begun = |now: &Snapshot| now.phase != snapshot.phase || !waits_for_an_answer(now);
             let mut watched = client.clone();
             let _ = tokio::time::timeout(LATE, super::autopilot::wait_for(&mut watched, begun)).await;
         }
@@ -198,6 +197,11 @@ async fn drive(mut client: Client, assume_stopped: bool) -> anyhow::Result<u8> {
             bail!("the engine ended; \"mongoferry status\" says where the migration is");
         }
     }
+}
+
+/// Documents differ, or a step of finalizing failed: nothing goes on before the operator says how.
+fn waits_for_an_answer(snapshot: &Snapshot) -> bool {
+    differs(snapshot) || finalize_failed(snapshot)
 }
 
 fn say_writers(snapshot: &Snapshot) {

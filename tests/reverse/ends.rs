@@ -22,17 +22,6 @@ async fn expiring() -> Pair {
     Pair { source: source.expect("old"), destination: destination.expect("new") }
 }
 
-async fn ttl(client: &Client) -> i64 {
-    let reply = client.database("shop").run_command(doc! { "listIndexes": "leases" }).await.unwrap();
-    let indexes = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap().clone();
-    let spec = indexes
-        .iter()
-        .filter_map(|spec| spec.as_document())
-        .find(|spec| spec.get_str("name").is_ok_and(|name| name == "until_1"));
-    let seconds = spec.unwrap().get("expireAfterSeconds").unwrap().clone();
-    seconds.as_i32().map(i64::from).or(seconds.as_i64()).unwrap()
-}
-
 fn at(hours: i64) -> DateTime {
     DateTime::from_millis(DateTime::now().timestamp_millis() + hours * 3_600_000)
 }
@@ -68,7 +57,7 @@ async fn what_expired_on_the_old_cluster_comes_back_and_nothing_expires_there_me
     wait_until(|| async { ended.count_documents(doc! { "_id": "ends soon" }).await.unwrap() == 0 }).await;
     home.ok(&["reverse", "shop", "--accept-warnings"]);
     home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
-    assert_eq!(ttl(&old).await, i64::from(i32::MAX));
+    assert_eq!(shop::ttl(&old, "leases", "until_1").await, i64::from(i32::MAX));
     // Over for the new cluster's application only later: the old one must not decide.
     kept.insert_one(doc! { "_id": "past", "until": at(-1) }).await.unwrap();
     wait_until(|| async { ended.count_documents(doc! { "_id": "past" }).await.unwrap() == 1 }).await;
@@ -76,7 +65,7 @@ async fn what_expired_on_the_old_cluster_comes_back_and_nothing_expires_there_me
     assert_eq!(ended.count_documents(doc! { "_id": "past" }).await.unwrap(), 1, "it expired on the old cluster");
     kept.update_one(doc! { "_id": "past" }, doc! { "$set": { "until": at(3) } }).await.unwrap();
     shop::go_back(&home);
-    assert_eq!(ttl(&old).await, 0);
+    assert_eq!(shop::ttl(&old, "leases", "until_1").await, 0);
     compare::assert_identical(&new, &old).await;
     assert_eq!(ended.count_documents(doc! {}).await.unwrap(), 22);
 }
@@ -94,7 +83,7 @@ async fn a_way_back_that_nobody_uses_ends_with_the_chosen_time_and_gives_everyth
     shop::migrate(&home, &pair, "");
     home.ok(&["reverse", "shop", "--for", "15s", "--accept-warnings"]);
     home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
-    assert_eq!(ttl(&old).await, i64::from(i32::MAX));
+    assert_eq!(shop::ttl(&old, "leases", "until_1").await, i64::from(i32::MAX));
     let status = home.wait("shop-back", "over", |status| status["phase"] == "stopped");
     assert_eq!(status["can_write"], false, "{status:#}");
     // Everything is as it was, and stays so.
@@ -125,7 +114,7 @@ async fn stop_gives_everything_back_also_when_the_engine_is_killed_meanwhile() {
     home.ok(&["pause", "shop-back"]);
     home.ok(&["stop", "shop-back"]);
     home.wait("shop-back", "over", |status| status["phase"] == "stopped");
-    assert_eq!(ttl(&old).await, 0);
+    assert_eq!(shop::ttl(&old, "leases", "until_1").await, 0);
     compare::assert_identical(&new, &old).await;
     // It may have been written to.
     let said = home.fails(&["reverse", "shop", "--accept-warnings"], 2);

@@ -7,6 +7,7 @@
 mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
+mod encrypted;
 mod ends;
 mod guarded;
 #[path = "../detached/home.rs"]

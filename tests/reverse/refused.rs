@@ -112,3 +112,36 @@ async fn an_old_cluster_of_an_older_version_is_named() {
     assert!(said.contains("4.4.2") && said.contains("the new cluster runs 6.0.5"), "{said}");
     assert!(said.contains("there is no way back that could promise to lose nothing"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_only_the_old_cluster_keeps_unique_is_named() {
+    let _turn = crate::turn().await;
+    let pair = common::pair().await;
+    let (old, new) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    shop::fill(&old).await;
+    let home = Home::new();
+    // The comparison would find the stranger before.
+    let plan = home.plan("shop", &pair.source.uri(), &pair.destination.uri(), "verify = \"off\"");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    home.wait("shop", "ready", |status| status["can_cutover"] == true);
+    let users = new.database("shop").collection::<Document>("users");
+    users.insert_one(doc! { "_id": "stranger", "mail": "m7" }).await.unwrap();
+    let output = home.run(&["cutover", "shop"]);
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    home.ok(&["cutover", "shop", "--accept-failed"]);
+    home.wait("shop", "completed", |status| status["phase"] == "completed");
+    let before = shop::ttl(&old, "sessions", "seen_1").await;
+    home.run(&["reverse", "shop", "--accept-warnings"]);
+    let status = home.wait("shop-back", "refused", |status| status["phase"] == "failed");
+    let error = &status["error"];
+    assert_eq!(
+        error["what"], "shop.users / mail_1 is unique on the old cluster and was not on the new one",
+        "{error:#}"
+    );
+    assert!(error["fix"].as_str().unwrap().starts_with("Drop that index on the old cluster"), "{error:#}");
+    assert_eq!(shop::ttl(&old, "sessions", "seen_1").await, before, "something is held on the old cluster");
+    // The engine goes on showing it; the lease is given back.
+    home.ok(&["cleanup", "shop-back"]);
+    let names = old.list_database_names().await.unwrap();
+    assert!(!names.iter().any(|name| name.starts_with("mongoferry")), "{names:?}");
+}

@@ -90,6 +90,9 @@ async fn a_way_back_can_be_asked_for_at_the_start() {
     let status =
         home.wait("shop", "told", |status| status["way_back"].as_str().is_some_and(|told| told.contains("attach")));
     assert_eq!(status["way_back"], "kept open for 2.0 h: mongoferry attach shop-back", "{status:#}");
+    // Written once more when that was known.
+    let report = home.ok(&["report", "shop"]);
+    assert!(report.contains("- way back: kept open for 2.0 h: mongoferry attach shop-back"), "{report}");
     shop::write(&new, 0).await;
     let status = home.wait("shop-back", "nearly in sync", |status| status["can_cutover"] == true);
     assert_eq!(status["way_back_of"], "shop", "{status:#}");

@@ -38,6 +38,16 @@ pub async fn fill(client: &Client) {
     run(client, doc! { "collMod": "orders", "validator": { "state": { "$exists": true } } }).await;
 }
 
+/// When an index of the shop lets its documents expire, seconds.
+pub async fn ttl(client: &Client, collection: &str, index: &str) -> i64 {
+    let reply = client.database("shop").run_command(doc! { "listIndexes": collection }).await.unwrap();
+    let indexes = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap().clone();
+    let named = |spec: &&Document| spec.get_str("name").is_ok_and(|name| name == index);
+    let spec = indexes.iter().filter_map(|spec| spec.as_document()).find(named);
+    let seconds = spec.unwrap().get("expireAfterSeconds").unwrap().clone();
+    seconds.as_i32().map(i64::from).or(seconds.as_i64()).unwrap()
+}
+
 /// Ends the engine that works on a migration as a crash would; returns when its journal is free.
 pub fn kill_engine(home: &Home, name: &str) {
     let summary = std::fs::read(home.state().join(name).join("summary.json")).unwrap();

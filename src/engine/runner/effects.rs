@@ -2,13 +2,18 @@
 
 use super::Runner;
 use crate::{
-    engine::{checkpoint::host_name, run::FinalForm, verify::Since, way_back::keep},
+    engine::{
+        checkpoint::host_name,
+        run::{FinalForm, Outcome},
+        verify::Since,
+        way_back::keep,
+    },
     machine::{Effect, Machine},
     model::{Notice, Phase, Refusal, Severity, notice::NoticeKind},
     report::Report,
 };
 use jiff::Timestamp;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 impl Runner {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -114,13 +119,23 @@ impl Runner {
 
     fn keep_way_back(&mut self, window: Duration, by: String) {
         if self.settings.application.is_some() {
-            self.desk.way_back.send_replace(Some("none: the demo's servers end with it".into()));
+            self.desk.way_back = Some("none: the demo's servers end with it".into());
             return;
         }
         let Some(forward) = self.desk.plan.clone() else { return };
         let wanted = keep::Wanted { forward, state_root: self.settings.state_root.clone(), window, by };
-        self.desk.way_back.send_replace(Some(keep::PREPARING.into()));
-        tokio::spawn(keep::keep(wanted, self.events.clone(), self.desk.way_back.clone()));
+        self.desk.way_back = Some(keep::PREPARING.into());
+        let (events, outcomes) = (self.events.clone(), self.outcomes.0.clone());
+        tokio::spawn(async move {
+            let told = keep::keep(wanted, events).await;
+            drop(outcomes.send(Outcome::WayBackTold(told)).await);
+        });
+    }
+
+    /// The report says it, too; it was written before anybody could know.
+    pub(super) fn way_back_told(&mut self, told: String) {
+        self.desk.way_back = Some(told);
+        self.put_report();
     }
 
     fn write_report(&mut self) {
@@ -128,20 +143,24 @@ impl Runner {
             return;
         }
         self.ended = true;
+        if let Some(path) = self.put_report() {
+            self.publisher.report_written(&path);
+            self.events.record(Severity::Info, "report", format!("written to {}", path.display()));
+        }
+    }
+
+    /// Writes the report as things are now; returns its path, or records why there is none.
+    fn put_report(&mut self) -> Option<PathBuf> {
         // Not published yet: whoever sees the end shall see the report with it.
         let snapshot = self.publisher.compose(&self.machine, &self.desk, self.run.as_ref(), &self.events);
-        let Some(run) = &self.run else { return };
+        let folder = self.run.as_ref()?.context.record.folder();
         let report = Report::new(&snapshot, &self.events.since(0));
-        let written = report.write_into(run.context.record.folder());
-        match written {
-            Ok(path) => {
-                self.publisher.report_written(&path);
-                self.events.record(Severity::Info, "report", format!("written to {}", path.display()));
-            }
+        match report.write_into(folder) {
+            Ok(path) => Some(path),
             Err(error) => {
-                let text =
-                    format!("the report could not be written into {}: {error}", run.context.record.folder().display());
+                let text = format!("the report could not be written into {}: {error}", folder.display());
                 self.events.record(Severity::Error, "report", text);
+                None
             }
         }
     }

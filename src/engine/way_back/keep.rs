@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 
 /// The checks and the start are over by then.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -39,11 +39,11 @@ pub struct Wanted {
 /// What is told while it is being started.
 pub const PREPARING: &str = "being prepared";
 
-/// Starts it and says what became of it, in the event log and in one sentence.
-pub async fn keep(wanted: Wanted, events: Notices, told: watch::Sender<Option<String>>) {
+/// Starts it and says what became of it, in the event log and in the returned sentence.
+pub async fn keep(wanted: Wanted, events: Notices) -> String {
     let window = wanted.window;
     let begun = timeout(PATIENCE, begin(wanted)).await.unwrap_or_else(|_| Err(late()));
-    let text = match begun {
+    match begun {
         Ok(name) => {
             let text = format!("kept open for {}: mongoferry attach {name}", show_duration(window));
             events.record(Severity::Info, "way-back", format!("the way back is {text}"));
@@ -53,8 +53,7 @@ pub async fn keep(wanted: Wanted, events: Notices, told: watch::Sender<Option<St
             events.record(Severity::Error, "way-back", format!("there is no way back: {problem}"));
             format!("none: {}; {}", problem.what, problem.why)
         }
-    };
-    told.send_replace(Some(text));
+    }
 }
 
 fn problem(what: &str, why: impl Into<String>, fix: &str) -> Problem {
