@@ -9,12 +9,17 @@ use crate::model::{NamespaceFilter, Optime};
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, raw::cstr, rawdoc};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 /// Databases and collections that are read at the same time.
 const AT_ONCE: usize = 8;
 /// NamespaceNotFound, CommandNotSupportedOnView: the name belongs to another object, or to none.
 const MOVED_AWAY: [i32; 2] = [26, 166];
+/// What 6.0.5 answers when it shall tell of a build on a bucket collection, whose spec it cannot print; 5.0.4 and 6.0.27 can.
+const BUILD_NOT_TOLD: i32 = 5_254_501;
 /// How long the majority may take to confirm what was just listed.
 const CONFIRMING: Duration = Duration::from_secs(30);
 /// How often a database that changes under the reading is read again before it is taken as the error it is.
@@ -263,19 +268,37 @@ async fn with_size(cluster: &Cluster, mut entry: CatalogEntry) -> Result<Catalog
 
 /// The finished secondary indexes of a collection.
 pub async fn read_indexes(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<RawDocumentBuf>, DriverError> {
-    let coll = namespace.coll.as_str();
+    let (db, coll) = (&namespace.db, namespace.coll.as_str());
     let command = rawdoc! { "listIndexes": coll, "includeBuildUUIDs": true, "cursor": { "batchSize": 1_000 } };
+    let (listed, builds) = match list_all(cluster, db, command).await {
+        Err(error) if code(&error) == Some(BUILD_NOT_TOLD) => {
+            let command = rawdoc! { "listIndexes": coll, "cursor": { "batchSize": 1_000 } };
+            (list_all(cluster, db, command).await?.0, read_builds(cluster, namespace).await?)
+        }
+        listed => (listed?.0, HashSet::new()),
+    };
     let mut indexes = Vec::new();
-    for index in list_all(cluster, &namespace.db, command).await?.0 {
+    for index in listed {
         let building = index.get("buildUUID")?.is_some();
         // A finished index may be wrapped as { spec: … } when builds are reported.
         let spec = index.get_document("spec").map(ToOwned::to_owned).unwrap_or(index);
         let clustered = spec.get_bool("clustered").unwrap_or(false);
-        if !building && !clustered && spec.get_str("name")? != "_id_" {
+        let name = spec.get_str("name")?;
+        if !building && !builds.contains(name) && !clustered && name != "_id_" {
             indexes.push(spec);
         }
     }
     Ok(indexes)
+}
+
+/// The names of the indexes that are being built. Without their specs, and therefore of every collection.
+async fn read_builds(cluster: &Cluster, namespace: &Namespace) -> Result<HashSet<String>, DriverError> {
+    let stats = cluster.run(&namespace.db, rawdoc! { "collStats": namespace.coll.as_str() }).await?;
+    let mut names = HashSet::new();
+    for name in stats.get_array("indexBuilds")? {
+        names.extend(name?.as_str().map(String::from));
+    }
+    Ok(names)
 }
 
 /// A spec as a client has to send it: an index without a collation on a collection with one would inherit it, silently.

@@ -1,5 +1,7 @@
 //! What a run of the benchmark measures.
 
+use crate::shapes::Shape;
+
 /// What the command line asks for.
 #[derive(Debug, Clone)]
 pub struct Wishes {
@@ -19,7 +21,10 @@ impl Wishes {
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             if argument == "--shape" {
-                wishes.shapes.push(arguments.next().expect("a shape"));
+                let shape = arguments.next().expect("a shape");
+                let known = Shape::ALL.map(Shape::name);
+                assert!(known.contains(&shape.as_str()), "unknown shape {shape}; there are {}", known.join(", "));
+                wishes.shapes.push(shape);
                 continue;
             }
             let mut number = || arguments.next().and_then(|text| text.parse::<f64>().ok()).expect("a number");

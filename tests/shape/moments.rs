@@ -12,6 +12,8 @@ use mongoferry::model::Phase;
 use std::time::{Duration, Instant};
 
 const DB: &str = "moments";
+/// Where a time series is stored.
+const BUCKETS: &str = "system.buckets.measured";
 
 async fn hang_builds(source: &Client, mode: &str) {
     run(source, "admin", doc! { "configureFailPoint": "hangAfterStartingIndexBuild", "mode": mode }).await;
@@ -23,7 +25,7 @@ async fn started(source: &Client, builds: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let begun = oplog.count_documents(
-            doc! { "o.startIndexBuild": { "$in": ["succeeds", "fails"] }, "ns": format!("{DB}.$cmd") },
+            doc! { "o.startIndexBuild": { "$in": ["succeeds", "fails", BUCKETS] }, "ns": format!("{DB}.$cmd") },
         );
         let begun = begun.await.unwrap();
         if begun == builds {
@@ -44,14 +46,24 @@ async fn held(row: usize) {
     run(source, DB, doc! { "createIndexes": "neutral", "indexes": [
         { "key": { "seen": 1 }, "name": "ttl", "expireAfterSeconds": 60 }, { "key": { "n": 1 }, "name": "unique", "unique": true },
         { "key": { "s": 1 }, "name": "hidden", "hidden": true } ] }).await;
+    // 6.0 has indexes on measurements, of whose build 6.0.5 cannot tell.
+    let measured = (stage.from.0 >= 6).then_some("measured");
+    if let Some(coll) = measured {
+        let series = doc! { "timeField": "at", "metaField": "k" };
+        run(source, DB, doc! { "create": coll, "timeseries": series }).await;
+        insert(source, DB, coll, vec![doc! { "at": bson::DateTime::now(), "k": 1, "n": 2 }]).await;
+    }
     let building = doc! { "key": { "n": 1 }, "name": "built", "unique": true };
     hang_builds(source, "alwaysOn").await;
     let build = |coll: &'static str| {
-        let (db, index) = (source.database(DB), building.clone());
+        let (db, mut index) = (source.database(DB), building.clone());
+        if Some(coll) == measured {
+            index.remove("unique");
+        }
         tokio::spawn(async move { db.run_command(doc! { "createIndexes": coll, "indexes": [index] }).await })
     };
-    let (succeeds, fails) = (build("succeeds"), build("fails"));
-    started(source, 2).await;
+    let (succeeds, fails, series) = (build("succeeds"), build("fails"), measured.map(build));
+    started(source, 2 + u64::from(series.is_some())).await;
     let mut migration = Migration::new();
     drive::start(&mut migration.client, stage.plan(&[], &[])).await;
     migration.reach(Phase::Following).await;
@@ -61,8 +73,15 @@ async fn held(row: usize) {
         insert(source, DB, coll, numbered(400..420)).await;
         assert!(!indexes(&stage.destination, DB, coll).await.contains_key("built"), "{coll}");
     }
+    if let Some(coll) = measured {
+        insert(source, DB, coll, vec![doc! { "at": bson::DateTime::now(), "k": 1, "n": 3 }]).await;
+        assert!(!indexes(&stage.destination, DB, BUCKETS).await.contains_key("built"));
+    }
     hang_builds(source, "off").await;
     succeeds.await.unwrap().unwrap();
+    if let Some(series) = series {
+        series.await.unwrap().unwrap();
+    }
     assert!(fails.await.unwrap().is_err(), "duplicates must be refused");
     let neutral = indexes(&stage.destination, DB, "neutral").await;
     let ttl = neutral["ttl"].get("expireAfterSeconds").cloned().unwrap();
