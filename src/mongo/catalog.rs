@@ -16,8 +16,9 @@ use std::{
 
 /// Databases and collections that are read at the same time.
 const AT_ONCE: usize = 8;
+const NAMESPACE_NOT_FOUND: i32 = 26;
 /// NamespaceNotFound, CommandNotSupportedOnView: the name belongs to another object, or to none.
-const MOVED_AWAY: [i32; 2] = [26, 166];
+const MOVED_AWAY: [i32; 2] = [NAMESPACE_NOT_FOUND, 166];
 /// What 6.0.5 answers when it shall tell of a build on a bucket collection, whose spec it cannot print; 5.0.4 and 6.0.27 can.
 const BUILD_NOT_TOLD: i32 = 5_254_501;
 /// How long the majority may take to confirm what was just listed.
@@ -291,11 +292,15 @@ pub async fn read_indexes(cluster: &Cluster, namespace: &Namespace) -> Result<Ve
     Ok(indexes)
 }
 
-/// The names of the indexes that are being built. Without their specs, and therefore of every collection.
+/// The names of the indexes that are being built; without their specs, the server can tell of all of them.
 async fn read_builds(cluster: &Cluster, namespace: &Namespace) -> Result<HashSet<String>, DriverError> {
     let stats = cluster.run(&namespace.db, rawdoc! { "collStats": namespace.coll.as_str() }).await?;
     let mut names = HashSet::new();
-    for name in stats.get_array("indexBuilds")? {
+    // A collection that is there has the list, an empty one when nothing is built.
+    let Ok(builds) = stats.get_array("indexBuilds") else {
+        return Err(from_code(NAMESPACE_NOT_FOUND, &format!("{namespace} was dropped while its indexes were read")));
+    };
+    for name in builds {
         names.extend(name?.as_str().map(String::from));
     }
     Ok(names)

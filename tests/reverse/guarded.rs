@@ -7,6 +7,18 @@ use crate::{
     shop,
 };
 
+/// Begins the way back, for which `user` lacks rights on the old cluster: they are named, and what is printed grants them.
+pub async fn reverse_with_grants(home: &Home, old: &Guarded, user: &str) {
+    let said = home.fails(&["reverse", "shop", "--accept-warnings"], 2);
+    let printed: Vec<&str> = said.lines().filter_map(|line| Some(&line[line.find("db.getSiblingDB(")?..])).collect();
+    assert!(!printed.is_empty() && printed.iter().all(|line| line.contains(user)), "{said}");
+    assert!(!home.state().join("shop-back").exists(), "something was started");
+    for command in printed {
+        old.run_printed(command.trim()).await;
+    }
+    home.ok(&["reverse", "shop", "--accept-warnings"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rights_of_the_other_direction_are_named_and_what_is_printed_grants_them() {
     let _turn = crate::turn().await;
@@ -36,14 +48,7 @@ async fn the_rights_of_the_other_direction_are_named_and_what_is_printed_grants_
     shop::cut_over(&home);
     shop::write(&new, 0).await;
 
-    let said = home.fails(&["reverse", "shop", "--accept-warnings"], 2);
-    let printed: Vec<&str> = said.lines().filter_map(|line| Some(&line[line.find("db.getSiblingDB(")?..])).collect();
-    assert!(!printed.is_empty() && printed.iter().all(|line| line.contains("'ferry'")), "{said}");
-    assert!(!home.state().join("shop-back").exists(), "something was started");
-    for command in printed {
-        a.run_printed(command.trim()).await;
-    }
-    home.ok(&["reverse", "shop", "--accept-warnings"]);
+    reverse_with_grants(&home, &a, "'ferry'").await;
     shop::write(&new, 1).await;
     shop::command(&new).await;
     shop::go_back(&home);
