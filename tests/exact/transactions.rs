@@ -83,7 +83,9 @@ impl Scenario for Transactions {
 
     fn following<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let Some((mut committed, mut aborted)) = self.open.lock().await.take() else { return };
+            // Held to the end: an `applyOps` of a round would wait for these transactions, and their last update for it.
+            let mut opened = self.open.lock().await;
+            let Some((mut committed, mut aborted)) = opened.take() else { return };
             let open = source.db(NAME).collection::<Document>("open");
             for session in [&mut committed, &mut aborted] {
                 open.update_one(doc! { "_id": 50 }, doc! { "$set": { "late": true } })
