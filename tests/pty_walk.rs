@@ -161,6 +161,24 @@ fn themes_are_switched_by_a_key_and_chosen_by_an_option() {
 }
 
 #[test]
+fn the_mouse_belongs_to_the_terminal_until_it_is_asked_for_and_again_at_the_end() {
+    let (_home, mut terminal) = at_the_list(&[("LC_ALL", "C")], (80, 24));
+    assert!(!terminal.reports_mouse());
+    terminal.send("m");
+    let screen = terminal.wait_for("Mouse on");
+    assert!(terminal.reports_mouse());
+    terminal.send("\x1b[<65;4;4M");
+    terminal.wait_for("> + Add");
+    let help = screen.lines().last().unwrap().find("? Help").unwrap() + 1;
+    terminal.send(&format!("\x1b[<0;{help};24M\x1b[<0;{help};24m"));
+    terminal.wait_for("Keys on this screen");
+    terminal.send("\x03");
+    assert_eq!(terminal.wait_for_exit(), 0);
+    terminal.wait_for_last("nothing was started");
+    assert!(!terminal.reports_mouse());
+}
+
+#[test]
 fn the_locale_chooses_the_glyphs() {
     let (_home, ascii) = at_the_list(&[("LC_ALL", "C")], (80, 24));
     assert!(ascii.screen().is_ascii(), "{}", ascii.screen());

@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use futures_util::stream;
 use jiff::Timestamp;
 use mongoferry::{
@@ -38,11 +38,27 @@ impl Recorded {
     fn has(&self, what: &str) -> bool {
         self.0.lock().unwrap().iter().any(|known| known == what)
     }
+
+    async fn wait_for(&self, what: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.has(what) {
+            assert!(Instant::now() < deadline, "no {what:?}: {:?}", self.0.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn mouse(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|known| known.starts_with("mouse")).cloned().collect()
+    }
 }
 
 impl Host for Recorded {
     fn announce_pastes(&mut self, on: bool) {
         self.note(format!("pastes {on}"));
+    }
+
+    fn take_mouse(&mut self, on: bool) {
+        self.note(format!("mouse {on}"));
     }
 
     fn ring(&mut self) {
@@ -296,6 +312,40 @@ async fn pastes_are_announced_only_while_a_field_takes_them() {
     wizard.press(KeyCode::Esc).await;
     wizard.wait_for("NAME").await;
     assert!(wizard.host.has("pastes false"));
+}
+
+#[tokio::test]
+async fn the_mouse_is_taken_only_on_request_and_presses_what_stands_in_the_footer() {
+    let wizard = Running::start();
+    let mouse = |kind, column, row| {
+        wizard.keys.send(Ok(Event::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }))).unwrap();
+    };
+    let screen = wizard.wait_for("prod-new").await;
+    assert!(!wizard.host.has("mouse true"));
+    wizard.press(KeyCode::Char('m')).await;
+    wizard.wait_for("Mouse on").await;
+    assert!(wizard.host.has("mouse true") && !wizard.host.has("mouse false"));
+    let click = MouseEventKind::Down(MouseButton::Left);
+    let help = u16::try_from(screen.lines().last().unwrap().find("? Help").unwrap()).unwrap();
+    // Beside the entry, and above it: nothing.
+    mouse(click, help - 1, 23);
+    mouse(click, help, 22);
+    mouse(MouseEventKind::Down(MouseButton::Right), help, 23);
+    mouse(MouseEventKind::ScrollDown, 3, 3);
+    wizard.wait_for("> + Add").await;
+    mouse(click, help + 2, 23);
+    wizard.wait_for("Keys on this screen").await;
+    // Three lines at a time: the last lines come into view.
+    (0..20).for_each(|_| mouse(MouseEventKind::ScrollDown, 3, 3));
+    wizard.wait_for("mongoferry attach").await;
+    wizard.press(KeyCode::Esc).await;
+    // The plain view is there for the terminal's own selection.
+    wizard.press(KeyCode::Char('v')).await;
+    wizard.host.wait_for("mouse false").await;
+    wizard.press(KeyCode::Enter).await;
+    wizard.press(KeyCode::Char('m')).await;
+    wizard.wait_for("Mouse off").await;
+    assert_eq!(wizard.host.mouse(), ["mouse true", "mouse false", "mouse true", "mouse false"]);
 }
 
 #[tokio::test]

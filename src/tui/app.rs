@@ -14,7 +14,7 @@ use super::{
     update::{on_clock, update},
 };
 use crate::{profiles, session::Client};
-use crossterm::event::Event as TerminalEvent;
+use crossterm::event::{Event as TerminalEvent, MouseButton, MouseEventKind};
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use ratatui::{Terminal, backend::Backend};
@@ -53,6 +53,7 @@ struct App<'a, B: Backend, H: Host> {
     seen_events: (u64, u64),
     revive: Option<Revive>,
     pastes_announced: bool,
+    mouse_taken: bool,
     dirty: bool,
     drawn: Option<Instant>,
 }
@@ -81,6 +82,7 @@ pub async fn run<B: Backend, H: Host>(
         seen_events: (client_generation, 0),
         revive,
         pastes_announced: false,
+        mouse_taken: false,
         dirty: true,
         drawn: None,
     };
@@ -138,6 +140,14 @@ impl<B: Backend, H: Host> App<'_, B, H> {
                 let in_burst = self.bursts.note(key, at);
                 self.take(Message::Key { key, in_burst, at });
             }
+            TerminalEvent::Mouse(mouse) => match mouse.kind {
+                MouseEventKind::ScrollUp => self.take(Message::Wheel { up: true, at }),
+                MouseEventKind::ScrollDown => self.take(Message::Wheel { up: false, at }),
+                MouseEventKind::Down(MouseButton::Left) => {
+                    self.take(Message::Click { column: mouse.column, row: mouse.row, at });
+                }
+                _ => {}
+            },
             TerminalEvent::Paste(pasted) => self.take(Message::Paste(pasted)),
             TerminalEvent::Resize(columns, rows) => self.take(Message::Resize(columns, rows)),
             _ => {}
@@ -173,6 +183,11 @@ impl<B: Backend, H: Host> App<'_, B, H> {
         if announce != self.pastes_announced {
             self.pastes_announced = announce;
             self.host.announce_pastes(announce);
+        }
+        let mouse = self.model.takes_mouse();
+        if mouse != self.mouse_taken {
+            self.mouse_taken = mouse;
+            self.host.take_mouse(mouse);
         }
         self.dirty = true;
     }
@@ -249,6 +264,7 @@ impl<B: Backend, H: Host> App<'_, B, H> {
                     self.model.said = Some(why.into());
                 }
                 self.pastes_announced = false;
+                self.mouse_taken = false;
                 self.redraw_all();
             }
         }

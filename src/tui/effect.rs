@@ -23,6 +23,22 @@ pub enum Message {
     },
     /// A paste, as the terminal announced it.
     Paste(String),
+    /// One notch of the mouse's wheel.
+    Wheel {
+        /// Away from the operator.
+        up: bool,
+        /// When it was read.
+        at: Instant,
+    },
+    /// The left button went down on a cell of the screen, counted from 0.
+    Click {
+        /// From the left.
+        column: u16,
+        /// From the top.
+        row: u16,
+        /// When it was read.
+        at: Instant,
+    },
     /// The terminal has another size.
     Resize(u16, u16),
     /// The newest snapshot.

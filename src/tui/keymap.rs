@@ -5,6 +5,7 @@ use super::{
     screen::{KeyHint, View},
     widget::text,
 };
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::text::{Line, Span};
 
 /// One key that works on every screen.
@@ -27,12 +28,19 @@ const fn global(key: &'static str, label: &'static str, help: &'static str, typi
 }
 
 /// The keys that work everywhere, in the order of the help.
-pub const GLOBALS: [Global; 11] = [
+pub const GLOBALS: [Global; 12] = [
     global("?", "Help", "This help; F1 while typing", false, false),
     global("F1", "Help", "This help", true, false),
     global("l", "Log", "Everything that happened, numbered", false, true),
     global("v", "Plain view", "Shows this screen as plain text, for the mouse", false, false),
     global("T", "Theme", "Colours: the terminal's own 16, for light or dark ground, or none", false, false),
+    global(
+        "m",
+        "Mouse",
+        "The wheel moves, a click on a key below presses it; else the mouse selects text",
+        false,
+        false,
+    ),
     global("d", "Detach", "Leaves the wizard; the migration goes on without it", false, false),
     global("q", "Quit", "Leaves the wizard, like d while a migration runs; asks first in the demo", false, true),
     global("R", "Take up", "Starts a new engine on a migration whose engine has died", false, false),
@@ -79,4 +87,63 @@ pub fn footer(hints: &[Entry], kept: &[(&str, &str)], columns: usize, view: &Vie
         spans.push(Span::styled(format!(" {label}  "), plain));
     }
     Line::from(spans)
+}
+
+/// The key whose entry `column` of a [`footer`] shows; `None` between them, and for an entry that names several keys.
+pub fn key_under(footer: &Line<'_>, column: usize) -> Option<KeyEvent> {
+    let mut from = 0;
+    let mut spans = footer.spans.iter();
+    from += spans.next().map_or(0, |indent| text::width(&indent.content));
+    while let (Some(key), Some(label)) = (spans.next(), spans.next()) {
+        let until = from + text::width(&key.content) + text::width(label.content.trim_end());
+        if (from..until).contains(&column) {
+            return pressed(&key.content);
+        }
+        from += text::width(&key.content) + text::width(&label.content);
+    }
+    None
+}
+
+/// The press of a key by its drawn name.
+fn pressed(name: &str) -> Option<KeyEvent> {
+    let plain = |code| Some(KeyEvent::new(code, KeyModifiers::NONE));
+    match name {
+        "Enter" => plain(KeyCode::Enter),
+        "Esc" => plain(KeyCode::Esc),
+        "Tab" => plain(KeyCode::Tab),
+        "Shift-Tab" => plain(KeyCode::BackTab),
+        "Space" => plain(KeyCode::Char(' ')),
+        "Del" => plain(KeyCode::Delete),
+        "End" => plain(KeyCode::End),
+        "F1" => plain(KeyCode::F(1)),
+        _ => {
+            let (letter, modifiers) = match name.strip_prefix("Ctrl-") {
+                Some(letter) => (letter.to_lowercase(), KeyModifiers::CONTROL),
+                None => (name.to_string(), KeyModifiers::NONE),
+            };
+            let mut letters = letter.chars();
+            let only = letters.next().filter(|_| letters.next().is_none())?;
+            Some(KeyEvent::new(KeyCode::Char(only), modifiers))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawn_key_is_found_again_under_its_entry() {
+        let spans = [" ", "Up/Down", " Move  ", "Ctrl-R", " Reveal  ", "X", " Stop...  ", "?", " Help  "];
+        let footer = Line::from(spans.map(Span::raw).to_vec());
+        let text = footer.to_string();
+        let under = |word: &str| key_under(&footer, text.find(word).unwrap());
+        assert_eq!(under("Up/Down"), None, "two keys");
+        assert_eq!(under("Reveal"), Some(KeyEvent::new(KeyCode::Char('r'), KeyModifiers::CONTROL)));
+        assert_eq!(under("X Stop"), Some(KeyEvent::new(KeyCode::Char('X'), KeyModifiers::NONE)));
+        assert_eq!(under("  ? Help"), None, "between two entries");
+        assert_eq!(key_under(&footer, text.find("? Help").unwrap() + 5), under("? Help"));
+        assert_eq!(key_under(&footer, text.len() + 3), None);
+        assert_eq!(key_under(&footer, 0), None);
+    }
 }

@@ -77,6 +77,8 @@ pub struct Model {
     pub watches: bool,
     /// The screen is left for a plain text; Enter comes back.
     pub in_plain_view: bool,
+    /// The mouse moves and presses; otherwise the terminal selects text with it.
+    pub mouse: bool,
     /// The screen follows the phase; false while the operator looks at another one.
     pub follows: bool,
     /// How the wizard ends, once it does.
@@ -107,6 +109,7 @@ impl Model {
             is_detached: false,
             watches: false,
             in_plain_view: false,
+            mouse: false,
             follows: true,
             outcome: None,
         }
@@ -127,6 +130,11 @@ impl Model {
             now: self.now,
         };
         act(&mut self.screens, &view)
+    }
+
+    /// True while the mouse's reports are wanted; the plain view is there for selecting with it.
+    pub fn takes_mouse(&self) -> bool {
+        self.mouse && !self.in_plain_view
     }
 
     /// True once Start Migration was accepted.

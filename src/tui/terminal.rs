@@ -23,10 +23,17 @@ use tokio::sync::watch;
 /// True while the terminal is in our modes; whoever turns it off restores the terminal.
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
+/// Buttons and wheel only, in coordinates of any size: crossterm's capture asks for every movement too, which would come
+/// over the operator's line for nothing.
+const MOUSE_ON: &str = "\x1b[?1000h\x1b[?1006h";
+const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1000l";
+
 /// Side effects on the terminal other than drawing. Tests record them.
 pub trait Host {
     /// Asks the terminal to announce pastes, or not.
     fn announce_pastes(&mut self, on: bool);
+    /// Takes the mouse's wheel and buttons from the terminal, or gives them back.
+    fn take_mouse(&mut self, on: bool);
     /// Rings.
     fn ring(&mut self);
     /// Names the window.
@@ -95,13 +102,14 @@ fn enter_modes() -> io::Result<()> {
     execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)
 }
 
-/// Leaves our modes, once: pastes off, cursor shown, alternate screen off, raw mode off.
+/// Leaves our modes, once: pastes off, mouse given back, cursor shown, alternate screen off, raw mode off.
 fn leave_modes() {
     if !ENTERED.swap(false, Ordering::SeqCst) {
         return;
     }
     let mut out = io::stdout();
     let _ = queue!(out, event::DisableBracketedPaste);
+    let _ = queue!(out, Print(MOUSE_OFF));
     let _ = queue!(out, cursor::Show);
     let _ = queue!(out, LeaveAlternateScreen);
     let _ = out.flush();
@@ -136,6 +144,10 @@ impl Host for Tty {
         } else {
             execute!(io::stdout(), event::DisableBracketedPaste)
         };
+    }
+
+    fn take_mouse(&mut self, on: bool) {
+        let _ = execute!(io::stdout(), Print(if on { MOUSE_ON } else { MOUSE_OFF }));
     }
 
     fn ring(&mut self) {

@@ -3,6 +3,7 @@
 use super::{
     action::{Action, Confirmation, Screen},
     effect::{Effect, Message},
+    keymap,
     model::{MOST_EVENTS, Model, Outcome, Overlay, home},
     screen::{confirm, frame, help, log, running},
     widget::text,
@@ -17,11 +18,15 @@ use std::{sync::Arc, time::Instant};
 /// A bell rings when the cutover window has so many seconds left; the second one opens the countdown by itself.
 const BELLS_S: [u64; 4] = [24 * 3600, 12 * 3600, 3600, 600];
 const OPEN_COUNTDOWN_S: u64 = 12 * 3600;
+/// Lines that one notch of the wheel scrolls.
+const WHEEL_LINES: usize = 3;
 
 /// Changes the model and says what is to be done outside it.
 pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
     match message {
         Message::Key { key, in_burst, at } => on_key(model, key, in_burst, at),
+        Message::Wheel { up, at } => on_wheel(model, up, at),
+        Message::Click { column, row, at } => on_click(model, (column, row), at),
         Message::Paste(pasted) => on_paste(model, &pasted),
         Message::Resize(columns, rows) => {
             model.size = (columns, rows);
@@ -249,6 +254,23 @@ fn on_key(model: &mut Model, key: KeyEvent, in_burst: bool, at: Instant) -> Vec<
     on_screen_key(model, key, in_burst)
 }
 
+/// The wheel presses Up or Down, more often where there are only lines to read.
+fn on_wheel(model: &mut Model, up: bool, at: Instant) -> Vec<Effect> {
+    let code = if up { KeyCode::Up } else { KeyCode::Down };
+    let lines = if matches!(model.overlay, Some(Overlay::Help(_) | Overlay::Log(_))) { WHEEL_LINES } else { 1 };
+    (0..lines).flat_map(|_| on_key(model, KeyEvent::new(code, KeyModifiers::NONE), false, at)).collect()
+}
+
+/// A click on a key of the footer presses it.
+fn on_click(model: &mut Model, (column, row): (u16, u16), at: Instant) -> Vec<Effect> {
+    if frame::is_small(model.size) || row + 1 != model.size.1 {
+        return Vec::new();
+    }
+    let footer = frame::footer(model, usize::from(model.size.0));
+    let key = keymap::key_under(&footer, usize::from(column));
+    key.map(|key| on_key(model, key, false, at)).unwrap_or_default()
+}
+
 fn on_question_key(
     model: &mut Model,
     mut question: Box<confirm::State>,
@@ -263,8 +285,7 @@ fn on_question_key(
     if in_burst {
         question.refuse_paste();
     }
-    let (columns, rows) = (usize::from(model.size.0), usize::from(model.size.1));
-    let size = (columns >= 60 && rows >= 16).then_some(drawn);
+    let size = (!frame::is_small(model.size)).then_some(drawn);
     let answer = if in_burst { None } else { question.on_key(key, at, size) };
     match answer {
         None => model.overlay = Some(Overlay::Confirm(question)),
@@ -314,6 +335,14 @@ fn on_screen_key(model: &mut Model, mut key: KeyEvent, in_burst: bool) -> Vec<Ef
         KeyCode::Char('T') => {
             model.theme = model.theme.next();
             model.said = Some(format!("Theme: {}. T goes on: 16, light, dark, mono.", model.theme.name));
+            Vec::new()
+        }
+        KeyCode::Char('m') => {
+            model.mouse = !model.mouse;
+            model.said = Some(match model.mouse {
+                true => "Mouse on: the wheel moves, a click on a key of the last line presses it.".into(),
+                false => "Mouse off: it selects text again.".into(),
+            });
             Vec::new()
         }
         KeyCode::Char('v') => {

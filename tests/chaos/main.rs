@@ -29,6 +29,8 @@ mod rollback;
 mod short_oplog;
 mod wire;
 
+use common::turn::{turn, turn_alone};
+
 /// How many faults each loop makes: `short` in the short form.
 fn rounds(short: u32) -> u32 {
     std::env::var("MONGOFERRY_CHAOS_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(short)
@@ -51,19 +53,4 @@ fn seed() -> u64 {
     });
     eprintln!("MONGOFERRY_CHAOS_SEED={seed}");
     seed
-}
-
-/// At most two tests at a time: most of what they do is waiting for what they broke.
-async fn turn() -> tokio::sync::SemaphorePermit<'static> {
-    turns(1).await
-}
-
-/// One that needs the machine for itself.
-async fn turn_alone() -> tokio::sync::SemaphorePermit<'static> {
-    turns(2).await
-}
-
-async fn turns(count: u32) -> tokio::sync::SemaphorePermit<'static> {
-    static TURNS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
-    TURNS.acquire_many(count).await.unwrap()
 }

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod drive;
 pub mod picture;
 pub mod pty;
+pub mod turn;
 
 use mongoferry::demo::{
     ReplicaSet, SetOptions,

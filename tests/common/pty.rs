@@ -105,6 +105,11 @@ impl Terminal {
         (!parser.screen().hide_cursor()).then(|| parser.screen().cursor_position())
     }
 
+    /// Whether the program asked for the mouse's buttons.
+    pub fn reports_mouse(&self) -> bool {
+        self.screen.lock().unwrap().screen().mouse_protocol_mode() != vt100::MouseProtocolMode::None
+    }
+
     /// Whether any cell has a colour, and whether any stands in reverse.
     pub fn looks(&self) -> (bool, bool) {
         let parser = self.screen.lock().unwrap();

@@ -14,7 +14,7 @@ async fn an_extension_outlives_the_engine_and_so_does_the_end_of_the_window() {
     let orders = source.database("shop").collection::<Document>("orders");
     orders.insert_many((0..500).map(|n| doc! { "_id": n })).await.unwrap();
     let home = Home::new();
-    let times = "cutover_window = \"40s\"\nextend_by = \"20s\"";
+    let times = "cutover_window = \"30s\"\nextend_by = \"10s\"";
     let plan = home.plan("orders", &pair.source.uri(), &pair.destination.uri(), times);
     home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
     let ready = home.wait("orders", "ready", |status| status["can_cutover"] == true);
@@ -23,7 +23,7 @@ async fn an_extension_outlives_the_engine_and_so_does_the_end_of_the_window() {
     let deadline = |status: &serde_json::Value| {
         status["cutover_deadline"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok()).expect("a deadline")
     };
-    assert_eq!(deadline(&extended).as_second() - deadline(&ready).as_second(), 20);
+    assert_eq!(deadline(&extended).as_second() - deadline(&ready).as_second(), 10);
     let said = home.ok(&["status", "orders"]);
     assert!(said.contains("left to cut over; the window ends") && said.contains(" here)"), "{said}");
 
@@ -34,7 +34,7 @@ async fn an_extension_outlives_the_engine_and_so_does_the_end_of_the_window() {
     assert_eq!((&resumed["cutover_deadline"], &resumed["extensions"]), (&extended["cutover_deadline"], &1.into()));
     home.ok(&["extend", "orders"]);
     let twice = home.status("orders");
-    assert_eq!(deadline(&twice).as_second() - deadline(&extended).as_second(), 20);
+    assert_eq!(deadline(&twice).as_second() - deadline(&extended).as_second(), 10);
 
     // The window ends while no engine runs: it is absolute.
     signal(home.engine(), "-KILL");

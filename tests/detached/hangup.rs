@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Started by command, watched by wizards whose terminals close in one phase after the other; finished by command.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_terminal_takes_only_the_wizard() {
-    let _turn = crate::turn().await;
+    let _turn = crate::turn_alone().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     let orders = source.database("shop").collection::<Document>("orders");

@@ -18,7 +18,7 @@ fn resident_kb(pid: u32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alone_it_rests() {
-    let _turn = crate::turn().await;
+    let _turn = crate::turn_alone().await;
     let pair = common::pair().await;
     let source = pair.source.client().await.unwrap();
     source.database("shop").collection::<Document>("orders").insert_one(doc! { "_id": 1 }).await.unwrap();

@@ -17,8 +17,4 @@ mod protocol;
 mod speed;
 mod wizard;
 
-/// One test at a time: a process that is started while another test opens a terminal would keep that terminal open.
-async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    TURN.lock().await
-}
+use common::turn::{turn, turn_alone};

@@ -35,7 +35,7 @@ fn rate(home: &Home, seconds: u64) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limit_on_source_reads_is_changed_while_it_copies() {
-    let _turn = crate::turn().await;
+    let _turn = crate::turn_alone().await;
     let pair = common::pair().await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, 140).await;
@@ -81,7 +81,7 @@ async fn the_limit_on_source_reads_is_changed_while_it_copies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_copy_waits_for_a_secondary_of_the_destination() {
-    let _turn = crate::turn().await;
+    let _turn = crate::turn_alone().await;
     let pair = common::pair_of(3).await;
     let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
     fill(&source, 80).await;

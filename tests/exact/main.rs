@@ -36,6 +36,7 @@ fn wanted() -> Vec<Box<dyn Scenario>> {
 }
 
 async fn arrives(row: usize, old_format: bool) {
+    let _turn = common::turn::turn_busy().await;
     let (from, to) = MATRIX[row];
     let pair = common::pair_between(from, to).await;
     let source = Source::connect(&pair.source, from, old_format).await;

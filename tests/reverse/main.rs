@@ -20,8 +20,4 @@ mod returns;
 mod sets;
 mod shop;
 
-/// One test at a time: every one of them has two servers and an engine.
-async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    TURN.lock().await
-}
+use common::turn::turn;

@@ -159,7 +159,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
     if area.is_empty() {
         return;
     }
-    if area.width < 60 || area.height < 16 {
+    if is_small((area.width, area.height)) {
         small::draw(frame, area, model);
         return;
     }
@@ -195,6 +195,11 @@ fn sentence(model: &Model, columns: usize) -> Vec<String> {
     let rest = lines.collect::<Vec<String>>().join(" ");
     let second = (!rest.is_empty()).then(|| text::cut(&rest, room));
     std::iter::once(first).chain(second).map(|line| format!(" {line}")).collect()
+}
+
+/// True where a card stands instead of the screen, without a footer of its own.
+pub fn is_small((columns, rows): (u16, u16)) -> bool {
+    columns < 60 || rows < 16
 }
 
 fn has_rail((columns, rows): (u16, u16)) -> bool {
