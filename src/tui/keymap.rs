@@ -37,7 +37,7 @@ pub const GLOBALS: [Global; 12] = [
     global(
         "m",
         "Mouse",
-        "The wheel moves, a click on a key below presses it; else the mouse selects text",
+        "The wheel moves, a click presses a key of the last line; off, it selects text",
         false,
         false,
     ),

@@ -11,10 +11,7 @@ use mongoferry::{
         dirty::{Compared, DirtySet},
         verify::{Target, Verifier},
     },
-    model::{
-        Options,
-        snapshot::{MismatchKind, Verification},
-    },
+    model::snapshot::{MismatchKind, Verification},
     mongo::Cluster,
 };
 use std::{sync::Arc, time::Duration};
@@ -70,7 +67,7 @@ async fn copy(pair: &Pair, name: &str) {
 /// and the buckets of time-series collections. And collections whose order is a collation's, which only the server knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_the_middle_of_any_collection_goes_on_where_it_stood() {
-    let mut pair = Pair::start().await;
+    let pair = Pair::start().await;
     let clustered = rawdoc! { "create": "clustered", "clusteredIndex": { "key": { "_id": 1 }, "unique": true } };
     pair.both("shop", clustered).await;
     pair.both("shop", rawdoc! { "create": "german", "collation": { "locale": "de", "strength": 1 } }).await;
@@ -121,7 +118,7 @@ async fn a_restart_in_the_middle_of_any_collection_goes_on_where_it_stood() {
         stop.cancel();
         comparing.await.expect("ended").expect("stopped");
 
-        pair.context.options = Arc::new(Options::default());
+        pair.context.throttle.set(None);
         let late = ids[44_000].clone();
         let gone = pair.context.destination.login.database("shop").collection::<Document>(name);
         assert_eq!(gone.delete_one(doc! { "_id": late }).await.unwrap().deleted_count, 1);
@@ -139,7 +136,7 @@ async fn a_restart_in_the_middle_of_any_collection_goes_on_where_it_stood() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_the_middle_goes_on_where_it_stood() {
-    let mut pair = Pair::start().await;
+    let pair = Pair::start().await;
     fill(&pair).await;
     // Late in the order, so that the first process does not get there.
     literal(&pair.context.destination, "shop", "c", &rawdoc! { "_id": 64_000, "x": "late" }).await;
@@ -173,7 +170,7 @@ async fn a_restart_in_the_middle_goes_on_where_it_stood() {
     drop(dirty);
 
     // The next one.
-    pair.context.options = Arc::new(Options::default());
+    pair.context.throttle.set(None);
     let dirty = Arc::new(DirtySet::open(&folder).expect("opened"));
     assert!(matches!(dirty.compared(uuid), Compared::Until(_, documents) if documents == reached));
     assert_eq!(dirty.count(), 2, "what differed and what was touched; the rest is applied again");
