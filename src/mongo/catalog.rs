@@ -316,15 +316,23 @@ pub fn with_own_collation(spec: &RawDocument, collection_options: &RawDocument) 
     spec
 }
 
+/// Documents and bytes of a collection. Only these are asked for: all of `collStats` is hundreds of fields, which cost more
+/// than copying a small collection.
 async fn read_size(cluster: &Cluster, namespace: &Namespace) -> Result<(u64, u64), DriverError> {
-    let stats = cluster.run(&namespace.db, rawdoc! { "collStats": namespace.coll.as_str() }).await?;
-    let field = |name: &str| stats.get(name).ok().flatten().and_then(number);
-    // For a bucket collection the server leaves `count` out and counts buckets.
-    let buckets = || {
-        let timeseries = stats.get_document("timeseries").ok()?;
-        timeseries.get("bucketCount").ok().flatten().and_then(number)
+    let wanted = rawdoc! {
+        "documents": "$storageStats.count",
+        // For a bucket collection the server leaves `count` out and counts buckets.
+        "buckets": "$storageStats.timeseries.bucketCount",
+        "bytes": "$storageStats.size",
     };
-    Ok((field("count").or_else(buckets).unwrap_or(0), field("size").unwrap_or(0)))
+    let command = rawdoc! {
+        "aggregate": namespace.coll.as_str(),
+        "pipeline": [{ "$collStats": { "storageStats": {} } }, { "$project": wanted }],
+        "cursor": {},
+    };
+    let (found, _) = list_all(cluster, &namespace.db, command).await?;
+    let field = |name: &str| found.first()?.get(name).ok().flatten().and_then(number);
+    Ok((field("documents").or_else(|| field("buckets")).unwrap_or(0), field("bytes").unwrap_or(0)))
 }
 
 /// Everything that a listing command returns, and the operation time of its last batch.

@@ -134,6 +134,34 @@ async fn a_restart_in_the_middle_of_any_collection_goes_on_where_it_stood() {
     }
 }
 
+/// The name of a collection goes to a time series while the collection is compared: it cannot be taken up there with
+/// `min`, and that is no failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_goes_to_a_time_series_meanwhile_is_a_collection_that_is_gone() {
+    let pair = Pair::start().await;
+    fill(&pair).await;
+    let registry = pair.registry().await;
+    let uuid = pair.uuid(&registry, "shop.c");
+    pair.context.throttle.set(Some(2_000_000));
+    let dirty: Arc<DirtySet> = Arc::default();
+    let view = watch::Sender::new(Verification::default());
+    let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), view);
+    let targets = Target::all(&registry, |_| u64::try_from(COUNT).expect("count"));
+    let comparing = tokio::spawn(async move { verifier.base_pass(targets).await });
+    let reached = tokio::time::timeout(Duration::from_secs(120), async {
+        while !matches!(dirty.compared(uuid), Compared::Until(..)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    reached.await.expect("a range was compared");
+    pair.both("shop", rawdoc! { "drop": "c" }).await;
+    pair.both("shop", rawdoc! { "create": "c", "timeseries": { "timeField": "t" } }).await;
+    pair.context.throttle.set(None);
+    let ended = tokio::time::timeout(Duration::from_secs(60), comparing).await.expect("an end");
+    ended.expect("ended").expect("no failure");
+    assert!(matches!(dirty.compared(uuid), Compared::Nothing));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_the_middle_goes_on_where_it_stood() {
     let pair = Pair::start().await;

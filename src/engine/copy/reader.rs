@@ -447,9 +447,10 @@ async fn find(
         Err(error) if code(&error) == Some(13) => {
             let name = || name_of(&context.source, &entry.namespace.db, uuid);
             let Some(before) = name().await? else { return Err(gone()) };
-            let cursor = run(before.as_str().into()).batch().await?;
-            // A cursor stays with its collection; the name must have been this collection's when it was opened.
-            if name().await?.as_ref() == Some(&before) { Ok(cursor) } else { Err(renamed()) }
+            let opened = run(before.as_str().into()).batch().await;
+            // A cursor stays with its collection; the name must have been this collection's when it was opened. What has it
+            // now may refuse such a reading for good, a view for one: that says nothing of the collection.
+            if name().await?.as_ref() == Some(&before) { opened } else { Err(renamed()) }
         }
         outcome => outcome,
     }
