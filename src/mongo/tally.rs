@@ -144,11 +144,17 @@ fn most(db: &str, command: &RawDocument) -> Option<(String, Counts)> {
         "insert" => Counts { written: statements("documents"), ..Counts::default() },
         "update" => Counts { written: statements("updates"), ..Counts::default() },
         "delete" => Counts { removed: statements("deletes"), ..Counts::default() },
-        "drop" => Counts { dropped: 1, ..Counts::default() },
+        "drop" => return Some((format!("{db}.{}", dropped_as(target)), Counts { dropped: 1, ..Counts::default() })),
         "renameCollection" => return Some((target.to_string(), Counts { dropped: 1, ..Counts::default() })),
         _ => return None,
     };
     Some((format!("{db}.{target}"), counts))
+}
+
+/// The name under which a dropped collection counts: a time series is dropped by the user's name, and its oplog entry names
+/// the buckets (OPLOG.md A.9).
+pub fn dropped_as(coll: &str) -> &str {
+    coll.strip_prefix("system.buckets.").unwrap_or(coll)
 }
 
 /// What a command of that kind did, from its reply. `None`: it does not say.

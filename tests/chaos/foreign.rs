@@ -56,6 +56,11 @@ async fn foreign_writes_are_noticed_and_nobody_else_is_accused() {
     });
     let ring = source.database("shop").collection::<Document>("ring");
     ring.insert_many((0..200).map(|n| doc! { "_id": n })).await.unwrap();
+    // Dropped by one name, logged by another.
+    let shop = source.database("shop");
+    shop.run_command(doc! { "create": "series", "timeseries": { "timeField": "at" } }).await.unwrap();
+    shop.collection::<Document>("series").insert_one(doc! { "at": DateTime::now() }).await.unwrap();
+    shop.run_command(doc! { "drop": "series" }).await.unwrap();
     tokio::time::sleep(LOOKS).await;
     assert_eq!(ferry.told("foreign-write") + ferry.told("foreign-unseen"), 0, "{}", ferry.story());
     let left = destination.database("shop").collection::<Document>("old").count_documents(doc! {}).await.unwrap();

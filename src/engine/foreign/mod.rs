@@ -16,7 +16,7 @@ use crate::{
     model::NamespaceFilter,
     mongo::{
         Namespace,
-        tally::{Counts, Sums},
+        tally::{Counts, Sums, dropped_as},
     },
 };
 use bson::{RawBsonRef, RawDocument};
@@ -58,7 +58,7 @@ impl Seen {
             "d" => vec![seen(ns, removed)],
             _ => {
                 if let (Some(coll), Some((db, _))) = (text("drop"), ns.split_once('.')) {
-                    return vec![seen(&format!("{db}.{coll}"), dropped)];
+                    return vec![seen(&format!("{db}.{}", dropped_as(coll)), dropped)];
                 }
                 if let Some(renamed) = text("rename") {
                     return vec![seen(renamed, dropped)];
@@ -217,6 +217,8 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mongo::tally::Tally;
+    use bson::rawdoc;
 
     fn seen(namespace: &str, written: u64, removed: u64, is_marked: bool) -> Seen {
         let counts = Counts { written, removed, dropped: 0 };
@@ -240,6 +242,22 @@ mod tests {
         assert!(ledger.take(vec![seen("d.c", 65, 5, false)], &ours(1_040, 15, 60)).is_empty());
         assert!(ledger.take(vec![seen("d.c", 35, 0, false)], &ours(1_100, 15, 0)).is_empty());
         assert_eq!(totals(&mut ledger), []);
+    }
+
+    #[test]
+    fn a_dropped_time_series_is_ours_under_the_name_by_which_we_drop_it() {
+        let logged =
+            rawdoc! { "_id": { "op": "c", "ns": "d.$cmd", "marked": false, "drop": "system.buckets.s" }, "n": 1 };
+        let dropped = || Seen::parse(&logged);
+        let tally = Tally::default();
+        let mut ledger = Ledger::new(NamespaceFilter::default());
+        ledger.rebase(tally.sums());
+        tally.begin("d", &rawdoc! { "drop": "s" }).expect("a drop").answered(&rawdoc! { "ok": 1.0 });
+        assert!(ledger.take(dropped(), &tally.sums()).is_empty());
+        // Buckets without a view are dropped by their own name.
+        tally.begin("d", &rawdoc! { "drop": "system.buckets.s" }).expect("a drop").answered(&rawdoc! { "ok": 1.0 });
+        assert!(ledger.take(dropped(), &tally.sums()).is_empty());
+        assert_eq!(ledger.take(dropped(), &tally.sums()), ["d.s"], "somebody else's");
     }
 
     #[test]
