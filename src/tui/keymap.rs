@@ -85,9 +85,8 @@ pub fn footer(hints: &[Entry], kept: &[(&str, &str)], columns: usize, view: &Vie
 
 /// The key whose entry `column` of a [`footer`] shows; `None` between them, and for an entry that names several keys.
 pub fn key_under(footer: &Line<'_>, column: usize) -> Option<KeyEvent> {
-    let mut from = 0;
     let mut spans = footer.spans.iter();
-    from += spans.next().map_or(0, |indent| text::width(&indent.content));
+    let mut from = spans.next().map_or(0, |indent| text::width(&indent.content));
     while let (Some(key), Some(label)) = (spans.next(), spans.next()) {
         let until = from + text::width(&key.content) + text::width(label.content.trim_end());
         if (from..until).contains(&column) {
@@ -98,8 +97,8 @@ pub fn key_under(footer: &Line<'_>, column: usize) -> Option<KeyEvent> {
     None
 }
 
-/// The press of a key by its drawn name.
-fn pressed(name: &str) -> Option<KeyEvent> {
+/// The press of a key by its drawn name; `None` for a name that stands for several.
+pub fn pressed(name: &str) -> Option<KeyEvent> {
     let plain = |code| Some(KeyEvent::new(code, KeyModifiers::NONE));
     match name {
         "Enter" => plain(KeyCode::Enter),

@@ -7,6 +7,7 @@ use mongoferry::{
     tui::{
         action::Screen,
         effect::{Effect, Message},
+        keymap,
         model::{Outcome, Overlay},
         screen::{connect, frame},
         theme::Glyphs,
@@ -388,27 +389,16 @@ fn leaving_is_free_before_the_start_and_asked_for_by_name_afterwards() {
     assert!(matches!(Wizard::first().chord(KeyCode::Char('z'), KeyModifiers::CONTROL)[..], [Effect::Suspend]));
 }
 
-/// The key codes that a hint names.
+/// The key codes that a hint names; what names one key is what a click on it presses.
 fn codes(hint: &str) -> Vec<(KeyCode, KeyModifiers)> {
     let plain = |code| (code, KeyModifiers::NONE);
     match hint {
-        "Enter" => vec![plain(KeyCode::Enter)],
-        "Esc" => vec![plain(KeyCode::Esc)],
-        "Space" => vec![plain(KeyCode::Char(' '))],
-        "Tab" => vec![plain(KeyCode::Tab)],
-        "Shift-Tab" => vec![plain(KeyCode::BackTab)],
-        "Del" => vec![plain(KeyCode::Delete)],
-        "End" => vec![plain(KeyCode::End)],
-        "F1" => vec![plain(KeyCode::F(1))],
         "Up/Down" => vec![plain(KeyCode::Down), plain(KeyCode::Up)],
         "Left/Right" => vec![plain(KeyCode::Right), plain(KeyCode::Left)],
-        other => match other.strip_prefix("Ctrl-") {
-            Some(letter) => {
-                vec![(KeyCode::Char(letter.to_lowercase().chars().next().unwrap()), KeyModifiers::CONTROL)]
-            }
-            None if other.chars().count() == 1 => vec![plain(KeyCode::Char(other.chars().next().unwrap()))],
-            None => panic!("unknown key in a footer: {other}"),
-        },
+        one => {
+            let key = keymap::pressed(one).unwrap_or_else(|| panic!("unknown key in a footer: {one}"));
+            vec![(key.code, key.modifiers)]
+        }
     }
 }
 

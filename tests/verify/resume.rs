@@ -63,6 +63,19 @@ async fn copy(pair: &Pair, name: &str) {
     }
 }
 
+/// Waits until a range was compared; how many documents that are.
+async fn reached(dirty: &DirtySet, uuid: bson::Uuid) -> u64 {
+    let reached = tokio::time::timeout(Duration::from_secs(120), async {
+        loop {
+            if let Compared::Until(_, documents) = dirty.compared(uuid) {
+                return documents;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    reached.await.expect("a range was compared")
+}
+
 /// Collections without an index on `_id` go on where they stood, too: clustered ones (with identifiers of several types)
 /// and the buckets of time-series collections. And collections whose order is a collation's, which only the server knows.
 #[tokio::test(flavor = "multi_thread")]
@@ -106,15 +119,7 @@ async fn a_restart_in_the_middle_of_any_collection_goes_on_where_it_stood() {
         let stop = verifier.stopper();
         let first = targets.clone();
         let comparing = tokio::spawn(async move { verifier.base_pass(first).await });
-        let reached = tokio::time::timeout(Duration::from_secs(120), async {
-            loop {
-                if let Compared::Until(_, documents) = dirty.compared(uuid) {
-                    return documents;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        let reached = reached.await.expect("a range was compared");
+        let reached = reached(&dirty, uuid).await;
         stop.cancel();
         comparing.await.expect("ended").expect("stopped");
 
@@ -148,12 +153,7 @@ async fn a_name_that_goes_to_a_time_series_meanwhile_is_a_collection_that_is_gon
     let mut verifier = Verifier::new(pair.context.clone(), dirty.clone(), view);
     let targets = Target::all(&registry, |_| u64::try_from(COUNT).expect("count"));
     let comparing = tokio::spawn(async move { verifier.base_pass(targets).await });
-    let reached = tokio::time::timeout(Duration::from_secs(120), async {
-        while !matches!(dirty.compared(uuid), Compared::Until(..)) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    reached.await.expect("a range was compared");
+    reached(&dirty, uuid).await;
     pair.both("shop", rawdoc! { "drop": "c" }).await;
     pair.both("shop", rawdoc! { "create": "c", "timeseries": { "timeField": "t" } }).await;
     pair.context.throttle.set(None);
@@ -181,15 +181,7 @@ async fn a_restart_in_the_middle_goes_on_where_it_stood() {
     let stop = verifier.stopper();
     let targets = Target::all(&registry, |_| u64::try_from(COUNT).expect("count"));
     let comparing = tokio::spawn(async move { verifier.base_pass(targets).await });
-    let reached = tokio::time::timeout(Duration::from_secs(120), async {
-        loop {
-            if let Compared::Until(_, documents) = dirty.compared(uuid) {
-                return documents;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    let reached = reached.await.expect("a range was compared");
+    let reached = reached(&dirty, uuid).await;
     dirty.touch(uuid, &key(9));
     dirty.persist().expect("persisted");
     dirty.touch(uuid, &key(10));

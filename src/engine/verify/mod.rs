@@ -210,15 +210,14 @@ impl Verifier {
             };
             self.progress.restart(target.uuid, documents);
             let rest = Range { from, to: None };
-            let scanned = self.scan(target, &rest, &mut Sink::Base(&self.dirty), &self.stop).await;
-            match self.unless_gone(target, scanned).await {
-                Ok(()) => {
-                    if self.is_there(target).await? {
-                        self.dirty.finish(target.uuid, self.progress.documents(target.uuid));
-                        self.progress.finish(target.uuid);
-                    } else {
-                        self.dirty.touch_all(target.uuid);
-                    }
+            match self.scan_while_there(target, &rest, &mut Sink::Base(&self.dirty)).await {
+                Ok(true) => {
+                    self.dirty.finish(target.uuid, self.progress.documents(target.uuid));
+                    self.progress.finish(target.uuid);
+                    return Ok(());
+                }
+                Ok(false) => {
+                    self.dirty.touch_all(target.uuid);
                     return Ok(());
                 }
                 Err(Interrupted::StartOver(side, error)) => {
@@ -255,13 +254,16 @@ impl Verifier {
         Ok(found == Some(target.uuid))
     }
 
-    /// What has taken the name meanwhile may not be readable as the collection was: a view or a time series refuses `min`
-    /// (168). That is no failure: the collection is gone, and whoever scanned it looks for it afterwards.
-    async fn unless_gone(&self, target: &Target, scanned: Result<(), Interrupted>) -> Result<(), Interrupted> {
-        match scanned {
-            Err(Interrupted::Halt(Halt::Problem(_))) if !self.is_there(target).await? => Ok(()),
-            scanned => scanned,
+    /// Scans a range while following; false when the collection was not under its name to the end. What has the name by
+    /// then may not even be readable as the collection was: a view or a time series refuses `min` (168).
+    async fn scan_while_there(&self, target: &Target, range: &Range, sink: &mut Sink<'_>) -> Result<bool, Interrupted> {
+        let scanned = self.scan(target, range, sink, &self.stop).await;
+        if let Ok(()) | Err(Interrupted::Halt(Halt::Problem(_))) = scanned
+            && !self.is_there(target).await?
+        {
+            return Ok(false);
         }
+        scanned.map(|()| true)
     }
 
     /// Compares what the applier touched again and again while following, so that little is left at cutover. Runs until
@@ -297,10 +299,9 @@ impl Verifier {
         }
         for (uuid, range) in &taken.ranges {
             let Some(target) = targets.iter().find(|target| target.uuid == *uuid) else { continue };
-            let scanned = self.scan(target, range, &mut Sink::Remember(&self.dirty), &self.stop).await;
-            match self.unless_gone(target, scanned).await {
-                Ok(()) if self.is_there(target).await? => {}
-                Ok(()) | Err(Interrupted::StartOver(..)) => self.dirty.touch_all(target.uuid),
+            match self.scan_while_there(target, range, &mut Sink::Remember(&self.dirty)).await {
+                Ok(true) => {}
+                Ok(false) | Err(Interrupted::StartOver(..)) => self.dirty.touch_all(target.uuid),
                 Err(Interrupted::Halt(halt)) => return Err(halt),
             }
         }
