@@ -2,6 +2,7 @@
 //! "the application". The tests start their servers through the same module.
 
 pub mod application;
+pub mod ports;
 pub mod releases;
 pub mod replica_set;
 pub mod shop;

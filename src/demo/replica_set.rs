@@ -1,12 +1,11 @@
 //! A throwaway replica set of real mongods on free loopback ports. Nothing of it survives its owner: a guard shell ends
 //! the server and removes the folder when this process ends in whatever way.
 
-use super::releases::Mongod;
+use super::{ports::Port, releases::Mongod};
 use anyhow::{Context, bail};
 use bson::doc;
 use std::{
     fs,
-    net::TcpListener,
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -65,7 +64,7 @@ pub struct ReplicaSet {
     /// Replica set name; empty for a standalone.
     pub name: String,
     members: Vec<Option<Member>>,
-    ports: Vec<u16>,
+    ports: Vec<Port>,
     mongod: Mongod,
     options: SetOptions,
     // Removed after the members ended: fields are dropped in order.
@@ -96,8 +95,8 @@ impl ReplicaSet {
         let mut members = Vec::new();
         let mut ports = Vec::new();
         for index in 0..options.members {
-            let port = free_port()?;
-            members.push(Some(start_member(mongod, options, folder.path(), (index, port))?));
+            let port = Port::reserve()?;
+            members.push(Some(start_member(mongod, options, folder.path(), (index, port.number()))?));
             ports.push(port);
         }
         let set = Self {
@@ -124,7 +123,7 @@ impl ReplicaSet {
 
     /// The members' ports, also of those that are down.
     pub fn ports(&self) -> Vec<u16> {
-        self.ports.clone()
+        self.ports.iter().map(Port::number).collect()
     }
 
     /// Ends a member as `kill -9` does; it keeps its port and its data.
@@ -134,7 +133,7 @@ impl ReplicaSet {
 
     /// Starts a member that was killed, on its port and its data.
     pub fn restart(&mut self, index: usize) -> anyhow::Result<()> {
-        let port = *self.ports.get(index).context("there is no such member")?;
+        let port = self.ports.get(index).context("there is no such member")?.number();
         self.kill(index);
         let member = start_member(&self.mongod, &self.options, self.folder.path(), (index, port))?;
         if let Some(slot) = self.members.get_mut(index) {
@@ -179,7 +178,7 @@ impl ReplicaSet {
     }
 
     async fn wait_until_usable(&self) -> anyhow::Result<()> {
-        let first = *self.ports.first().context("a set needs a member")?;
+        let first = self.ports.first().context("a set needs a member")?.number();
         let client = Self::direct(first).await?;
         let admin = client.database("admin");
         let deadline = Instant::now() + PATIENCE;
@@ -248,8 +247,4 @@ fn start_member(
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let guard = command.spawn().context("starting mongod (is there a shell?)")?;
     Ok(Member { port, guard, data, log })
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -133,7 +133,9 @@ async fn logins_taken_away_on_both_sides() {
         snapshot["phase"] == "copying" && snapshot["copy"]["bytes"].as_u64().unwrap_or(0) > 0
     });
     let paused = |snapshot: &serde_json::Value| {
-        snapshot["phase"] == "paused" && (is_told(snapshot, 13) || is_told(snapshot, 18) || is_told(snapshot, 391))
+        // A sign-in that is refused has words of its own, without a code.
+        let signed_out = snapshot["error"]["why"].as_str().is_some_and(|why| why.contains("Authentication failed"));
+        snapshot["phase"] == "paused" && (signed_out || is_told(snapshot, 13) || is_told(snapshot, 391))
     };
     let users: [(&Guarded, &str, &[&str]); 2] = [(&a, "source", &reads), (&b, "destination", &writes)];
     for (phase, users) in [("copying", &users[..1]), ("following", &users[..])] {

@@ -11,8 +11,9 @@ mod migration;
 mod servers;
 
 use certificates::Authority;
+use mongoferry::demo::ports::Port;
 use serde_json::Value;
-use servers::{MailServer, WebServer, free_port};
+use servers::{MailServer, WebServer};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -46,7 +47,7 @@ fn mail_settings(folder: &Path, server: &MailServer, authority: &Authority, pass
     format!(
         "email_to = [\"ops@example.net\", \"On Call <night@example.net>\"]\nemail_from = \"ferry@example.net\"\n\
          smtp = \"localhost:{}\"\nsmtp_ca_file = \"ca.pem\"\nsmtp_username = \"ferry\"\nsmtp_password_file = \"smtp.pass\"\n",
-        server.port
+        server.port()
     )
 }
 
@@ -86,7 +87,8 @@ fn what_is_wrong_with_mail_is_said_and_the_password_is_not() {
     let other = Authority::new("somebody else");
     failing(&mail_settings(folder.path(), &server, &other, "hunter2"), "certificate");
     let settings = mail_settings(folder.path(), &server, &authority, "hunter2");
-    failing(&settings.replace(&server.port.to_string(), &free_port().to_string()), "refused");
+    let nobody = Port::reserve().unwrap();
+    failing(&settings.replace(&server.port().to_string(), &nobody.number().to_string()), "refused");
     // STARTTLS is required, and plain text takes no login.
     failing(&format!("{settings}smtp_tls = \"off\""), "plain text");
     assert!(server.took_nothing());
@@ -94,7 +96,7 @@ fn what_is_wrong_with_mail_is_said_and_the_password_is_not() {
     let plain = MailServer::start("off", folder.path(), &identity);
     let open = format!(
         "email_to = [\"ops@example.net\"]\nemail_from = \"ferry@example.net\"\nsmtp = \"localhost:{}\"\n",
-        plain.port
+        plain.port()
     );
     failing(&format!("{open}smtp_ca_file = \"ca.pem\""), "e-mail: FAILED");
     assert!(plain.took_nothing(), "mail left without the encryption that was asked for");
@@ -136,7 +138,8 @@ async fn a_webhook_takes_json_and_its_address_is_never_shown() {
     address("http", refusing.port);
     let output = run("webhook_file = \"hook\"").await;
     assert!(!output.status.success() && said(&output).contains("status 503"), "{}", said(&output));
-    address("http", free_port());
+    let nobody = Port::reserve().unwrap();
+    address("http", nobody.number());
     let output = run("webhook_file = \"hook\"").await;
     assert!(!output.status.success() && said(&output).contains("refused"), "{}", said(&output));
     assert!(!said(&output).contains("secret-token"), "{}", said(&output));

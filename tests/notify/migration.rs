@@ -2,9 +2,10 @@
 
 use crate::{
     common::{self, compare, drive},
-    servers::{WebServer, free_port},
+    servers::WebServer,
 };
 use bson::{Document, doc};
+use mongoferry::demo::ports::Port;
 use mongoferry::model::{
     Command, PasswordFrom, Phase,
     notice::{Notify, Webhook},
@@ -18,7 +19,8 @@ async fn a_migration_tells_and_tries_again_and_is_never_harmed() {
     let orders = source.database("shop").collection::<Document>("orders");
     orders.insert_many((0..100).map(|n| doc! { "_id": n })).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (port, hook) = (free_port(), folder.path().join("hook"));
+    let reserved = Port::reserve().unwrap();
+    let (port, hook) = (reserved.number(), folder.path().join("hook"));
     fs::write(&hook, format!("http://localhost:{port}/hook/secret-token")).unwrap();
     let (engine, _home) = drive::engine();
     let mut client = engine.client("ops@test");

@@ -1,11 +1,11 @@
 //! A mail server (aiosmtpd, fetched once with pip) and a web server that take what they are sent.
 
 use crate::certificates::Identity;
+use mongoferry::demo::ports::Port;
 use serde_json::Value;
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
@@ -14,10 +14,6 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// The folder that holds aiosmtpd, beside the cached servers of the demo.
 fn aiosmtpd() -> PathBuf {
@@ -39,7 +35,7 @@ fn aiosmtpd() -> PathBuf {
 /// A mail server. Ended when dropped.
 pub struct MailServer {
     child: Child,
-    pub port: u16,
+    port: Port,
     lines: mpsc::Receiver<String>,
 }
 
@@ -49,11 +45,11 @@ impl MailServer {
         let (certificate, key) = (folder.join("mail.crt"), folder.join("mail.key"));
         fs::write(&certificate, &identity.certificate).unwrap();
         fs::write(&key, &identity.key).unwrap();
-        let port = free_port();
+        let port = Port::reserve().unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/notify/smtp.py");
         let mut child = Command::new("python3")
             .arg(script)
-            .args([&port.to_string(), mode])
+            .args([&port.number().to_string(), mode])
             .args([&certificate, &key])
             .env("PYTHONPATH", aiosmtpd())
             .stderr(Stdio::null())
@@ -70,6 +66,10 @@ impl MailServer {
         let server = Self { child, port, lines };
         assert_eq!(server.lines.recv_timeout(PATIENCE).expect("the mail server starts"), "ready");
         server
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// The next mail.

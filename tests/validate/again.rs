@@ -68,9 +68,8 @@ async fn only_what_failed_and_what_builds_on_it_runs_again() {
 #[tokio::test]
 async fn a_side_that_comes_back_is_checked_and_the_other_one_keeps_its_results() {
     let pair = common::pair().await;
-    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = reserved.local_addr().unwrap().port();
-    drop(reserved);
+    let reserved = Port::reserve().unwrap();
+    let port = reserved.number();
     let destination = Endpoint::plain(format!("mongodb://127.0.0.1:{port}/"));
     let asked = plan(Endpoint::plain(pair.source.uri()), destination);
     let first = validate(&asked).await;

@@ -17,6 +17,7 @@ mod tls;
 use bson::{Document, doc};
 use guarded::Guarded;
 use mongoferry::{
+    demo::ports::Port,
     demo::{ReplicaSet, SetOptions, releases},
     model::{Check, CheckId, CheckState, Endpoint, Options, Plan, Side, Tls, ValidationReport, filter::Pattern},
     mongo::connect::connect,

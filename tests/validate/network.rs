@@ -2,7 +2,8 @@ use super::*;
 
 #[tokio::test]
 async fn addresses_that_lead_nowhere_have_their_own_causes_and_fail_soon() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = Port::reserve().unwrap();
+    let closed = format!("127.0.0.1:{}", nobody.number());
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_at = silent.local_addr().unwrap();
     let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,7 +41,8 @@ async fn one_dead_side_does_not_hide_the_other() {
     let pair = common::pair().await;
     let untouched =
         Untouched::from_now([pair.source.client().await.unwrap(), pair.destination.client().await.unwrap()]).await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = Port::reserve().unwrap();
+    let closed = format!("127.0.0.1:{}", nobody.number());
     let dead = Endpoint::plain(format!("mongodb://{closed}/"));
     let report = validate(&plan(dead.clone(), Endpoint::plain(pair.destination.uri()))).await.report;
     let failed = failure(&report);
@@ -131,13 +133,14 @@ async fn a_secondary_leads_to_the_primary_unless_the_connection_is_direct() {
     let problem = connect(Side::Destination, &direct).await.unwrap_err();
     assert!(problem.what.contains("is secondary, and direct = true"), "{problem}");
 
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = Port::reserve().unwrap();
+    let dead = format!("127.0.0.1:{}", nobody.number());
     let half = Endpoint::plain(format!("mongodb://{dead},{secondary}/?replicaSet=rs3"));
     let report = validate(&plan(half, Endpoint::plain(set.uri()))).await.report;
     let network = check(&report, CheckId::SourceNetwork);
     assert_eq!(network.state, CheckState::Warn, "{network:#?}");
     assert!(network.evidence.ends_with("1 of 2 given hosts reachable"), "{network:#?}");
-    assert!(network.explanation.contains(&dead.to_string()), "{network:#?}");
+    assert!(network.explanation.contains(&dead), "{network:#?}");
     assert_eq!(failure(&report).id, CheckId::DestinationIdentity);
 }
 
