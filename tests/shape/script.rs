@@ -243,6 +243,28 @@ async fn halves(client: &Client, db: &str) {
             insert(client, db, name, measurements(0..5)).await;
         }
     }
+    // A creation that is interrupted leaves as much; here a client makes the buckets itself.
+    for name in ["only_buckets", "shown_later"] {
+        let buckets = format!("system.buckets.{name}");
+        let mut bare = doc! { "create": &buckets };
+        bare.extend(options_of(client, db, "system.buckets.series_plain").await);
+        run(client, db, bare).await;
+    }
+    let any = client.database(db).collection::<Document>("system.buckets.series_gone");
+    let any = any.find_one(doc! {}).await.unwrap().expect("measurements");
+    insert(client, db, "system.buckets.only_buckets", vec![any]).await;
+    let as_made = doc! { "timeField": "at", "metaField": "m", "granularity": "seconds" };
+    let show = doc! { "create": "shown_later", "timeseries": as_made, "expireAfterSeconds": 900_000_000_i64 };
+    run(client, db, show).await;
+    insert(client, db, "shown_later", measurements(0..5)).await;
+}
+
+/// What a collection was created with.
+async fn options_of(client: &Client, db: &str, coll: &str) -> Document {
+    let list = doc! { "listCollections": 1, "filter": { "name": coll } };
+    let reply = run(client, db, list).await;
+    let first = reply.get_document("cursor").unwrap().get_array("firstBatch").unwrap();
+    first[0].as_document().unwrap().get_document("options").unwrap().clone()
 }
 
 async fn outputs(client: &Client, db: &str) {

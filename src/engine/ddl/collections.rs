@@ -4,7 +4,7 @@ use super::{run, stop};
 use crate::{
     engine::{
         context::Context,
-        create::{create_command, keep_pre_images},
+        create::{bare_buckets_command, create_command, keep_pre_images},
         registry::{Registry, Tracked},
         retry::{Halt, retry},
     },
@@ -17,8 +17,6 @@ use std::collections::BTreeMap;
 
 const NAMESPACE_NOT_FOUND: i32 = 26;
 const NAMESPACE_EXISTS: i32 = 48;
-/// OptionNotSupportedOnView: a view on this name has another collation.
-const REFUSED_BY_A_VIEW: i32 = 167;
 
 fn kind_of(name: &str) -> Kind {
     if name.starts_with("system.buckets.") { Kind::Buckets } else { Kind::Collection }
@@ -42,29 +40,40 @@ pub(super) async fn create(context: &Context, registry: &mut Registry, entry: &D
         entry.o.iter().filter_map(Result::ok).filter(|(field, _)| !skip(field.as_str())).collect();
     let namespace = Namespace::new(entry.db, name);
     let kind = kind_of(name);
-    let version = context.destination.version;
     let command = match kind {
-        // The entry names the bucket collection; a client creates it through the user's name (OPLOG.md A.9).
-        Kind::Buckets => {
-            let wanted = ["timeseries", "collation"];
-            let options: RawDocumentBuf =
-                options.iter().filter_map(Result::ok).filter(|(field, _)| wanted.contains(&field.as_str())).collect();
-            create_command(&Namespace::new(entry.db, user_name(name)), Kind::Timeseries, &options, version)
-        }
-        _ => create_command(&namespace, kind, &options, version),
+        // Nothing but the buckets: that users see them is an entry of its own, which may never come.
+        Kind::Buckets => Some(bare_buckets_command(&namespace, &options)),
+        _ => create_command(&namespace, kind, &options, context.destination.version),
     };
     if let Some(command) = command {
-        // The source's own creation was refused so late too, or it had no such view any more: the buckets are there on
-        // both sides, and a view of them is an entry of its own.
-        let fine: &[i32] = match kind {
-            Kind::Buckets => &[NAMESPACE_EXISTS, REFUSED_BY_A_VIEW],
-            _ => &[NAMESPACE_EXISTS],
-        };
-        run(context, entry.db, command, fine).await?;
+        run(context, entry.db, command, &[NAMESPACE_EXISTS]).await?;
     }
     let tracked = Tracked { namespace, kind, options, indexes: BTreeMap::new(), in_place: false };
     registry.collections.insert(uuid, tracked);
     Ok(())
+}
+
+/// Gives buckets the name that users see: the second entry of a time series' creation (OPLOG.md A.9).
+pub(super) async fn show_buckets(context: &Context, registry: &Registry, view: &Namespace) -> Result<(), Halt> {
+    let buckets = Namespace::new(&view.db, format!("system.buckets.{}", view.coll));
+    let Some(tracked) = registry.uuid_at(&buckets).and_then(|uuid| registry.collections.get(&uuid)) else {
+        return Ok(());
+    };
+    if exists(context, view).await? {
+        return Ok(());
+    }
+    let wanted = |name: &str| matches!(name, "timeseries" | "collation");
+    let options: RawDocumentBuf =
+        tracked.options.iter().filter_map(Result::ok).filter(|(name, _)| wanted(name.as_str())).collect();
+    let Some(command) = create_command(view, Kind::Timeseries, &options, context.destination.version) else {
+        return Ok(());
+    };
+    // Made anew, they get the validator of the destination's own release, without which it refuses the name when the
+    // releases differ. An attempt that was interrupted in between has left nothing, which is made here too.
+    if tracked.indexes.is_empty() && is_empty(context, &buckets).await? {
+        run(context, &view.db, rawdoc! { "drop": buckets.coll.as_str() }, &[NAMESPACE_NOT_FOUND]).await?;
+    }
+    run(context, &view.db, command, &[NAMESPACE_EXISTS]).await
 }
 
 pub(super) async fn drop(context: &Context, registry: &mut Registry, entry: &DdlEntry<'_>) -> Result<(), Halt> {
@@ -156,6 +165,16 @@ pub(super) async fn rename(context: &Context, registry: &mut Registry, entry: &D
 
 async fn exists(context: &Context, namespace: &Namespace) -> Result<bool, Halt> {
     Ok(listed(context, namespace).await?.is_some())
+}
+
+async fn is_empty(context: &Context, namespace: &Namespace) -> Result<bool, Halt> {
+    let destination = &context.destination;
+    let find = rawdoc! { "find": namespace.coll.as_str(), "limit": 1, "projection": { "_id": 1 } };
+    retry(Side::Destination, "looking for measurements", &context.events, &context.cancel, || async {
+        let reply = destination.run(&namespace.db, find.clone()).await?;
+        Ok(reply.get_document("cursor")?.get_array("firstBatch")?.is_empty())
+    })
+    .await
 }
 
 /// The type of what bears this name on the destination.

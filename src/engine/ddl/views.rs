@@ -1,6 +1,6 @@
 //! Views: nobody may write `system.views`, so its changes become create, collMod and drop (OPLOG.md A.5).
 
-use super::run;
+use super::{collections::show_buckets, run};
 use crate::{
     engine::{
         context::Context,
@@ -38,7 +38,7 @@ pub async fn apply_view_change(
         }
         ChangeKind::Insert(definition) => {
             if is_bucket_view(definition) {
-                return show_buckets(context, &view).await;
+                return show_buckets(context, registry, &view).await;
             }
             run(context, &view.db, command("create", &view, definition, true), &[NAMESPACE_EXISTS]).await
         }
@@ -51,35 +51,6 @@ pub async fn apply_view_change(
             }
             run(context, &view.db, command("collMod", &view, update, false), &[]).await
         }
-    }
-}
-
-/// Gives buckets that were left without it (their creation was refused halfway) the name that users see.
-async fn show_buckets(context: &Context, view: &Namespace) -> Result<(), Halt> {
-    let destination = &context.destination;
-    let buckets = format!("system.buckets.{}", view.coll);
-    let list =
-        rawdoc! { "listCollections": 1, "filter": { "name": { "$in": [view.coll.as_str(), buckets.as_str()] } } };
-    let found = retry(Side::Destination, "listing collections", &context.events, &context.cancel, || async {
-        let reply = destination.run(&view.db, list.clone()).await?;
-        let mut create = None;
-        for object in reply.get_document("cursor")?.get_array("firstBatch")? {
-            let Some(object) = object?.as_document() else { continue };
-            if object.get_str("name")? == view.coll {
-                return Ok(None);
-            }
-            let mut command = rawdoc! { "create": view.coll.as_str() };
-            let options = object.get_document("options")?.iter().filter_map(Result::ok);
-            let wanted = options.filter(|(name, _)| matches!(name.as_str(), "timeseries" | "collation"));
-            wanted.for_each(|(name, value)| command.append(name, value));
-            create = Some(command);
-        }
-        Ok(create)
-    })
-    .await?;
-    match found {
-        Some(command) => run(context, &view.db, command, &[NAMESPACE_EXISTS]).await,
-        None => Ok(()),
     }
 }
 
