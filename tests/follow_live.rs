@@ -127,13 +127,14 @@ async fn five_parts(client: &mongodb::Client) {
     let db = client.database("d");
     let large = db.collection::<Document>("large");
     let mut session = client.start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
-    for n in 0..5 {
-        large.insert_one(doc! { "_id": 10 + n, "pad": "t".repeat(8 << 20) }).session(&mut session).await.unwrap();
-    }
-    let change = doc! { "$set": { "committed": true } };
-    db.collection::<Document>("c").update_one(doc! { "_id": 7 }, change).session(&mut session).await.unwrap();
-    session.commit_transaction().await.unwrap();
+    let whole = session.start_transaction().and_run2(async |session| {
+        for n in 0..5 {
+            large.insert_one(doc! { "_id": 10 + n, "pad": "t".repeat(8 << 20) }).session(&mut *session).await?;
+        }
+        let change = doc! { "$set": { "committed": true } };
+        db.collection::<Document>("c").update_one(doc! { "_id": 7 }, change).session(session).await.map(drop)
+    });
+    whole.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ mod common;
 
 use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use common::drive;
+use futures_util::FutureExt;
 use mongodb::Client;
 use mongoferry::{
     demo::Release,
@@ -135,14 +136,16 @@ async fn mutate(client: Client, stop: Arc<AtomicBool>, rounds: Arc<AtomicU64>) {
             .unwrap();
         shop.collection::<Document>("mixed").update_many(doc! {}, doc! { "$inc": { "v": 1 } }).await.unwrap();
         let mut session = client.start_session().await.unwrap();
-        session.start_transaction().await.unwrap();
-        crm.collection::<Document>("notes").insert_one(doc! { "txn": n }).session(&mut session).await.unwrap();
-        orders.update_one(doc! { "_id": id }, doc! { "$unset": { "pad": "" } }).session(&mut session).await.unwrap();
-        if n % 3 == 0 {
-            session.abort_transaction().await.unwrap()
-        } else {
-            session.commit_transaction().await.unwrap()
-        }
+        let context = (crm.collection::<Document>("notes"), orders.clone());
+        let whole = session.start_transaction().and_run(context, move |session, (notes, orders)| {
+            async move {
+                notes.insert_one(doc! { "txn": n }).session(&mut *session).await?;
+                orders.update_one(doc! { "_id": id }, doc! { "$unset": { "pad": "" } }).session(&mut *session).await?;
+                if n % 3 == 0 { session.abort_transaction().await } else { Ok(()) }
+            }
+            .boxed()
+        });
+        whole.await.unwrap();
         if n % 20 == 0 {
             ddl(&client, n / 20).await;
         }

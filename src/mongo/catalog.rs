@@ -17,14 +17,15 @@ use std::{
 /// Databases and collections that are read at the same time.
 const AT_ONCE: usize = 8;
 const NAMESPACE_NOT_FOUND: i32 = 26;
-/// NamespaceNotFound, CommandNotSupportedOnView: the name belongs to another object, or to none.
-const MOVED_AWAY: [i32; 2] = [NAMESPACE_NOT_FOUND, 166];
+/// NamespaceNotFound (40280 from `$collStats` of 4.4), CommandNotSupportedOnView: the name belongs to another object, or to
+/// none.
+const MOVED_AWAY: [i32; 3] = [NAMESPACE_NOT_FOUND, 40_280, 166];
 /// What 6.0.5 answers when it shall tell of a build on a bucket collection, whose spec it cannot print; 5.0.4 and 6.0.27 can.
 const BUILD_NOT_TOLD: i32 = 5_254_501;
 /// How long the majority may take to confirm what was just listed.
 const CONFIRMING: Duration = Duration::from_secs(30);
-/// How often a database that changes under the reading is read again before it is taken as the error it is.
-const ATTEMPTS: u32 = 60;
+/// How long a database that changes under every reading is read again before it is taken as the error it is.
+const CHANGING: Duration = Duration::from_secs(60);
 
 /// What kind of object a catalog entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,7 +151,7 @@ async fn read_database(
     filter: &NamespaceFilter,
     db: String,
 ) -> Result<DatabaseCatalog, DriverError> {
-    let mut attempt = 0;
+    let began = Instant::now();
     loop {
         let before = cluster.last_write().await?.majority_optime;
         match read_entries(cluster, filter, &db).await {
@@ -164,12 +165,11 @@ async fn read_database(
                 }
             }
             // Something was dropped, renamed or became a view between listing and looking at it.
-            Err(error) if code(&error).is_some_and(|code| MOVED_AWAY.contains(&code)) && attempt < ATTEMPTS => {}
+            Err(error) if code(&error).is_some_and(|code| MOVED_AWAY.contains(&code)) => {}
             Err(error) => return Err(error),
         }
-        attempt += 1;
-        if attempt > ATTEMPTS {
-            let message = format!("the catalog of {db} changed during each of {ATTEMPTS} readings");
+        if began.elapsed() > CHANGING {
+            let message = format!("collections or indexes of {db} were made, dropped or changed during every reading");
             return Err(DriverError::custom(message));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -62,7 +62,8 @@ impl Scenario for Transactions {
             let mut attempts = 1..;
             while n % 6 == 0 && !is_done(attempts.next().unwrap(), making(source, n).await) {}
             if n % 12 == 3 {
-                large(source, n, n % 24 == 3).await;
+                let mut attempts = 1..;
+                while !is_done(attempts.next().unwrap(), large(source, n, n % 24 == 3).await) {}
             }
             let db = source.db(NAME);
             // Outside of any transaction, between them, on the same documents; retryable.
@@ -131,25 +132,23 @@ async fn making(source: &Source, n: i32) -> mongodb::error::Result<()> {
 }
 
 /// Larger than one oplog entry may be.
-async fn large(source: &Source, n: i32, commit: bool) {
+async fn large(source: &Source, n: i32, commit: bool) -> mongodb::error::Result<()> {
     let db = source.db(NAME);
-    let mut session = source.client.start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
-    let large = db.collection::<Document>("large");
+    let (b, large) = (db.collection::<Document>("b"), db.collection::<Document>("large"));
+    let mut session = source.client.start_session().await?;
+    session.start_transaction().await?;
     for part in 0..5 {
-        large.insert_one(doc! { "_id": n * 10 + part, "x": "y".repeat(5 << 20) }).session(&mut session).await.unwrap();
+        let document = doc! { "_id": n * 10 + part, "x": "y".repeat(5 << 20) };
+        large.insert_one(document).session(&mut session).await?;
     }
-    db.collection::<Document>("b")
-        .update_one(doc! { "_id": 30 }, doc! { "$set": { "large": n } })
-        .session(&mut session)
-        .await
-        .unwrap();
+    b.update_one(doc! { "_id": 30 }, doc! { "$set": { "large": n } }).session(&mut session).await?;
     // Something else happens while its parts wait.
-    db.collection::<Document>("b").insert_one(doc! { "_id": 5_000 + n }).await.unwrap();
+    b.replace_one(doc! { "_id": 5_000 + n }, doc! {}).upsert(true).await?;
     if commit {
-        session.commit_transaction().await.unwrap();
-        large.delete_many(doc! { "_id": { "$lt": n * 10 } }).await.unwrap();
+        session.commit_transaction().await?;
+        large.delete_many(doc! { "_id": { "$lt": n * 10 } }).await?;
+        Ok(())
     } else {
-        session.abort_transaction().await.unwrap();
+        session.abort_transaction().await
     }
 }

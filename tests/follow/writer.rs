@@ -1,6 +1,7 @@
 //! Writes of every kind on the source, while it is copied and followed.
 
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc, raw::cstr, rawdoc};
+use futures_util::FutureExt;
 use mongodb::Client;
 use std::sync::{
     Arc,
@@ -133,23 +134,19 @@ async fn odd(client: &Client, n: i32, doubles: bool) {
 async fn transaction(client: &Client, n: i32) {
     let db = client.database("d");
     let mut session = client.start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
-    let c = db.collection::<Document>("c");
-    c.insert_one(doc! { "_id": 4_000_000 + n, "txn": true }).session(&mut session).await.unwrap();
-    let change = doc! { "$set": { "txn": n }, "$unset": { "pad": "" } };
-    c.update_many(doc! { "_id": { "$gte": 4_000_000 + n - 3, "$lte": 4_000_000 + n } }, change)
-        .session(&mut session)
-        .await
-        .unwrap();
-    db.collection::<Document>("ids")
-        .update_many(doc! {}, doc! { "$inc": { "t": 1 } })
-        .session(&mut session)
-        .await
-        .unwrap();
-    c.delete_one(doc! { "_id": 4_000_000 + n - 10 }).session(&mut session).await.unwrap();
-    if n % 4 == 0 {
-        session.abort_transaction().await.unwrap();
-    } else {
-        session.commit_transaction().await.unwrap();
-    }
+    let whole = session.start_transaction().and_run(db, move |session, db| {
+        async move {
+            let c = db.collection::<Document>("c");
+            c.insert_one(doc! { "_id": 4_000_000 + n, "txn": true }).session(&mut *session).await?;
+            let change = doc! { "$set": { "txn": n }, "$unset": { "pad": "" } };
+            let these = doc! { "_id": { "$gte": 4_000_000 + n - 3, "$lte": 4_000_000 + n } };
+            c.update_many(these, change).session(&mut *session).await?;
+            let ids = db.collection::<Document>("ids");
+            ids.update_many(doc! {}, doc! { "$inc": { "t": 1 } }).session(&mut *session).await?;
+            c.delete_one(doc! { "_id": 4_000_000 + n - 10 }).session(&mut *session).await?;
+            if n % 4 == 0 { session.abort_transaction().await } else { Ok(()) }
+        }
+        .boxed()
+    });
+    whole.await.unwrap();
 }

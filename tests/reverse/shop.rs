@@ -6,6 +6,7 @@ use crate::{
     home::{Home, PATIENCE, signal},
 };
 use bson::{DateTime, Document, doc};
+use futures_util::FutureExt;
 use mongodb::Client;
 
 /// Users whose unique e-mail addresses are swapped.
@@ -145,12 +146,18 @@ pub async fn command(client: &Client) {
     run(client, doc! { "createIndexes": "orders", "indexes": [ttl] }).await;
     run(client, doc! { "collMod": "sessions", "index": { "name": "seen_1", "expireAfterSeconds": 9_000 } }).await;
     let mut session = client.start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
     let users = shop.collection::<Document>("users");
-    for (id, mail) in [(300, "t"), (301, "m300"), (300, "m301")] {
-        users.update_one(doc! { "_id": id }, doc! { "$set": { "mail": mail } }).session(&mut session).await.unwrap();
-    }
-    session.commit_transaction().await.unwrap();
+    let whole = session.start_transaction().and_run(users, |session, users| {
+        async move {
+            for (id, mail) in [(300, "t"), (301, "m300"), (300, "m301")] {
+                let change = doc! { "$set": { "mail": mail } };
+                users.update_one(doc! { "_id": id }, change).session(&mut *session).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    });
+    whole.await.unwrap();
     let rename = doc! { "renameCollection": "shop.fresh", "to": "shop.renamed" };
     client.database("admin").run_command(rename).await.unwrap();
 }

@@ -5,6 +5,7 @@
 mod common;
 
 mod filters;
+mod listing;
 mod moments;
 mod objects;
 mod script;

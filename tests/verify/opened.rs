@@ -7,6 +7,7 @@ use crate::{
     sets::{Pair, key, literal},
 };
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
+use futures_util::FutureExt;
 use mongodb::Client;
 use mongoferry::{
     demo::Release,
@@ -54,10 +55,12 @@ fn apply(destination: &Client, ends: &Arc<AtomicBool>, wrote: &Arc<Mutex<BTreeSe
             wrote.lock().unwrap().extend([updated, deleted, inserted]);
             if n % 5 == 0 {
                 let mut session = client.start_session().await.unwrap();
-                session.start_transaction().await.unwrap();
                 let both = doc! { "_id": { "$in": [n, BIG - n] } };
-                big.update_many(both, doc! { "$set": { "t": n } }).session(&mut session).await.unwrap();
-                session.commit_transaction().await.unwrap();
+                let whole = session.start_transaction().and_run((big.clone(), both), |session, (big, both)| {
+                    let change = doc! { "$set": { "t": n } };
+                    async move { big.update_many(both.clone(), change).session(session).await.map(drop) }.boxed()
+                });
+                whole.await.unwrap();
                 wrote.lock().unwrap().extend([n, BIG - n]);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
