@@ -4,9 +4,10 @@
 use super::{
     capped,
     context::Context,
-    create::{can_resize_capped, keep_pre_images},
-    index::{needs_stand_in, stand_in_name},
-    registry::{Registry, Tracked},
+    create::can_resize_capped,
+    index::{create_indexes_command, needs_stand_in, stand_in_name},
+    pre_images,
+    registry::{Registry, Tracked, TrackedIndex},
     retry::{Halt, retry},
     view::StepsView,
 };
@@ -72,13 +73,15 @@ enum Work {
     BecomeCapped(Box<Tracked>),
 }
 
-/// Restores everything; returns what failed.
+/// Restores everything; returns what failed. Indexes that could not be built are tried once more, but for those in
+/// `do_without` (`namespace / index`), which may be missing.
 pub async fn finalize(
     context: &Context,
     registry: &Registry,
     view: &watch::Sender<StepsView>,
+    do_without: &[String],
 ) -> Result<Vec<FailedIndex>, Halt> {
-    restore(context, registry, view, |_| true).await
+    restore(context, registry, view, (do_without, |_| true)).await
 }
 
 /// Restores only what would delete by itself: whoever goes on can hold that again, but not make an index of unique values
@@ -88,15 +91,16 @@ pub async fn give_back(
     registry: &Registry,
     view: &watch::Sender<StepsView>,
 ) -> Result<Vec<FailedIndex>, Halt> {
-    restore(context, registry, view, |kindred| kindred != Kindred::Unique).await
+    restore(context, registry, view, (&[], |kindred| kindred != Kindred::Unique)).await
 }
 
 async fn restore(
     context: &Context,
     registry: &Registry,
     view: &watch::Sender<StepsView>,
-    is_wanted: impl Fn(Kindred) -> bool,
+    (do_without, is_wanted): (&[String], impl Fn(Kindred) -> bool),
 ) -> Result<Vec<FailedIndex>, Halt> {
+    super::ddl::make_all(context, registry).await?;
     let version = context.destination.version;
     let mut steps = Vec::new();
     for tracked in registry.collections.values() {
@@ -110,10 +114,11 @@ async fn restore(
             continue;
         }
         let mut of_collection = index_steps(tracked, needs_stand_in(version), version.major >= 6);
+        of_collection.extend(late_steps(tracked, do_without));
         of_collection.extend(option_steps(tracked));
         for step in &mut of_collection {
             if let Work::Commands(commands) = &mut step.work {
-                keep_pre_images(commands, &tracked.options, version);
+                pre_images::keep(commands, &tracked.options, version);
             }
         }
         steps.extend(of_collection);
@@ -174,8 +179,8 @@ fn coll_mod_index(namespace: &Namespace, name: &str, change: &str, value: RawBso
 fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     let namespace = &tracked.namespace;
-    let built = tracked.indexes.iter().filter(|(_, index)| index.failed.is_none() && tracked.kind == Kind::Collection);
-    for (name, index) in built {
+    let is_built = |index: &TrackedIndex| index.failed.is_none() && !index.late && tracked.kind == Kind::Collection;
+    for (name, index) in tracked.indexes.iter().filter(|(_, index)| is_built(index)) {
         let step = |kindred, commands| Step {
             kindred,
             namespace: namespace.clone(),
@@ -216,6 +221,27 @@ fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step
         }
     }
     steps
+}
+
+/// What is not there yet, after everything that may have been in its way got its final form.
+fn late_steps(tracked: &Tracked, do_without: &[String]) -> Vec<Step> {
+    let may_be_missing = |name: &str| do_without.contains(&format!("{} / {name}", tracked.namespace));
+    let missing = |name: &str, index: &TrackedIndex| index.late || index.failed.is_some() && !may_be_missing(name);
+    let late = tracked.indexes.iter().filter(|(name, index)| missing(name, index));
+    let step = |(name, index): (&String, &TrackedIndex)| {
+        let spec = match tracked.kind {
+            Kind::Buckets => index.spec.clone(),
+            _ => with_own_collation(&index.spec, &tracked.options),
+        };
+        let commands = create_indexes_command(&tracked.namespace, tracked.kind, &[spec]);
+        Step {
+            kindred: Kindred::Unique,
+            namespace: tracked.namespace.clone(),
+            name: name.clone(),
+            work: Work::Commands(commands.into_iter().map(|(_, command)| command).collect()),
+        }
+    };
+    late.map(step).collect()
 }
 
 fn create_index(tracked: &Tracked, spec: &RawDocument) -> RawDocumentBuf {

@@ -394,7 +394,13 @@ impl Dispatcher<'_> {
         };
         if namespace.coll == "system.views" {
             drained(self.board, &follower.context).await?;
-            return ddl::apply_view_change(&follower.context, &follower.registry, self.ts, change).await;
+            return ddl::apply_view_change(&follower.context, &mut follower.registry, self.ts, change).await;
+        }
+        if let Some(uuid) = change.uuid
+            && follower.registry.collections.get(&uuid).is_some_and(|tracked| tracked.unmade)
+        {
+            drained(self.board, &follower.context).await?;
+            ddl::make(&follower.context, &mut follower.registry, uuid).await?;
         }
         let selected = is_selected(&follower.context.options.filter, change.ns);
         let Some((uuid, tracked)) =

@@ -27,9 +27,11 @@ use tokio::sync::watch;
 
 /// Collections whose indexes are built at the same time.
 const AT_ONCE: usize = 3;
-/// Index exists with other options; index exists under another name.
 const NAMESPACE_NOT_FOUND: i32 = 26;
-const CONFLICTS: [i32; 2] = [85, 86];
+/// IndexOptionsConflict: the index is there under another name.
+const OTHER_NAME: i32 = 85;
+/// That, and IndexKeySpecsConflict: an index of that name is there with other keys or options.
+const CONFLICTS: [i32; 2] = [OTHER_NAME, 86];
 /// The largest TTL that 6.0 accepts at creation, and every version in collMod (OPLOG.md E.2).
 const LONGEST_TTL: i64 = i32::MAX as i64;
 
@@ -124,13 +126,33 @@ async fn create(
     Ok(Ok(()))
 }
 
+/// How building one index ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Built {
+    /// It is there.
+    Now,
+    /// It has to wait for finalizing.
+    Late,
+    /// Why it is not there.
+    Failed(String),
+}
+
 /// Builds one index of a tracked collection and notes it in `tracked`; a failure is noted by its reason, not returned.
-pub async fn add_index(context: &Context, tracked: &mut Tracked, spec: &RawDocument) -> Result<Option<String>, Halt> {
+pub async fn add_index(context: &Context, tracked: &mut Tracked, spec: &RawDocument) -> Result<Built, Halt> {
     let spec = spec.to_owned();
     let name = spec.get_str("name").unwrap_or_default().to_string();
-    let failed = create(context, tracked, &[&spec]).await?.err().map(|error| reason(&error));
-    tracked.indexes.insert(name, TrackedIndex { spec, failed: failed.clone(), in_place: false });
-    Ok(failed)
+    let built = match create(context, tracked, &[&spec]).await? {
+        Ok(()) => Built::Now,
+        Err(error) if code(&error) == Some(OTHER_NAME) && tracked.has_twin(&spec) => Built::Late,
+        Err(error) => Built::Failed(reason(&error)),
+    };
+    let mut index = TrackedIndex::new(spec);
+    index.late = built == Built::Late;
+    if let Built::Failed(reason) = &built {
+        index.failed = Some(reason.clone());
+    }
+    tracked.indexes.insert(name, index);
+    Ok(built)
 }
 
 fn reason(error: &DriverError) -> String {
@@ -200,6 +222,8 @@ pub async fn build_indexes(
             if let Some(reason) = &index.failed {
                 let text = format!("{} / {name} / {reason}", tracked.namespace);
                 context.events.record(Severity::Error, "index-failed", text);
+            } else if index.late {
+                context.events.record(Severity::Info, "index", waits(&tracked, name));
             }
         }
         built.push((uuid, tracked));
@@ -213,6 +237,12 @@ pub async fn build_indexes(
     Ok(())
 }
 
+/// What is said of an index that is built late.
+pub fn waits(tracked: &Tracked, name: &str) -> String {
+    let namespace = &tracked.namespace;
+    format!("{namespace} / {name} is built at the cutover; until then it and an index of the same keys would be alike")
+}
+
 fn show(view: &watch::Sender<InitialSyncView>, tracked: &Tracked, state: CollectionState) {
     view.send_modify(|view| {
         let namespace = tracked.namespace.to_string();
@@ -224,7 +254,7 @@ fn show(view: &watch::Sender<InitialSyncView>, tracked: &Tracked, state: Collect
                 Some(FailedIndex { namespace: namespace.clone(), index: index.clone(), reason })
             })
             .collect();
-        let built = tracked.indexes.len() - failed.len();
+        let built = tracked.indexes.values().filter(|index| index.failed.is_none() && !index.late).count();
         if let Some(row) = view.rows.iter_mut().find(|row| row.namespace == namespace) {
             row.state = state;
             if state == CollectionState::Done {

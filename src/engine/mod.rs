@@ -31,6 +31,7 @@ pub mod migration_user;
 pub mod notices;
 pub mod opened;
 mod operations;
+pub mod pre_images;
 pub mod publish;
 pub mod record;
 pub mod registry;

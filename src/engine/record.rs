@@ -525,13 +525,14 @@ mod tests {
     fn collections_ranges_and_events_come_back_byte_for_byte() {
         let folder = tempfile::tempdir().unwrap();
         let uuid = Uuid::new();
-        let index = TrackedIndex { spec: odd(), failed: Some("why".into()), in_place: false };
+        let index = TrackedIndex { failed: Some("why".into()), late: true, ..TrackedIndex::new(odd()) };
         let tracked = Tracked {
             namespace: Namespace::new("d", "c.$x"),
             kind: Kind::Buckets,
             options: odd(),
             indexes: [("a.b_1".to_string(), index)].into(),
             in_place: true,
+            unmade: true,
         };
         let mut registry = Registry { started_at: Optime::new(3, 4), ..Registry::default() };
         registry.collections.insert(uuid, tracked.clone());

@@ -28,6 +28,9 @@ pub struct Tracked {
     /// It was on the destination before anything was written, in its final form: on the way back.
     #[serde(default)]
     pub in_place: bool,
+    /// It is to be created before anything else is done to it: only on the source is it there for certain.
+    #[serde(default)]
+    pub unmade: bool,
 }
 
 /// One secondary index.
@@ -41,6 +44,23 @@ pub struct TrackedIndex {
     /// applied.
     #[serde(default)]
     pub in_place: bool,
+    /// It is built at finalizing. Until then it cannot be told from another index of the same keys: one of the two is
+    /// unique, and that is held.
+    #[serde(default)]
+    pub late: bool,
+}
+
+impl TrackedIndex {
+    /// Not tried yet, or built.
+    pub fn new(spec: RawDocumentBuf) -> Self {
+        Self { spec, failed: None, in_place: false, late: false }
+    }
+
+    /// Only that one of them is unique tells them apart.
+    fn is_twin_of(&self, spec: &RawDocument) -> bool {
+        let keys = |spec: &RawDocument| spec.get_document("key").map(|key| key.as_bytes().to_vec()).ok();
+        keys(&self.spec) == keys(spec) && is_set(&self.spec, "unique") != is_set(spec, "unique")
+    }
 }
 
 impl Tracked {
@@ -48,7 +68,7 @@ impl Tracked {
     pub fn new(entry: &CatalogEntry) -> Self {
         let named = |spec: &RawDocumentBuf| {
             let name = spec.get_str("name").unwrap_or_default().to_string();
-            (name, TrackedIndex { spec: spec.clone(), failed: None, in_place: false })
+            (name, TrackedIndex::new(spec.clone()))
         };
         Self {
             namespace: entry.namespace.clone(),
@@ -56,6 +76,7 @@ impl Tracked {
             options: entry.options.clone(),
             indexes: entry.indexes.iter().map(named).collect(),
             in_place: false,
+            unmade: false,
         }
     }
 
@@ -91,6 +112,11 @@ impl Tracked {
         self.indexes
             .values()
             .any(|index| index.in_place && (is_set(&index.spec, "unique") || is_set(&index.spec, "prepareUnique")))
+    }
+
+    /// Some other index has the same keys, and one of the two is unique.
+    pub fn has_twin(&self, spec: &RawDocument) -> bool {
+        self.indexes.values().any(|index| index.is_twin_of(spec))
     }
 
     /// All its changes must be applied in the order of the oplog.

@@ -8,8 +8,9 @@ pub mod keep;
 
 use super::{
     context::Context,
-    create::{LARGEST_CAPPED, can_resize_capped, keep_pre_images},
+    create::{LARGEST_CAPPED, can_resize_capped},
     opened::Opened,
+    pre_images,
     record::Record,
     registry::{Registry, Tracked, is_set},
     retry::{Halt, retry},
@@ -176,7 +177,7 @@ async fn fetch_expired(
 async fn hold(context: &Context, registry: &Registry) -> Result<(), Halt> {
     for tracked in registry.collections.values() {
         let mut commands = holding(tracked, can_resize_capped(context.destination.version));
-        keep_pre_images(&mut commands, &tracked.options, context.destination.version);
+        pre_images::keep(&mut commands, &tracked.options, context.destination.version);
         for command in commands {
             let what = format!("holding what {} deletes by itself", tracked.namespace);
             let destination = &context.destination;

@@ -91,6 +91,17 @@ pub async fn create(client: &Client, db: &str, from: Version) {
     }
     insert(client, db, "pre_images", numbered(0..5)).await;
     if from.0 >= 5 {
+        run(client, db, doc! { "create": "forgetful", "recordPreImages": true }).await;
+        // The same keys twice: being unique is all that tells them apart.
+        for name in ["twins", "twins_hidden", "twins_parted"] {
+            insert(client, db, name, numbered(0..20)).await;
+            let twins =
+                [doc! { "key": { "n": 1 }, "name": "a" }, doc! { "key": { "n": 1 }, "name": "b", "unique": true }];
+            let first_unique = doc! { "key": { "s": 1, "n": 1 }, "name": "c", "unique": true };
+            let then_plain = doc! { "key": { "s": 1, "n": 1 }, "name": "d" };
+            let indexes: Vec<_> = twins.into_iter().chain([first_unique, then_plain]).collect();
+            run(client, db, doc! { "createIndexes": name, "indexes": indexes }).await;
+        }
         for name in ["series", "series_gone", "series_plain"] {
             run(
                 client,

@@ -107,6 +107,9 @@ async fn options(client: &Client, db: &str, from: Version) {
     coll_mod(client, db, "checked", doc! {}).await;
     coll_mod(client, db, "plain", doc! { "validator": { "s": { "$type": "string" } }, "validationLevel": "off" }).await;
     coll_mod(client, db, "plain", doc! { "validator": {} }).await;
+    if from.0 >= 5 {
+        coll_mod(client, db, "forgetful", doc! { "validationLevel": "moderate" }).await;
+    }
     if from.0 < 6 {
         coll_mod(client, db, "pre_images", doc! { "recordPreImages": false }).await;
         coll_mod(client, db, "plain", doc! { "recordPreImages": true }).await;
@@ -163,6 +166,17 @@ async fn indexes(client: &Client, db: &str, from: Version) {
     coll_mod(client, db, "indexed", doc! { "index": { "name": "ttl", "expireAfterSeconds": 12_345_i64 } }).await;
     coll_mod(client, db, "indexed", doc! { "index": { "keyPattern": { "seen0": 1 }, "expireAfterSeconds": 5 }, "validator": { "n": { "$exists": true } } }).await;
     // Dropped and made again with other options.
+    if from.0 >= 5 {
+        for index in ["a", "b", "c", "d"] {
+            coll_mod(client, db, "twins_hidden", doc! { "index": { "name": index, "hidden": true } }).await;
+        }
+        for index in ["a", "c"] {
+            run(client, db, doc! { "dropIndexes": "twins_parted", "index": index }).await;
+        }
+        let plain = doc! { "key": { "n": 1, "s": 1 }, "name": "e" };
+        let unique = doc! { "key": { "n": 1, "s": 1 }, "name": "f", "unique": true };
+        run(client, db, doc! { "createIndexes": "twins", "indexes": [unique, plain] }).await;
+    }
     run(client, db, doc! { "dropIndexes": "indexed", "index": "unique" }).await;
     run(client, db, doc! { "createIndexes": "indexed", "indexes": [{ "key": { "n": 1 }, "name": "unique" }] }).await;
     run(client, db, doc! { "createIndexes": "indexed", "indexes": [{ "key": { "_id": 1, "n": 1 }, "name": "late", "unique": true }, { "key": { "late": 1 }, "name": "late2", "sparse": true }] }).await;
@@ -244,7 +258,7 @@ async fn halves(client: &Client, db: &str) {
         }
     }
     // A creation that is interrupted leaves as much; here a client makes the buckets itself.
-    for name in ["only_buckets", "shown_later"] {
+    for name in ["only_buckets", "only_empty", "shown_later"] {
         let buckets = format!("system.buckets.{name}");
         let mut bare = doc! { "create": &buckets };
         bare.extend(options_of(client, db, "system.buckets.series_plain").await);

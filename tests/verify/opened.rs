@@ -197,7 +197,7 @@ async fn what_the_source_lets_expire_after_the_cutover_is_no_difference() {
     let mut registry = pair.registry().await;
     let uuid = pair.uuid(&registry, "shop.sessions");
     let spec = rawdoc! { "key": { "at": 1 }, "name": "at_1", "expireAfterSeconds": 60 };
-    let index = TrackedIndex { spec, failed: None, in_place: false };
+    let index = TrackedIndex::new(spec);
     registry.collections.get_mut(&uuid).unwrap().indexes.insert("at_1".into(), index);
     let source = &pair.context.source;
     let cutover = source.last_write().await.unwrap().optime;

@@ -101,6 +101,7 @@ impl Pair {
                     options: RawDocumentBuf::try_from(options).expect("options"),
                     indexes: BTreeMap::<String, TrackedIndex>::new(),
                     in_place: false,
+                    unmade: false,
                 };
                 registry.collections.insert(Uuid::from_bytes(uuid.bytes.try_into().expect("16 bytes")), tracked);
             }

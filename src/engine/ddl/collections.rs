@@ -1,11 +1,16 @@
 //! create, drop, renameCollection, collMod, dropDatabase.
 
-use super::{run, stop};
+use super::{
+    buckets::{kind_of, user_name},
+    indexes::on_destination,
+    run, stop,
+};
 use crate::{
     engine::{
         context::Context,
-        create::{bare_buckets_command, create_command, keep_pre_images},
-        registry::{Registry, Tracked},
+        create::create_command,
+        pre_images,
+        registry::{Registry, Tracked, is_set},
         retry::{Halt, retry},
     },
     model::Side,
@@ -17,14 +22,6 @@ use std::collections::BTreeMap;
 
 const NAMESPACE_NOT_FOUND: i32 = 26;
 const NAMESPACE_EXISTS: i32 = 48;
-
-fn kind_of(name: &str) -> Kind {
-    if name.starts_with("system.buckets.") { Kind::Buckets } else { Kind::Collection }
-}
-
-fn user_name(name: &str) -> &str {
-    name.strip_prefix("system.buckets.").unwrap_or(name)
-}
 
 pub(super) async fn create(context: &Context, registry: &mut Registry, entry: &DdlEntry<'_>) -> Result<(), Halt> {
     let name = entry.o.get_str("create").map_err(|_| stop(entry, "a create without a name".into()))?;
@@ -40,40 +37,15 @@ pub(super) async fn create(context: &Context, registry: &mut Registry, entry: &D
         entry.o.iter().filter_map(Result::ok).filter(|(field, _)| !skip(field.as_str())).collect();
     let namespace = Namespace::new(entry.db, name);
     let kind = kind_of(name);
-    let command = match kind {
-        // Nothing but the buckets: that users see them is an entry of its own, which may never come.
-        Kind::Buckets => Some(bare_buckets_command(&namespace, &options)),
-        _ => create_command(&namespace, kind, &options, context.destination.version),
-    };
+    // `None` for buckets: whether users see them is an entry of its own, which may never come.
+    let command = create_command(&namespace, kind, &options, context.destination.version);
+    let unmade = command.is_none();
     if let Some(command) = command {
         run(context, entry.db, command, &[NAMESPACE_EXISTS]).await?;
     }
-    let tracked = Tracked { namespace, kind, options, indexes: BTreeMap::new(), in_place: false };
+    let tracked = Tracked { namespace, kind, options, indexes: BTreeMap::new(), in_place: false, unmade };
     registry.collections.insert(uuid, tracked);
     Ok(())
-}
-
-/// Gives buckets the name that users see: the second entry of a time series' creation (OPLOG.md A.9).
-pub(super) async fn show_buckets(context: &Context, registry: &Registry, view: &Namespace) -> Result<(), Halt> {
-    let buckets = Namespace::new(&view.db, format!("system.buckets.{}", view.coll));
-    let Some(tracked) = registry.uuid_at(&buckets).and_then(|uuid| registry.collections.get(&uuid)) else {
-        return Ok(());
-    };
-    if exists(context, view).await? {
-        return Ok(());
-    }
-    let wanted = |name: &str| matches!(name, "timeseries" | "collation");
-    let options: RawDocumentBuf =
-        tracked.options.iter().filter_map(Result::ok).filter(|(name, _)| wanted(name.as_str())).collect();
-    let Some(command) = create_command(view, Kind::Timeseries, &options, context.destination.version) else {
-        return Ok(());
-    };
-    // Made anew, they get the validator of the destination's own release, without which it refuses the name when the
-    // releases differ. An attempt that was interrupted in between has left nothing, which is made here too.
-    if tracked.indexes.is_empty() && is_empty(context, &buckets).await? {
-        run(context, &view.db, rawdoc! { "drop": buckets.coll.as_str() }, &[NAMESPACE_NOT_FOUND]).await?;
-    }
-    run(context, &view.db, command, &[NAMESPACE_EXISTS]).await
 }
 
 pub(super) async fn drop(context: &Context, registry: &mut Registry, entry: &DdlEntry<'_>) -> Result<(), Halt> {
@@ -163,18 +135,8 @@ pub(super) async fn rename(context: &Context, registry: &mut Registry, entry: &D
     }
 }
 
-async fn exists(context: &Context, namespace: &Namespace) -> Result<bool, Halt> {
+pub(super) async fn exists(context: &Context, namespace: &Namespace) -> Result<bool, Halt> {
     Ok(listed(context, namespace).await?.is_some())
-}
-
-async fn is_empty(context: &Context, namespace: &Namespace) -> Result<bool, Halt> {
-    let destination = &context.destination;
-    let find = rawdoc! { "find": namespace.coll.as_str(), "limit": 1, "projection": { "_id": 1 } };
-    retry(Side::Destination, "looking for measurements", &context.events, &context.cancel, || async {
-        let reply = destination.run(&namespace.db, find.clone()).await?;
-        Ok(reply.get_document("cursor")?.get_array("firstBatch")?.is_empty())
-    })
-    .await
 }
 
 /// The type of what bears this name on the destination.
@@ -214,7 +176,7 @@ pub(super) async fn modify(context: &Context, registry: &mut Registry, entry: &D
             "collMod" => {}
             "index" => {
                 if let Some(change) = value.as_document()
-                    && let Some(now) = modify_index(tracked, change)
+                    && let Some(now) = modify_index(context, tracked, change)
                 {
                     command.append(field, now);
                 }
@@ -224,6 +186,14 @@ pub(super) async fn modify(context: &Context, registry: &mut Registry, entry: &D
             "expireAfterSeconds" => set_option(tracked, "expireAfterSeconds", value),
             "cappedSize" => set_option(tracked, "size", value),
             "cappedMax" => set_option(tracked, "max", value),
+            // The two exclude each other.
+            "changeStreamPreAndPostImages" => {
+                if value.as_document().is_some_and(|images| is_set(images, "enabled")) {
+                    remove_option(tracked, "recordPreImages");
+                }
+                set_option(tracked, "changeStreamPreAndPostImages", value);
+                command.append(field, value);
+            }
             "timeseries" => {
                 set_option(tracked, "timeseries", value);
                 command.append(field, value);
@@ -242,7 +212,7 @@ pub(super) async fn modify(context: &Context, registry: &mut Registry, entry: &D
         return Ok(());
     }
     let mut commands = vec![command];
-    keep_pre_images(&mut commands, &tracked.options, context.destination.version);
+    pre_images::keep(&mut commands, &tracked.options, context.destination.version);
     for command in commands {
         run(context, entry.db, command, &[]).await?;
     }
@@ -250,17 +220,20 @@ pub(super) async fn modify(context: &Context, registry: &mut Registry, entry: &D
 }
 
 /// Keeps the tracked spec current; returns what the destination's neutral index takes over now (hidden).
-fn modify_index(tracked: &mut Tracked, change: &RawDocument) -> Option<RawDocumentBuf> {
+fn modify_index(context: &Context, tracked: &mut Tracked, change: &RawDocument) -> Option<RawDocumentBuf> {
     let name = change.get_str("name").ok()?;
     let index = tracked.indexes.get_mut(name)?;
-    let mut now = rawdoc! { "name": name };
+    let mut now = rawdoc! { "name": on_destination(context, &index.spec) };
     let empty = now.clone();
+    let is_there = !index.late;
     for (field, value) in change.iter().filter_map(Result::ok) {
         match field.as_str() {
             "name" | "keyPattern" => {}
             "hidden" => {
                 set_field(&mut index.spec, "hidden", value.as_bool().filter(|hidden| *hidden).map(RawBson::Boolean));
-                now.append(field, value);
+                if is_there {
+                    now.append(field, value);
+                }
             }
             "unique" => {
                 index.in_place = false;

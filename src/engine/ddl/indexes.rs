@@ -4,7 +4,7 @@ use super::{run, stop};
 use crate::{
     engine::{
         context::Context,
-        index::{add_index, needs_stand_in, stand_in_name},
+        index::{Built, add_index, needs_stand_in, stand_in_name, waits},
         registry::{Registry, Tracked},
         retry::Halt,
     },
@@ -52,10 +52,11 @@ async fn build(context: &Context, tracked: &mut Tracked, spec: &RawDocument, is_
 pub async fn build_index(context: &Context, tracked: &mut Tracked, spec: &RawDocument) -> Result<(), Halt> {
     let name = spec.get_str("name").unwrap_or_default();
     match add_index(context, tracked, spec).await? {
-        None => {
+        Built::Now => {
             context.events.record(Severity::Info, "index", format!("{} / {name} built", tracked.namespace));
         }
-        Some(reason) => {
+        Built::Late => context.events.record(Severity::Info, "index", waits(tracked, name)),
+        Built::Failed(reason) => {
             let text = format!("{} / {name} / {reason}", tracked.namespace);
             context.events.record(Severity::Error, "index-failed", text);
         }
@@ -73,7 +74,7 @@ pub(super) async fn drop(context: &Context, registry: &mut Registry, entry: &Ddl
 }
 
 /// The name that an index bears on the destination until finalizing.
-fn on_destination(context: &Context, spec: &RawDocument) -> String {
+pub(super) fn on_destination(context: &Context, spec: &RawDocument) -> String {
     let name = spec.get_str("name").unwrap_or_default();
     let unique = spec.get_bool("unique").unwrap_or(false);
     if unique && needs_stand_in(context.destination.version) { stand_in_name(name) } else { name.to_string() }

@@ -3,10 +3,12 @@
 //! Entries that the catalog already reflects are skipped; every other one is carried out, and each step may be repeated.
 //! An unknown command stops the engine with its text.
 
+mod buckets;
 mod collections;
 mod indexes;
 mod views;
 
+pub use buckets::{make, make_all};
 pub use indexes::build_index;
 pub use views::{apply_view_change, drop_all as drop_views};
 
@@ -29,6 +31,9 @@ use bson::RawDocumentBuf;
 pub async fn apply(context: &Context, registry: &mut Registry, ts: Optime, entry: &DdlEntry<'_>) -> Result<(), Halt> {
     if ts <= registry.ddl_reflected_until(entry.db) || !context.options.filter.may_select_in(entry.db) {
         return Ok(());
+    }
+    if let ("collMod" | "createIndexes" | "commitIndexBuild", Some(uuid)) = (entry.name, entry.uuid) {
+        make(context, registry, uuid).await?;
     }
     match entry.name {
         "create" => collections::create(context, registry, entry).await,

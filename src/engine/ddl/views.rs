@@ -1,6 +1,6 @@
 //! Views: nobody may write `system.views`, so its changes become create, collMod and drop (OPLOG.md A.5).
 
-use super::{collections::show_buckets, run};
+use super::{buckets, run};
 use crate::{
     engine::{
         context::Context,
@@ -19,7 +19,7 @@ const NAMESPACE_EXISTS: i32 = 48;
 /// Replays a change of `db.system.views` that stands at `ts`.
 pub async fn apply_view_change(
     context: &Context,
-    registry: &Registry,
+    registry: &mut Registry,
     ts: Optime,
     change: &Change<'_>,
 ) -> Result<(), Halt> {
@@ -38,7 +38,7 @@ pub async fn apply_view_change(
         }
         ChangeKind::Insert(definition) => {
             if is_bucket_view(definition) {
-                return show_buckets(context, registry, &view).await;
+                return buckets::show(context, registry, &view).await;
             }
             run(context, &view.db, command("create", &view, definition, true), &[NAMESPACE_EXISTS]).await
         }

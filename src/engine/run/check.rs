@@ -7,7 +7,7 @@ use crate::{
         context::Context,
         finalize,
         foreign::Arrivals,
-        metadata, opened,
+        metadata, opened, pre_images,
         registry::Registry,
         retry::{Halt, retry},
         verify::{Since, Target, Verifier},
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 const METADATA: &str = "metadata";
 
 /// What waits for the verifier to come home.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Wanted {
     /// A check.
     Check(Since),
@@ -35,7 +35,7 @@ pub enum Wanted {
 }
 
 /// How finalizing goes on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct FinalForm {
     /// What a source trimmed without a word was removed already.
     pub is_reconciled: bool,
@@ -45,6 +45,8 @@ pub struct FinalForm {
     pub is_checked: bool,
     /// From when on writes are not the copy's.
     pub since: Since,
+    /// Indexes that may be missing, `namespace / index`.
+    pub do_without: Vec<String>,
 }
 
 /// How finalizing ended.
@@ -200,8 +202,9 @@ impl Run {
                 if !form.is_reconciled {
                     capped::reconcile(&context, follower.registry()).await?;
                 }
-                let failed = finalize::finalize(&context, follower.registry(), &view).await?;
-                let compared = compare_metadata(&context, follower.registry(), &view, form.holds);
+                let failed = finalize::finalize(&context, follower.registry(), &view, &form.do_without).await?;
+                pre_images::reconcile(&context, follower.registry()).await?;
+                let compared = compare_metadata(&context, follower.registry(), &view, &form);
                 let cutover = form.since.source.unwrap_or_default();
                 let (compared, ()) = tokio::join!(compared, opened::note(&context, &reader, cutover));
                 let (differences, accepted) = compared?;
@@ -223,12 +226,12 @@ impl Run {
     }
 }
 
-/// What differs, and what of it is an index that is known not to be there.
+/// What differs, and what of it is an index that somebody accepted to be missing.
 async fn compare_metadata(
     context: &Context,
     registry: &Registry,
     view: &watch::Sender<StepsView>,
-    holds: bool,
+    form: &FinalForm,
 ) -> Result<(Vec<String>, Vec<String>), Halt> {
     let show = |state, detail: String| {
         let line = StepLine { label: METADATA.into(), state, detail };
@@ -242,20 +245,21 @@ async fn compare_metadata(
         Err(Halt::Problem(problem)) => vec![format!("options, indexes and views could not be compared: {problem}")],
         compared => compared?,
     };
-    let known: Vec<String> = registry
+    let may_be_missing: Vec<String> = registry
         .collections
         .values()
         .flat_map(|tracked| {
-            let failed = tracked.indexes.iter().filter(|(_, index)| index.failed.is_some());
-            failed.map(|(name, _)| metadata::missing_index(&tracked.namespace, name))
+            let accepted = |name: &&String| form.do_without.contains(&format!("{} / {name}", tracked.namespace));
+            let accepted = tracked.indexes.keys().filter(accepted);
+            accepted.map(|name| metadata::missing_index(&tracked.namespace, name))
         })
         .collect();
     let (accepted, differences): (Vec<_>, Vec<_>) =
-        differences.into_iter().partition(|difference| known.contains(difference));
+        differences.into_iter().partition(|difference| may_be_missing.contains(difference));
     match (differences.first(), differences.len()) {
         (None, _) if accepted.is_empty() => show(StepState::Ok, "options, indexes and views are the source's".into()),
         (None, _) => show(StepState::Ok, "equal but for the indexes that were accepted to be missing".into()),
-        (Some(_), count) if !holds => show(StepState::Ok, format!("{count} differ; the report names them")),
+        (Some(_), count) if !form.holds => show(StepState::Ok, format!("{count} differ; the report names them")),
         (Some(first), 1) => show(StepState::Failed, first.clone()),
         (Some(first), count) => show(StepState::Failed, format!("{first}; and {} more", count - 1)),
     }

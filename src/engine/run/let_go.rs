@@ -40,7 +40,7 @@ async fn give_back(context: &Context, view: &watch::Sender<StepsView>, for_good:
     let registry = context.journal("reading the collections", Record::registry).await?;
     let registry = registry.unwrap_or_default();
     let failed = match for_good {
-        true => finalize::finalize(context, &registry, view).await?,
+        true => finalize::finalize(context, &registry, view, &[]).await?,
         false => finalize::give_back(context, &registry, view).await?,
     };
     for failed in &failed {

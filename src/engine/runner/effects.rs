@@ -99,6 +99,7 @@ impl Runner {
                             holds: self.machine.holds_differences(),
                             is_checked: self.machine.holds_differences(),
                             since: since(&self.machine),
+                            do_without: self.machine.accepted_indexes.clone(),
                         });
                     }
                     Effect::CleanUp => {
