@@ -28,6 +28,12 @@ fn is_quiet(snapshot: &Snapshot) -> bool {
     snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms)
 }
 
+fn failed_line(snapshot: &Snapshot) -> Option<String> {
+    let mut lines = snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
+    let failed = lines.find(|line| line.state == StepState::Failed)?;
+    Some(format!("{}: {}", failed.label, failed.detail))
+}
+
 /// Continue is pressed while the application still writes: it is shown who writes, and the step ends by itself when the
 /// application has stopped, however late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,13 +159,6 @@ async fn a_unique_index_that_cannot_be_enforced_keeps_the_destination_closed() {
     client.send(Command::PrepareCutover).await.unwrap();
     drive::wait(&mut client, "quiet", is_quiet).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
-    let failed_line = |snapshot: &Snapshot| {
-        let lines = snapshot.cutover.iter().flat_map(|cutover| &cutover.lines);
-        lines
-            .clone()
-            .find(|line| line.state == StepState::Failed)
-            .map(|line| format!("{}: {}", line.label, line.detail))
-    };
     let failed = drive::wait(&mut client, "the failure", |snapshot| failed_line(snapshot).is_some()).await;
     let said = failed_line(&failed).unwrap();
     assert!(said.contains("deferred unique indexes") && said.contains("shop.orders / one_n / "), "{said}");
@@ -186,6 +185,37 @@ async fn a_unique_index_that_cannot_be_enforced_keeps_the_destination_closed() {
     assert_eq!(failed_line(&done), None);
     let refused = copy.insert_one(doc! { "_id": "again", "n": 7 }).await.unwrap_err();
     assert!(refused.to_string().contains("E11000"), "the index is not unique: {refused}");
+    compare::assert_identical(&source, &destination).await;
+    engine.shut_down().await;
+}
+
+/// An index that the source gets when the cutover has begun and that the destination refuses: nobody accepted that it is
+/// missing, so nothing is opened without it, and Retry builds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_fails_after_the_cutover_began_keeps_the_destination_closed() {
+    let _turn = crate::turn().await;
+    let (pair, source, destination) = loaded(500).await;
+    let (engine, _home) = drive::engine();
+    let mut client = engine.client("ops@test");
+    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
+    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let index = |name: &str| {
+        let indexes = [doc! { "key": { "n": 1 }, "name": name }];
+        doc! { "createIndexes": "orders", "indexes": indexes.to_vec() }
+    };
+    destination.database("shop").run_command(index("theirs")).await.unwrap();
+    client.send(Command::PrepareCutover).await.unwrap();
+    source.database("shop").run_command(index("ours")).await.unwrap();
+    drive::wait(&mut client, "a failed index", |snapshot| !snapshot.indexes.failed.is_empty()).await;
+    drive::wait(&mut client, "quiet", is_quiet).await;
+    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    let failed = drive::wait(&mut client, "the failure", |snapshot| failed_line(snapshot).is_some()).await;
+    let said = failed_line(&failed).unwrap();
+    assert!(said.contains("shop.orders / ours / "), "{said}");
+    assert!(!failed.can_write && failed.phase == Phase::Finalizing, "{}", failed.phase);
+    destination.database("shop").run_command(doc! { "dropIndexes": "orders", "index": "theirs" }).await.unwrap();
+    insist(&client, Command::Retry).await;
+    drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
     compare::assert_identical(&source, &destination).await;
     engine.shut_down().await;
 }
