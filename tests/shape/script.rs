@@ -258,7 +258,14 @@ async fn halves(client: &Client, db: &str) {
         }
     }
     // A creation that is interrupted leaves as much; here a client makes the buckets itself.
-    for name in ["only_buckets", "only_empty", "shown_later"] {
+    for name in ["only_buckets", "only_empty", "shown_later", "beside", "beside_empty"] {
+        // With a plain collection of the name. A migration does not begin with such a pair.
+        if name.starts_with("beside") {
+            if db == "before" || db == "start" {
+                continue;
+            }
+            insert(client, db, name, numbered(0..20)).await;
+        }
         let buckets = format!("system.buckets.{name}");
         let mut bare = doc! { "create": &buckets };
         bare.extend(options_of(client, db, "system.buckets.series_plain").await);
@@ -266,7 +273,10 @@ async fn halves(client: &Client, db: &str) {
     }
     let any = client.database(db).collection::<Document>("system.buckets.series_gone");
     let any = any.find_one(doc! {}).await.unwrap().expect("measurements");
-    insert(client, db, "system.buckets.only_buckets", vec![any]).await;
+    insert(client, db, "system.buckets.only_buckets", vec![any.clone()]).await;
+    if db != "before" && db != "start" {
+        insert(client, db, "system.buckets.beside", vec![any]).await;
+    }
     let as_made = doc! { "timeField": "at", "metaField": "m", "granularity": "seconds" };
     let show = doc! { "create": "shown_later", "timeseries": as_made, "expireAfterSeconds": 900_000_000_i64 };
     run(client, db, show).await;
