@@ -100,7 +100,7 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     assert!(rehearsed.cutover.is_none() && !rehearsed.can_write);
     let fresh = |snapshot: &mongoferry::model::Snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet < 1_000);
     drive::wait(&mut client, "a write", |snapshot| fresh(snapshot) && snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     let waits = drive::wait(&mut client, "a step that waits", |snapshot| {
         snapshot.cutover.as_ref().is_some_and(|cutover| cutover.waiting_by.is_some())
@@ -109,7 +109,7 @@ async fn a_late_write_reopens_the_cutover_and_arrives() {
     assert_eq!(waits.cutover.as_ref().unwrap().step, CutoverStep::StopApplication);
     client.send(Command::GoBack).await.unwrap();
     drive::wait(&mut client, "ready again", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
     // A document that differs holds the cutover between the drain and the opening; there the writer comes back.
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_corrupted_destination_is_found_and_repaired_before_it_is_opened() {
     copy.update_one(doc! { "_id": 18 }, doc! { "$set": { "pad": 1 } }).await.unwrap();
     copy.insert_one(doc! { "_id": "stranger" }).await.unwrap();
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     drive::wait(&mut client, "quiet", |snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500)).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     let snapshot = drive::wait(&mut client, "the verdict", |snapshot| {
@@ -210,12 +210,12 @@ async fn an_index_that_cannot_be_built_keeps_the_cutover_closed() {
 
     // Out of the way on one of them.
     destination.database("shop").run_command(doc! { "dropIndexes": "orders", "index": "mine" }).await.unwrap();
-    client.send(Command::Retry).await.unwrap();
+    drive::insist(&client, Command::Retry).await;
     let failed = drive::wait(&mut client, "one failed index", |snapshot| snapshot.indexes.failed.len() == 1).await;
     assert_eq!(failed.indexes.failed[0].namespace, "shop.notes");
-    client.send(Command::AcceptFailedIndexes).await.unwrap();
+    drive::insist(&client, Command::AcceptFailedIndexes).await;
     drive::wait(&mut client, "ready again", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     // The missing one was accepted; the one that is there too many was not.
     let named = |snapshot: &mongoferry::model::Snapshot| snapshot.verification.metadata_differences.clone();
@@ -223,7 +223,7 @@ async fn an_index_that_cannot_be_built_keeps_the_cutover_closed() {
     let extra = "shop.notes: index mine is on the destination only";
     assert_eq!(named(&held), [extra, "shop.notes: index words is missing on the destination"]);
     assert!(held.phase == Phase::Finalizing && !held.can_write, "{:#?}", held.cutover);
-    client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
+    drive::insist(&client, Command::ContinueCutover { assume_stopped: false }).await;
     let done = drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
     assert_eq!(done.indexes.failed.len(), 1);
     let indexes = destination.database("shop").collection::<Document>("orders").list_index_names().await.unwrap();
@@ -250,7 +250,7 @@ async fn the_cutover_waits_for_an_open_transaction() {
     let mut session = source.start_session().await.unwrap();
     session.start_transaction().await.unwrap();
     orders.insert_one(doc! { "_id": "late" }).session(&mut session).await.unwrap();
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     let quiet = drive::wait(&mut client, "quiet with an open transaction", |snapshot| {
         snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms)
             && !snapshot.open_transactions.is_empty()
@@ -305,7 +305,7 @@ async fn documents_that_expire_do_not_keep_the_source_from_being_quiet() {
     while sessions.estimated_document_count().await.unwrap() == left {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     // A pass of the monitor in the wrong moment reopens the step; then Continue is pressed again.
     let (mut pressed, deadline) = (0, std::time::Instant::now() + Duration::from_secs(90));
     loop {
@@ -348,7 +348,7 @@ async fn continue_blocks_writes_on_the_source_and_going_back_lifts_it() {
     copy.update_one(doc! { "_id": 7 }, doc! { "$set": { "pad": "corrupted" } }).await.unwrap();
     orders.update_one(doc! { "_id": 7 }, doc! { "$set": { "other": 1 } }).await.unwrap();
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     drive::wait(&mut client, "a block", |snapshot| {
         snapshot.cutover.as_ref().is_some_and(|cutover| cutover.source_blocked)
@@ -369,7 +369,7 @@ async fn continue_blocks_writes_on_the_source_and_going_back_lifts_it() {
     lifted.expect("the block is lifted");
     copy.update_one(doc! { "_id": 7 }, doc! { "$set": { "pad": "x".repeat(500) } }).await.unwrap();
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     let done = drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
     assert!(done.cutover.as_ref().unwrap().source_blocked);
@@ -395,7 +395,7 @@ async fn stopping_lifts_the_block_of_the_source() {
     copy.update_one(doc! { "_id": 7 }, doc! { "$set": { "pad": "corrupted" } }).await.unwrap();
     orders.update_one(doc! { "_id": 7 }, doc! { "$set": { "other": 1 } }).await.unwrap();
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     drive::wait(&mut client, "the verdict", |snapshot| snapshot.verification.mismatches == 1).await;
     orders.insert_one(doc! { "_id": "blocked" }).await.unwrap_err();

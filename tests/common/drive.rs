@@ -85,7 +85,7 @@ pub async fn start(client: &mut Client, plan: Plan) {
 /// From ready to completed; `stop_writers` is called when the walk-through says "Stop your application".
 pub async fn cut_over(client: &mut Client, stop_writers: impl AsyncFnOnce()) -> Arc<Snapshot> {
     wait(client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.expect("prepare cutover");
+    insist(client, Command::PrepareCutover).await;
     stop_writers().await;
     wait(client, "a quiet source", |snapshot| {
         snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= snapshot.thresholds.quiet_for_ms)
@@ -108,8 +108,14 @@ pub async fn cut_over(client: &mut Client, stop_writers: impl AsyncFnOnce()) -> 
 /// Repairs what the check at the cutover found. The verdict of before is shown until the new one is there, and repairing
 /// is refused until then.
 pub async fn repair(client: &Client) {
+    insist(client, Command::RepairMismatches).await;
+}
+
+/// Sends a command that is refused for a moment: the snapshot may be ahead of what the machine has heard, and on a busy
+/// machine the lag rises again.
+pub async fn insist(client: &Client, command: Command) {
     let began = std::time::Instant::now();
-    while let Err(refusal) = client.send(Command::RepairMismatches).await {
+    while let Err(refusal) = client.send(command.clone()).await {
         assert!(began.elapsed() < PATIENCE, "{refusal}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -4,7 +4,7 @@
 use crate::{
     common::{compare, drive},
     schema,
-    turns::{insist, loaded},
+    turns::loaded,
 };
 use bson::{Document, doc};
 use mongoferry::model::{Command, Phase, Snapshot, snapshot::StepState};
@@ -91,7 +91,7 @@ async fn of_a_completed_migration() {
     copied.run_command(text("mine", "other")).await.unwrap();
     shop.run_command(text("words", "pad")).await.unwrap();
     drive::wait(&mut client, "a failed index", |snapshot| snapshot.indexes.failed.len() == 1).await;
-    insist(&client, Command::AcceptFailedIndexes).await;
+    drive::insist(&client, Command::AcceptFailedIndexes).await;
     // A destination that takes no writes for a while.
     let block = |on: bool| doc! { "setUserWriteBlockMode": 1, "global": on };
     destination.database("admin").run_command(block(true)).await.unwrap();
@@ -105,7 +105,7 @@ async fn of_a_completed_migration() {
     orders.update_one(doc! { "_id": 7 }, doc! { "$set": { "n": "corrupted" } }).await.unwrap();
     drive::wait(&mut client, "the stranger", |snapshot| !snapshot.foreign_writes.is_empty() && snapshot.can_cutover)
         .await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     let is_quiet = |snapshot: &Snapshot| snapshot.source_quiet_ms.is_some_and(|quiet| quiet >= 1_500);
     drive::wait(&mut client, "quiet", is_quiet).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
@@ -117,7 +117,7 @@ async fn of_a_completed_migration() {
         lines.any(|line| line.state == StepState::Failed && line.detail.contains("index mine"))
     };
     drive::wait(&mut client, "the held finalizing", is_held).await;
-    insist(&client, Command::ContinueCutover { assume_stopped: false }).await;
+    drive::insist(&client, Command::ContinueCutover { assume_stopped: false }).await;
     let done = drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
     let (json, page) = read(&done);
     assert_eq!(
@@ -155,7 +155,7 @@ async fn of_a_migration_that_was_stopped_while_documents_differed() {
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     let orders = destination.database("shop").collection::<Document>("orders");
     orders.update_one(doc! { "_id": 7 }, doc! { "$set": { "n": "corrupted" } }).await.unwrap();
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ContinueCutover { assume_stopped: true }).await.unwrap();
     drive::wait(&mut client, "the verdict", |snapshot| snapshot.verification.mismatches == 1).await;
     client.send(Command::Stop).await.unwrap();

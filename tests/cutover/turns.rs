@@ -46,7 +46,7 @@ async fn a_writer_that_stops_late_is_waited_for() {
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     let mut application = Application::start(&pair.source, 0).await;
     drive::wait(&mut client, "a writer", |snapshot| !snapshot.writers.is_empty() && snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     let named = drive::wait(&mut client, "the application's name", |snapshot| {
         snapshot.writers.iter().any(|writer| writer.likely_client.is_some())
@@ -83,7 +83,7 @@ async fn a_write_in_the_moment_of_continue_is_no_quiet() {
     let mut client = engine.client("ops@test");
     drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     drive::wait(&mut client, "quiet", is_quiet).await;
     source.database("shop").collection::<Document>("orders").insert_one(doc! { "_id": "now", "n": -1 }).await.unwrap();
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_writer_that_comes_back_during_the_drain_reopens_the_step() {
     let mut client = engine.client("ops@test");
     drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     // A destination that takes no writes holds the drain.
     let admin = destination.database("admin");
     admin.run_command(doc! { "setUserWriteBlockMode": 1, "global": true }).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_unique_index_that_cannot_be_enforced_keeps_the_destination_closed() {
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     let copy = destination.database("shop").collection::<Document>("orders");
     copy.insert_one(doc! { "_id": "stranger", "n": 7 }).await.unwrap();
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     drive::wait(&mut client, "quiet", is_quiet).await;
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     let failed = drive::wait(&mut client, "the failure", |snapshot| failed_line(snapshot).is_some()).await;
@@ -176,11 +176,11 @@ async fn a_unique_index_that_cannot_be_enforced_keeps_the_destination_closed() {
         assert_eq!(retries(), wanted, "{:#?}", client.events().since(0));
     };
     tried(1).await;
-    insist(&client, Command::Retry).await;
+    drive::insist(&client, Command::Retry).await;
     tried(2).await;
     assert!(!client.snapshot().can_write);
     copy.delete_one(doc! { "_id": "stranger" }).await.unwrap();
-    insist(&client, Command::Retry).await;
+    drive::insist(&client, Command::Retry).await;
     let done = drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
     assert_eq!(failed_line(&done), None);
     let refused = copy.insert_one(doc! { "_id": "again", "n": 7 }).await.unwrap_err();
@@ -204,7 +204,7 @@ async fn an_index_that_fails_after_the_cutover_began_keeps_the_destination_close
         doc! { "createIndexes": "orders", "indexes": indexes.to_vec() }
     };
     destination.database("shop").run_command(index("theirs")).await.unwrap();
-    client.send(Command::PrepareCutover).await.unwrap();
+    drive::insist(&client, Command::PrepareCutover).await;
     source.database("shop").run_command(index("ours")).await.unwrap();
     drive::wait(&mut client, "a failed index", |snapshot| !snapshot.indexes.failed.is_empty()).await;
     drive::wait(&mut client, "quiet", is_quiet).await;
@@ -214,17 +214,8 @@ async fn an_index_that_fails_after_the_cutover_began_keeps_the_destination_close
     assert!(said.contains("shop.orders / ours / "), "{said}");
     assert!(!failed.can_write && failed.phase == Phase::Finalizing, "{}", failed.phase);
     destination.database("shop").run_command(doc! { "dropIndexes": "orders", "index": "theirs" }).await.unwrap();
-    insist(&client, Command::Retry).await;
+    drive::insist(&client, Command::Retry).await;
     drive::wait(&mut client, "the end", |snapshot| snapshot.phase == Phase::Completed).await;
     compare::assert_identical(&source, &destination).await;
     engine.shut_down().await;
-}
-
-/// The snapshot may be ahead of what the machine has heard; then it refuses for a moment.
-pub async fn insist(client: &mongoferry::session::Client, command: Command) {
-    let began = std::time::Instant::now();
-    while let Err(refusal) = client.send(command.clone()).await {
-        assert!(began.elapsed() < Duration::from_secs(60), "{refusal}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

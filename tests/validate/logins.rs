@@ -247,7 +247,7 @@ async fn an_early_opening_without_the_destinations_oplog_accuses_and_says_why() 
     asked.options.quiet_for = Duration::from_millis(500);
     common::drive::start(&mut client, asked).await;
     common::drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.unwrap();
+    common::drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ChooseCheck(CheckOrder::After)).await.unwrap();
     client.send(Command::ContinueCutover { assume_stopped: false }).await.unwrap();
     common::drive::wait(&mut client, "the opening", |snapshot| snapshot.can_write).await;
@@ -270,7 +270,7 @@ async fn an_early_opening_without_the_destinations_oplog_accuses_and_says_why() 
     for said in ["it may not be read by this login", "not repaired; it is not known what the application wrote"] {
         assert!(texts.iter().any(|text| text.contains(said)), "nobody said {said:?}: {texts:#?}");
     }
-    client.send(Command::SkipVerification).await.unwrap();
+    common::drive::insist(&client, Command::SkipVerification).await;
     common::drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
     engine.shut_down().await;
 }

@@ -112,7 +112,7 @@ async fn opened_first(pair: common::Pair, restarts: bool) {
     drive::start(&mut client, plan.clone()).await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     kinds::corrupt(&destination, "before").await;
-    client.send(Command::PrepareCutover).await.expect("prepare cutover");
+    drive::insist(&client, Command::PrepareCutover).await;
     client.send(Command::ChooseCheck(CheckOrder::After)).await.expect("chosen");
     phases::to_the_check(&mut client).await;
 
@@ -142,7 +142,7 @@ async fn opened_first(pair: common::Pair, restarts: bool) {
     let before = count();
     // Before 5.0 a write is acknowledged before a majority has it, and verification reads what a majority has.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    client.send(Command::Retry).await.expect("recheck");
+    drive::insist(&client, Command::Retry).await;
     let checked = drive::wait(&mut client, "the result of the recheck", is_checked).await;
     assert_eq!(phases::named(&checked), kinds::wanted(&["before"]));
     let of = |name: &str| {

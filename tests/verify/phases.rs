@@ -206,7 +206,7 @@ async fn corrupted_in_any_phase(pair: common::Pair) {
     // Compared already, and never touched by the applier.
     corrupt(&destination, "ready").await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.expect("prepare cutover");
+    drive::insist(&client, Command::PrepareCutover).await;
     ends.store(true, Ordering::Relaxed);
     let rounds = writing.await.unwrap();
     // The last ones expire while the application is stopped already.
@@ -266,7 +266,7 @@ async fn corrupted_in_any_phase(pair: common::Pair) {
     for phase in &all {
         mend_metadata(&destination, phase).await;
     }
-    client.send(Command::Retry).await.expect("retry");
+    drive::insist(&client, Command::Retry).await;
     let done = drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
     assert_eq!(done.verification.metadata_differences, Vec::<String>::new());
     compare::assert_identical(&source, &destination).await;
@@ -298,7 +298,7 @@ async fn what_the_destination_lets_expire_while_it_is_finalized_is_no_difference
     let mut client = engine.client("test");
     drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
-    client.send(Command::PrepareCutover).await.expect("prepare cutover");
+    drive::insist(&client, Command::PrepareCutover).await;
     let mut held = hold(&destination, "held").await;
     to_the_check(&mut client).await;
     let fleeting = there.collection::<Document>("fleeting");

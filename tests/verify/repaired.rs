@@ -43,7 +43,7 @@ async fn corrupted(plan: impl FnOnce(&mut Plan)) -> (common::Pair, Engine, tempf
     drive::start(&mut client, of.clone()).await;
     drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
     kinds::corrupt(&destination, "only").await;
-    client.send(Command::PrepareCutover).await.expect("prepare cutover");
+    drive::insist(&client, Command::PrepareCutover).await;
     phases::to_the_check(&mut client).await;
     (pair, engine, home, of)
 }
@@ -93,7 +93,7 @@ async fn a_restart_knows_what_was_repaired() {
     // What a command decides by that comes at once.
     assert_eq!(client.snapshot().phase, Phase::Finalizing);
     drive::wait(&mut client, "the comparison of metadata", is_held).await;
-    client.send(Command::ContinueCutover { assume_stopped: false }).await.expect("accepted");
+    drive::insist(&client, Command::ContinueCutover { assume_stopped: false }).await;
     let done = drive::wait(&mut client, "completed", |snapshot| snapshot.phase == Phase::Completed).await;
     assert_named(&done.verification.repaired, began);
     assert_reported(&done);
