@@ -181,11 +181,14 @@ async fn missing(context: &Context, tracked: &Tracked) -> Result<Vec<RawDocument
 
 /// Builds all indexes of one collection at once; if that fails, one by one, so that one bad spec takes no other down.
 async fn build(context: &Context, mut tracked: Tracked) -> Result<Tracked, Halt> {
-    let specs = missing(context, &tracked).await?;
-    if specs.is_empty() {
+    // Those that an earlier engine built are no hindrance as long as they are asked for alike.
+    let all: Vec<_> = tracked.indexes.values().map(|index| &index.spec).collect();
+    if create(context, &tracked, &all).await?.is_ok() {
         return Ok(tracked);
     }
-    if create(context, &tracked, &specs.iter().collect::<Vec<_>>()).await?.is_ok() {
+    let specs = missing(context, &tracked).await?;
+    let is_less = specs.len() < tracked.indexes.len();
+    if is_less && create(context, &tracked, &specs.iter().collect::<Vec<_>>()).await?.is_ok() {
         return Ok(tracked);
     }
     for spec in specs {
