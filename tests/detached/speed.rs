@@ -124,6 +124,46 @@ async fn the_copy_waits_for_a_secondary_of_the_destination() {
     compare::assert_identical(&source, &destination).await;
 }
 
+/// No member is behind but those that shall be; what slows writers down is that they are the majority.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_waits_for_the_flow_control_of_the_destination() {
+    let _turn = crate::turn().await;
+    let pair = common::pair_of(3).await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    fill(&source, 60).await;
+    delay_secondaries(&destination, 3).await;
+    let sooner = doc! { "setParameter": 1, "flowControlTargetLagSeconds": 2 };
+    destination.database("admin").run_command(sooner).await.unwrap();
+    let home = Home::new();
+    let plan = home.plan("orders", &pair.source.uri(), &pair.destination.uri(), "throttle = \"2MB/s\"");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    let held = home.wait("orders", "held back", |status| !status["holding_back"].is_null());
+    assert_eq!(held["holding_back"], "its majority is behind, and its flow control slows writers down");
+    home.wait("orders", "going on", |status| status["holding_back"].is_null());
+    delay_secondaries(&destination, 0).await;
+    home.ok(&["throttle", "orders", "off"]);
+    home.wait("orders", "ready", |status| status["can_cutover"] == true);
+    assert!(home.ok(&["cutover", "orders"]).contains("DONE"));
+    compare::assert_identical(&source, &destination).await;
+}
+
+/// All members but the primary apply everything so many seconds late, on purpose.
+async fn delay_secondaries(client: &Client, seconds: i64) {
+    let admin = client.database("admin");
+    let primary = admin.run_command(doc! { "hello": 1 }).await.unwrap().get_str("primary").unwrap().to_string();
+    let reply = admin.run_command(doc! { "replSetGetConfig": 1 }).await.unwrap();
+    let mut config = reply.get_document("config").unwrap().clone();
+    config.insert("version", config.get_i32("version").unwrap() + 1);
+    for member in config.get_array_mut("members").unwrap() {
+        let member = member.as_document_mut().unwrap();
+        if member.get_str("host").unwrap() != primary {
+            member.insert("priority", 0);
+            member.insert("secondaryDelaySecs", seconds);
+        }
+    }
+    admin.run_command(doc! { "replSetReconfig": config }).await.unwrap();
+}
+
 /// A secondary of a set, and its port.
 async fn secondary(ports: &[u16]) -> (u16, Client) {
     let deadline = Instant::now() + PATIENCE;
