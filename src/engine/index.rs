@@ -271,6 +271,37 @@ fn show(view: &watch::Sender<InitialSyncView>, tracked: &Tracked, state: Collect
     });
 }
 
+/// After finalizing: of what was to be built, only what `is_missing` (collection, index) says is not there. Returns what
+/// could not be built.
+pub fn settle(
+    registry: &Registry,
+    view: &watch::Sender<InitialSyncView>,
+    is_missing: impl Fn(&Namespace, &str) -> bool,
+) -> Vec<FailedIndex> {
+    let mut all_failed = Vec::new();
+    view.send_modify(|view| {
+        for tracked in registry.collections.values() {
+            let waited = tracked.indexes.iter().filter(|(_, index)| index.late || index.failed.is_some());
+            let waited: Vec<_> = waited.collect();
+            if waited.is_empty() {
+                continue;
+            }
+            let namespace = tracked.namespace.to_string();
+            let missing: Vec<_> = waited.iter().filter(|(name, _)| is_missing(&tracked.namespace, name)).collect();
+            if let Some(row) = view.rows.iter_mut().find(|row| row.namespace == namespace) {
+                let built = row.indexes_total.saturating_sub(u32::try_from(missing.len()).unwrap_or(u32::MAX));
+                view.indexes.built += u64::from(built.saturating_sub(row.indexes_built));
+                row.indexes_built = row.indexes_built.max(built);
+            }
+            all_failed.extend(missing.iter().filter_map(|(name, index)| {
+                let (namespace, index, reason) = (namespace.clone(), (*name).clone(), index.failed.clone()?);
+                Some(FailedIndex { namespace, index, reason })
+            }));
+        }
+    });
+    all_failed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -127,3 +127,19 @@ async fn held_moments_6_0_5() {
 async fn held_moments_4_4_2_to_6_0_5() {
     held(1).await;
 }
+
+/// Nothing else is there in which something could be deleted, which 5.0 refuses of a time series.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_series_alone_5_0_4() {
+    let stage = Stage::start(4).await;
+    run(&stage.source, DB, doc! { "create": "measured", "timeseries": { "timeField": "at" } }).await;
+    let measurements = (0..20).map(|n| doc! { "at": bson::DateTime::now(), "n": n });
+    insert(&stage.source, DB, "measured", measurements.collect()).await;
+    let mut migration = Migration::new();
+    drive::start(&mut migration.client, stage.plan(&[], &[])).await;
+    migration.reach(Phase::Following).await;
+    cut_over(&stage, &mut migration, async || {}).await;
+    let differences = stage.differences().await;
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    migration.engine.shut_down().await;
+}

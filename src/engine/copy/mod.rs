@@ -176,7 +176,12 @@ async fn create_collections(context: &Context, catalog: &Catalog, fences: &Fence
         Kind::View => false,
     });
     let creatable: Vec<_> = creatable.collect();
-    let Some(namespace) = creatable.first().map(|entry| &entry.namespace) else { return Ok(()) };
+    let Some(first) = creatable.first() else { return Ok(()) };
+    // 5.0 takes no deletes from a time series, not even of nothing (72).
+    let namespace = &match first.kind {
+        Kind::Timeseries => Namespace::new(&first.namespace.db, format!("system.buckets.{}", first.namespace.coll)),
+        _ => first.namespace.clone(),
+    };
     let mut term = fences.pass(namespace).await?;
     loop {
         let creating: Vec<_> = creatable.iter().map(|entry| create(context, entry, Confirmed::Later).boxed()).collect();

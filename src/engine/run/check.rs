@@ -7,7 +7,7 @@ use crate::{
         context::Context,
         finalize,
         foreign::Arrivals,
-        metadata, opened, pre_images,
+        index, metadata, opened, pre_images,
         registry::Registry,
         retry::{Halt, retry},
         verify::{Since, Target, Verifier},
@@ -195,7 +195,7 @@ impl Run {
         };
         verifier.begin_last_look(form.since, self.context.cancel.clone());
         let (context, view, fetch) = (self.context.clone(), self.finalizing.clone(), self.fetch.subscribe());
-        let last_look = self.last_look.clone();
+        let (last_look, sync, apply) = (self.last_look.clone(), self.sync.clone(), self.apply.clone());
         let reader = self.user.as_ref().map_or(&self.context.destination, |user| user.operator()).clone();
         self.spawn(async move {
             let finalized = async {
@@ -204,6 +204,12 @@ impl Run {
                 }
                 let failed = finalize::finalize(&context, follower.registry(), &view, &form.do_without).await?;
                 pre_images::reconcile(&context, follower.registry()).await?;
+                let missing = index::settle(follower.registry(), &sync, |namespace, name| {
+                    let is_it =
+                        |failed: &FailedIndex| failed.namespace == namespace.to_string() && failed.index == name;
+                    failed.iter().any(is_it) || form.do_without.contains(&format!("{namespace} / {name}"))
+                });
+                apply.send_modify(|view| view.failed_indexes = Some(missing));
                 let compared = compare_metadata(&context, follower.registry(), &view, &form);
                 let cutover = form.since.source.unwrap_or_default();
                 let (compared, ()) = tokio::join!(compared, opened::note(&context, &reader, cutover));
