@@ -169,7 +169,12 @@ async fn a_unique_index_that_cannot_be_enforced_keeps_the_destination_closed() {
     assert!(!failed.can_write && failed.phase == Phase::Finalizing, "{}", failed.phase);
     // Trying again without a cure changes nothing.
     let retries = || {
-        client.events().since(0).iter().filter(|event| event.kind == "finalize" && event.text.contains("one_n")).count()
+        client
+            .events()
+            .since(0)
+            .iter()
+            .filter(|event| event.kind == "finalize" && event.text.contains("/ one_n /"))
+            .count()
     };
     let tried = async |wanted: usize| {
         // An event may come a moment after the snapshot.
