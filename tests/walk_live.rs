@@ -181,10 +181,7 @@ async fn clearing_drops_what_the_filter_selects_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_that_cannot_be_built_keeps_the_cutover_closed() {
     let (pair, source, destination) = loaded(100).await;
-    let (engine, _home) = drive::engine();
-    let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
-    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let (engine, _home, mut client) = drive::ready(&pair).await;
     let text = async |client: &mongodb::Client, coll: &str, name: &str, field: &str| {
         let index = doc! { "key": { field: "text" }, "name": name };
         client.database("shop").run_command(doc! { "createIndexes": coll, "indexes": [index] }).await.unwrap();
@@ -242,10 +239,7 @@ async fn an_index_that_cannot_be_built_keeps_the_cutover_closed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cutover_waits_for_an_open_transaction() {
     let (pair, source, destination) = loaded(100).await;
-    let (engine, _home) = drive::engine();
-    let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
-    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let (engine, _home, mut client) = drive::ready(&pair).await;
     let orders = source.database("shop").collection::<Document>("orders");
     let mut session = source.start_session().await.unwrap();
     session.start_transaction().await.unwrap();
@@ -296,10 +290,7 @@ async fn documents_that_expire_do_not_keep_the_source_from_being_quiet() {
     let now = bson::DateTime::now().timestamp_millis();
     let expire = (0..3_000_i64).map(|n| doc! { "_id": n, "at": bson::DateTime::from_millis(now + n * 40) });
     sessions.insert_many(expire).await.unwrap();
-    let (engine, _home) = drive::engine();
-    let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
-    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let (engine, _home, mut client) = drive::ready(&pair).await;
     // The monitor deletes every second; without it the source is never quiet for the 1.5 s that are needed.
     let left = sessions.estimated_document_count().await.unwrap();
     while sessions.estimated_document_count().await.unwrap() == left {

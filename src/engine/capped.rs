@@ -14,7 +14,7 @@ use crate::{
     model::{Severity, Side, units::show_count},
     mongo::{
         Cluster, Namespace,
-        catalog::{CatalogEntry, with_own_collation},
+        catalog::{CatalogEntry, options_of, with_own_collation},
         cluster::DriverError,
         errors::{code, explain, may_pass},
         namespace::TEMPORARY_PREFIX,
@@ -169,7 +169,7 @@ impl From<DriverError> for Refused {
 async fn build(context: &Context, tracked: &Tracked) -> Result<(), Refused> {
     let (destination, namespace) = (&context.destination, &tracked.namespace);
     let db = namespace.db.as_str();
-    let stand_in = options_of(destination, namespace).await?;
+    let stand_in = options_of(destination, namespace).await?.unwrap_or_default();
     if is_set(&stand_in, "capped") {
         return Ok(());
     }
@@ -197,14 +197,6 @@ fn temporary_name(coll: &str) -> String {
 
 fn not_there(error: DriverError) -> Result<(), DriverError> {
     if code(&error) == Some(NAMESPACE_NOT_FOUND) { Ok(()) } else { Err(error) }
-}
-
-async fn options_of(cluster: &Cluster, namespace: &Namespace) -> Result<RawDocumentBuf, DriverError> {
-    let command = rawdoc! { "listCollections": 1, "filter": { "name": namespace.coll.as_str() } };
-    let reply = cluster.run(&namespace.db, command).await?;
-    let found = reply.get_document("cursor")?.get_array("firstBatch")?.into_iter().next().transpose()?;
-    let options = found.and_then(|found| found.as_document()).map(|found| found.get_document("options")).transpose()?;
-    Ok(options.map(ToOwned::to_owned).unwrap_or_default())
 }
 
 async fn fill(

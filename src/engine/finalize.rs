@@ -5,6 +5,7 @@ use super::{
     capped,
     context::Context,
     create::can_resize_capped,
+    ddl::make_all,
     index::{create_indexes_command, needs_stand_in, stand_in_name},
     pre_images,
     registry::{Registry, Tracked, TrackedIndex},
@@ -15,7 +16,7 @@ use crate::{
     model::{
         Side,
         snapshot::{FailedIndex, StepLine, StepState},
-        units::show_count,
+        units::{index_label, show_count},
     },
     mongo::{
         Namespace,
@@ -81,6 +82,7 @@ pub async fn finalize(
     view: &watch::Sender<StepsView>,
     do_without: &[String],
 ) -> Result<Vec<FailedIndex>, Halt> {
+    make_all(context, registry).await?;
     restore(context, registry, view, (do_without, |_| true)).await
 }
 
@@ -100,7 +102,6 @@ async fn restore(
     view: &watch::Sender<StepsView>,
     (do_without, is_wanted): (&[String], impl Fn(Kindred) -> bool),
 ) -> Result<Vec<FailedIndex>, Halt> {
-    super::ddl::make_all(context, registry).await?;
     let version = context.destination.version;
     let mut steps = Vec::new();
     for tracked in registry.collections.values() {
@@ -225,7 +226,7 @@ fn index_steps(tracked: &Tracked, stand_in: bool, convertible: bool) -> Vec<Step
 
 /// What is not there yet, after everything that may have been in its way got its final form.
 fn late_steps(tracked: &Tracked, do_without: &[String]) -> Vec<Step> {
-    let may_be_missing = |name: &str| do_without.contains(&format!("{} / {name}", tracked.namespace));
+    let may_be_missing = |name: &str| do_without.contains(&index_label(&tracked.namespace, name));
     let missing = |name: &str, index: &TrackedIndex| index.late || index.failed.is_some() && !may_be_missing(name);
     let late = tracked.indexes.iter().filter(|(name, index)| missing(name, index));
     let step = |(name, index): (&String, &TrackedIndex)| {

@@ -17,7 +17,7 @@ use super::{
     watermark::Watermark,
 };
 use crate::{
-    model::{Optime, Problem, Side, snapshot::FailedIndex},
+    model::{Optime, Problem, Side},
     mongo::{Namespace, catalog::name_of},
     oplog::{
         Assembler, Body, Change, ChangeKind, DdlEntry, DocumentId, Entry, Inner, Traits, entry::operations, shortened,
@@ -133,7 +133,7 @@ impl Follower {
         }
         refetch_noted(&self.context, &self.registry, self.dispatched).await?;
         let replay_until = self.replay_until().await?;
-        let failed = failed_indexes(&self.registry);
+        let failed = self.registry.failed_indexes();
         self.view.send_modify(|view| view.failed_indexes = Some(failed));
         let mut lanes = Lanes::start(self, replay_until);
         self.is_broken = true;
@@ -345,7 +345,7 @@ impl Dispatcher<'_> {
         self.follower.registry.is_repeated = self.follower.intent == Some(ts);
         self.follower.context.journal("writing the journal", move |record| record.put_intent(ts)).await?;
         ddl::apply(&self.follower.context, &mut self.follower.registry, self.ts, command).await?;
-        let failed = failed_indexes(&self.follower.registry);
+        let failed = self.follower.registry.failed_indexes();
         self.board.view.send_modify(|view| view.failed_indexes = Some(failed));
         Ok(())
     }
@@ -532,17 +532,4 @@ fn unknown_collection(change: &Change<'_>, raw: &RawDocument) -> Halt {
         written: "The source is untouched; the destination keeps what was applied before this entry.".into(),
     }
     .into()
-}
-
-fn failed_indexes(registry: &Registry) -> Vec<FailedIndex> {
-    let mut failed = Vec::new();
-    for tracked in registry.collections.values() {
-        for (name, index) in &tracked.indexes {
-            if let Some(reason) = &index.failed {
-                let namespace = tracked.namespace.to_string();
-                failed.push(FailedIndex { namespace, index: name.clone(), reason: reason.clone() });
-            }
-        }
-    }
-    failed
 }

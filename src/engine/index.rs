@@ -9,8 +9,8 @@ use super::{
 use crate::{
     model::{
         Severity, Side,
-        snapshot::{CollectionState, FailedIndex},
-        units::{show_count, show_duration},
+        snapshot::CollectionState,
+        units::{index_label, show_count, show_duration},
     },
     mongo::{
         Namespace, ServerVersion,
@@ -223,7 +223,7 @@ pub async fn build_indexes(
         show(view, &tracked, CollectionState::Done);
         for (name, index) in &tracked.indexes {
             if let Some(reason) = &index.failed {
-                let text = format!("{} / {name} / {reason}", tracked.namespace);
+                let text = format!("{} / {reason}", index_label(&tracked.namespace, name));
                 context.events.record(Severity::Error, "index-failed", text);
             } else if index.late {
                 context.events.record(Severity::Info, "index", waits(&tracked, name));
@@ -249,14 +249,6 @@ pub fn waits(tracked: &Tracked, name: &str) -> String {
 fn show(view: &watch::Sender<InitialSyncView>, tracked: &Tracked, state: CollectionState) {
     view.send_modify(|view| {
         let namespace = tracked.namespace.to_string();
-        let failed: Vec<FailedIndex> = tracked
-            .indexes
-            .iter()
-            .filter_map(|(index, tracked)| {
-                let reason = tracked.failed.clone()?;
-                Some(FailedIndex { namespace: namespace.clone(), index: index.clone(), reason })
-            })
-            .collect();
         let built = tracked.indexes.values().filter(|index| index.failed.is_none() && !index.late).count();
         if let Some(row) = view.rows.iter_mut().find(|row| row.namespace == namespace) {
             row.state = state;
@@ -266,40 +258,29 @@ fn show(view: &watch::Sender<InitialSyncView>, tracked: &Tracked, state: Collect
         }
         if state == CollectionState::Done {
             view.indexes.built += built as u64;
-            view.indexes.failed.extend(failed);
+            view.indexes.failed.extend(tracked.failed_indexes());
         }
     });
 }
 
-/// After finalizing: of what was to be built, only what `is_missing` (collection, index) says is not there. Returns what
-/// could not be built.
-pub fn settle(
-    registry: &Registry,
-    view: &watch::Sender<InitialSyncView>,
-    is_missing: impl Fn(&Namespace, &str) -> bool,
-) -> Vec<FailedIndex> {
-    let mut all_failed = Vec::new();
+/// Counts after finalizing: of what was to be built, only what `is_missing` (`namespace / index`) says is not there.
+pub fn settle(registry: &Registry, view: &watch::Sender<InitialSyncView>, is_missing: impl Fn(&String) -> bool) {
     view.send_modify(|view| {
         for tracked in registry.collections.values() {
-            let waited = tracked.indexes.iter().filter(|(_, index)| index.late || index.failed.is_some());
-            let waited: Vec<_> = waited.collect();
-            if waited.is_empty() {
+            let mut waited =
+                tracked.indexes.iter().filter(|(_, index)| index.late || index.failed.is_some()).peekable();
+            if waited.peek().is_none() {
                 continue;
             }
+            let missing = waited.filter(|(name, _)| is_missing(&index_label(&tracked.namespace, name))).count();
             let namespace = tracked.namespace.to_string();
-            let missing: Vec<_> = waited.iter().filter(|(name, _)| is_missing(&tracked.namespace, name)).collect();
             if let Some(row) = view.rows.iter_mut().find(|row| row.namespace == namespace) {
-                let built = row.indexes_total.saturating_sub(u32::try_from(missing.len()).unwrap_or(u32::MAX));
+                let built = row.indexes_total.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
                 view.indexes.built += u64::from(built.saturating_sub(row.indexes_built));
                 row.indexes_built = row.indexes_built.max(built);
             }
-            all_failed.extend(missing.iter().filter_map(|(name, index)| {
-                let (namespace, index, reason) = (namespace.clone(), (*name).clone(), index.failed.clone()?);
-                Some(FailedIndex { namespace, index, reason })
-            }));
         }
     });
-    all_failed
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::Side,
-    mongo::{Namespace, ServerVersion},
+    mongo::{Namespace, ServerVersion, catalog::options_of},
 };
 use bson::{RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 
@@ -50,16 +50,10 @@ pub async fn reconcile(context: &Context, registry: &Registry) -> Result<(), Hal
 }
 
 async fn is_forgotten(context: &Context, namespace: &Namespace) -> Result<bool, Halt> {
-    let source = &context.source;
-    let list = rawdoc! { "listCollections": 1, "filter": { "name": namespace.coll.as_str() } };
     let what = format!("reading the options of {namespace}");
-    retry(Side::Source, &what, &context.events, &context.cancel, || async {
-        let reply = source.run(&namespace.db, list.clone()).await?;
-        let first = reply.get_document("cursor")?.get_array("firstBatch")?.into_iter().next().transpose()?;
-        let options = first.and_then(|first| first.as_document()?.get_document("options").ok());
-        Ok(options.is_some_and(|options| !is_set(options, OPTION)))
-    })
-    .await
+    let read = || options_of(&context.source, namespace);
+    let options = retry(Side::Source, &what, &context.events, &context.cancel, read).await?;
+    Ok(options.is_some_and(|options| !is_set(&options, OPTION)))
 }
 
 #[cfg(test)]

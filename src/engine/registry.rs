@@ -4,7 +4,7 @@
 
 use super::create::can_resize_capped;
 use crate::{
-    model::Optime,
+    model::{Optime, snapshot::FailedIndex},
     mongo::{
         Namespace, ServerVersion,
         catalog::{CatalogEntry, Kind},
@@ -114,6 +114,15 @@ impl Tracked {
             .any(|index| index.in_place && (is_set(&index.spec, "unique") || is_set(&index.spec, "prepareUnique")))
     }
 
+    /// Its indexes that could not be built.
+    pub fn failed_indexes(&self) -> impl Iterator<Item = FailedIndex> {
+        let failed = |(name, index): (&String, &TrackedIndex)| {
+            let reason = index.failed.clone()?;
+            Some(FailedIndex { namespace: self.namespace.to_string(), index: name.clone(), reason })
+        };
+        self.indexes.iter().filter_map(failed)
+    }
+
     /// Some other index has the same keys, and one of the two is unique.
     pub fn has_twin(&self, spec: &RawDocument) -> bool {
         self.indexes.values().any(|index| index.is_twin_of(spec))
@@ -147,6 +156,11 @@ impl Registry {
     /// The position up to which DDL of `db` is already reflected on the destination.
     pub fn ddl_reflected_until(&self, db: &str) -> Optime {
         self.catalog_as_of.get(db).copied().unwrap_or(self.started_at)
+    }
+
+    /// All indexes that could not be built.
+    pub fn failed_indexes(&self) -> Vec<FailedIndex> {
+        self.collections.values().flat_map(Tracked::failed_indexes).collect()
     }
 
     /// The UUID of the collection that lives at `namespace` on the destination.

@@ -519,13 +519,12 @@ fn measurement(
     open_transactions: Vec<String>,
 ) -> Measurement {
     let quiet_now = until.zip(fetch.last_active_write).map(|(until, last)| u64::try_from(until - last).unwrap_or(0));
-    let named = |failed: &FailedIndex| format!("{} / {}", failed.namespace, failed.index);
     Measurement {
         lag_ms: reading.lag_ms,
         source_quiet_ms: reading.source_quiet_ms.into_iter().chain(quiet_now).min(),
         last_user_write: fetch.last_user_write.map(|(ts, _)| ts),
         repair_pending: apply.repair_pending,
-        failed_indexes: apply.failed_indexes.iter().flatten().map(named).collect(),
+        failed_indexes: apply.failed_indexes.iter().flatten().map(FailedIndex::label).collect(),
         open_transactions,
     }
 }

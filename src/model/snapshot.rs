@@ -261,6 +261,13 @@ pub struct FailedIndex {
     pub reason: String,
 }
 
+impl FailedIndex {
+    /// What it is called by whoever accepts that it is missing.
+    pub fn label(&self) -> String {
+        super::units::index_label(&self.namespace, &self.index)
+    }
+}
+
 /// The plan's thresholds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thresholds {

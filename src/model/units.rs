@@ -150,6 +150,11 @@ pub fn show_namespace(namespace: &str) -> String {
     namespace.replacen(".system.buckets.", ".", 1)
 }
 
+/// What an index is called by whoever accepts that it is missing: `namespace / index`.
+pub fn index_label(namespace: impl std::fmt::Display, index: &str) -> String {
+    format!("{namespace} / {index}")
+}
+
 /// `1 index`, `1,200 indexes`.
 pub fn plural(count: u64, word: &str) -> String {
     let ending = if word.ends_with('x') { "es" } else { "s" };

@@ -355,6 +355,13 @@ async fn list_all(
     Ok((objects, at))
 }
 
+/// What a collection was created with and `collMod` made of it; `None`: there is no such collection.
+pub async fn options_of(cluster: &Cluster, namespace: &Namespace) -> Result<Option<RawDocumentBuf>, DriverError> {
+    let command = rawdoc! { "listCollections": 1, "filter": { "name": namespace.coll.as_str() } };
+    let (found, _) = list_all(cluster, &namespace.db, command).await?;
+    found.first().map(|found| Ok(found.get_document("options")?.to_owned())).transpose()
+}
+
 /// The present name of the collection with this UUID in `db`; `None` when it was dropped or moved away,
 /// and the majority has that.
 pub async fn name_of(cluster: &Cluster, db: &str, uuid: Uuid) -> Result<Option<String>, DriverError> {

@@ -27,6 +27,15 @@ pub fn engine() -> (Engine, tempfile::TempDir) {
     (Engine::start(EngineSettings { state_root: home.path().join("state"), application: None }), home)
 }
 
+/// An engine with a migration that may be cut over.
+pub async fn ready(pair: &super::Pair) -> (Engine, tempfile::TempDir, Client) {
+    let (engine, home) = engine();
+    let mut client = engine.client("ops@test");
+    start(&mut client, plan(&pair.source.uri(), &pair.destination.uri())).await;
+    wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    (engine, home, client)
+}
+
 /// Waits for a snapshot; panics with the state and the event log when it does not come.
 pub async fn wait(client: &mut Client, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
     let waiting = async {

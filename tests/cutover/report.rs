@@ -149,10 +149,7 @@ async fn of_a_completed_migration() {
 async fn of_a_migration_that_was_stopped_while_documents_differed() {
     let _turn = crate::turn().await;
     let (pair, _source, destination) = loaded(500).await;
-    let (engine, _home) = drive::engine();
-    let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
-    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let (engine, _home, mut client) = drive::ready(&pair).await;
     let orders = destination.database("shop").collection::<Document>("orders");
     orders.update_one(doc! { "_id": 7 }, doc! { "$set": { "n": "corrupted" } }).await.unwrap();
     drive::insist(&client, Command::PrepareCutover).await;

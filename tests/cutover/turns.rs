@@ -40,10 +40,7 @@ fn failed_line(snapshot: &Snapshot) -> Option<String> {
 async fn a_writer_that_stops_late_is_waited_for() {
     let _turn = crate::turn().await;
     let (pair, source, destination) = loaded(500).await;
-    let (engine, _home) = drive::engine();
-    let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
-    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let (engine, _home, mut client) = drive::ready(&pair).await;
     let mut application = Application::start(&pair.source, 0).await;
     drive::wait(&mut client, "a writer", |snapshot| !snapshot.writers.is_empty() && snapshot.can_cutover).await;
     drive::insist(&client, Command::PrepareCutover).await;
@@ -79,10 +76,7 @@ async fn a_writer_that_stops_late_is_waited_for() {
 async fn a_write_in_the_moment_of_continue_is_no_quiet() {
     let _turn = crate::turn().await;
     let (pair, source, destination) = loaded(100).await;
-    let (engine, _home) = drive::engine();
-    let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
-    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let (engine, _home, mut client) = drive::ready(&pair).await;
     drive::insist(&client, Command::PrepareCutover).await;
     drive::wait(&mut client, "quiet", is_quiet).await;
     source.database("shop").collection::<Document>("orders").insert_one(doc! { "_id": "now", "n": -1 }).await.unwrap();
@@ -102,10 +96,7 @@ async fn a_write_in_the_moment_of_continue_is_no_quiet() {
 async fn a_writer_that_comes_back_during_the_drain_reopens_the_step() {
     let _turn = crate::turn().await;
     let (pair, source, destination) = loaded(500).await;
-    let (engine, _home) = drive::engine();
-    let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
-    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let (engine, _home, mut client) = drive::ready(&pair).await;
     drive::insist(&client, Command::PrepareCutover).await;
     // A destination that takes no writes holds the drain.
     let admin = destination.database("admin");
@@ -207,10 +198,7 @@ async fn a_unique_index_that_cannot_be_enforced_keeps_the_destination_closed() {
 async fn an_index_that_fails_after_the_cutover_began_keeps_the_destination_closed() {
     let _turn = crate::turn().await;
     let (pair, source, destination) = loaded(500).await;
-    let (engine, _home) = drive::engine();
-    let mut client = engine.client("ops@test");
-    drive::start(&mut client, drive::plan(&pair.source.uri(), &pair.destination.uri())).await;
-    drive::wait(&mut client, "ready", |snapshot| snapshot.can_cutover).await;
+    let (engine, _home, mut client) = drive::ready(&pair).await;
     let index = |name: &str| {
         let indexes = [doc! { "key": { "n": 1 }, "name": name }];
         doc! { "createIndexes": "orders", "indexes": indexes.to_vec() }

@@ -2,7 +2,7 @@
 //! could not be built on documents that no moment of the source ever had, and the order of fields that no replay of
 //! `$v:1` updates can restore (OPLOG.md B.5).
 
-use super::{Board, Follower, drained, failed_indexes};
+use super::{Board, Follower, drained};
 use crate::{
     engine::{
         context::Context,
@@ -184,7 +184,7 @@ impl Follower {
 
     /// Builds what could not be built once more, while nothing is being applied.
     pub(super) async fn build_failed_indexes(&mut self, board: &Board) -> Result<(), Halt> {
-        if failed_indexes(&self.registry).is_empty() {
+        if self.registry.failed_indexes().is_empty() {
             return Ok(());
         }
         drained(board, &self.context).await?;
@@ -199,7 +199,7 @@ impl Follower {
         }
         let rows = Collections::of(&self.registry, &touched)?;
         self.context.journal("writing the journal", move |record| record.put_replayed(&rows, None)).await?;
-        let failed = failed_indexes(&self.registry);
+        let failed = self.registry.failed_indexes();
         board.view.send_modify(|view| view.failed_indexes = Some(failed));
         Ok(())
     }

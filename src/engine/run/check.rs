@@ -16,7 +16,7 @@ use crate::{
     model::{
         Optime, Repaired, Side,
         snapshot::{FailedIndex, StepLine, StepState},
-        units::show_namespace,
+        units::{index_label, show_namespace},
     },
     mongo::{Cluster, Namespace},
 };
@@ -204,12 +204,11 @@ impl Run {
                 }
                 let failed = finalize::finalize(&context, follower.registry(), &view, &form.do_without).await?;
                 pre_images::reconcile(&context, follower.registry()).await?;
-                let missing = index::settle(follower.registry(), &sync, |namespace, name| {
-                    let is_it =
-                        |failed: &FailedIndex| failed.namespace == namespace.to_string() && failed.index == name;
-                    failed.iter().any(is_it) || form.do_without.contains(&format!("{namespace} / {name}"))
-                });
-                apply.send_modify(|view| view.failed_indexes = Some(missing));
+                let missing: Vec<_> = failed.iter().map(FailedIndex::label).chain(form.do_without.clone()).collect();
+                index::settle(follower.registry(), &sync, |label| missing.contains(label));
+                let mut failed_indexes = follower.registry().failed_indexes();
+                failed_indexes.retain(|index| missing.contains(&index.label()));
+                apply.send_modify(|view| view.failed_indexes = Some(failed_indexes));
                 let compared = compare_metadata(&context, follower.registry(), &view, &form);
                 let cutover = form.since.source.unwrap_or_default();
                 let (compared, ()) = tokio::join!(compared, opened::note(&context, &reader, cutover));
@@ -255,7 +254,7 @@ async fn compare_metadata(
         .collections
         .values()
         .flat_map(|tracked| {
-            let accepted = |name: &&String| form.do_without.contains(&format!("{} / {name}", tracked.namespace));
+            let accepted = |name: &&String| form.do_without.contains(&index_label(&tracked.namespace, name));
             let accepted = tracked.indexes.keys().filter(accepted);
             accepted.map(|name| metadata::missing_index(&tracked.namespace, name))
         })
