@@ -56,5 +56,5 @@ async fn copy(sets: &Sets, documents: u64) -> f64 {
     let mut ferry = Ferry::start(sets, "verify = \"off\"");
     let cost = tokio::task::block_in_place(|| ferry.reach(&["following", "ready"]));
     tokio::task::block_in_place(|| ferry.stop());
-    cost.seconds / (bare + limits.indexes)
+    cost.seconds / (bare + limits.indexes.0)
 }

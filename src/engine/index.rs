@@ -22,7 +22,10 @@ use crate::{
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, raw::cstr};
 use futures_util::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 use tokio::sync::watch;
 
 /// Collections whose indexes are built at the same time.
@@ -197,13 +200,8 @@ async fn build(context: &Context, mut tracked: Tracked) -> Result<Tracked, Halt>
     Ok(tracked)
 }
 
-async fn build_all(
-    context: &Context,
-    uuid: Uuid,
-    tracked: &Tracked,
-    view: &watch::Sender<InitialSyncView>,
-) -> Result<(Uuid, Tracked), Halt> {
-    show(view, tracked, CollectionState::Indexing);
+async fn build_all(context: &Context, uuid: Uuid, tracked: &Tracked, rows: &Rows<'_>) -> Result<(Uuid, Tracked), Halt> {
+    rows.show(tracked, CollectionState::Indexing);
     Ok((uuid, build(context, tracked.clone()).await?))
 }
 
@@ -214,13 +212,15 @@ pub async fn build_indexes(
     view: &watch::Sender<InitialSyncView>,
 ) -> Result<(), Halt> {
     let began = Instant::now();
+    let rows = Rows::new(view);
     let with_indexes = registry.collections.iter().filter(|(_, tracked)| !tracked.indexes.is_empty());
-    let builds: Vec<_> = with_indexes.map(|(uuid, tracked)| build_all(context, *uuid, tracked, view).boxed()).collect();
+    let builds: Vec<_> =
+        with_indexes.map(|(uuid, tracked)| build_all(context, *uuid, tracked, &rows).boxed()).collect();
     let mut builds = stream::iter(builds).buffer_unordered(AT_ONCE);
     let mut built = Vec::new();
     while let Some(outcome) = builds.next().await {
         let (uuid, tracked) = outcome?;
-        show(view, &tracked, CollectionState::Done);
+        rows.show(&tracked, CollectionState::Done);
         for (name, index) in &tracked.indexes {
             if let Some(reason) = &index.failed {
                 let text = format!("{} / {reason}", index_label(&tracked.namespace, name));
@@ -246,21 +246,35 @@ pub fn waits(tracked: &Tracked, name: &str) -> String {
     format!("{namespace} / {name} is built at the cutover; until then it and an index of the same keys would be alike")
 }
 
-fn show(view: &watch::Sender<InitialSyncView>, tracked: &Tracked, state: CollectionState) {
-    view.send_modify(|view| {
-        let namespace = tracked.namespace.to_string();
+/// The view, with the row of every collection at hand: there may be thousands.
+struct Rows<'a> {
+    view: &'a watch::Sender<InitialSyncView>,
+    by_namespace: HashMap<String, usize>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(view: &'a watch::Sender<InitialSyncView>) -> Self {
+        let rows = view.borrow();
+        let by_namespace = (0..).zip(&rows.rows).map(|(index, row)| (row.namespace.clone(), index)).collect();
+        Self { view, by_namespace }
+    }
+
+    fn show(&self, tracked: &Tracked, state: CollectionState) {
+        let row = self.by_namespace.get(&tracked.namespace.to_string());
         let built = tracked.indexes.values().filter(|index| index.failed.is_none() && !index.late).count();
-        if let Some(row) = view.rows.iter_mut().find(|row| row.namespace == namespace) {
-            row.state = state;
-            if state == CollectionState::Done {
-                row.indexes_built = u32::try_from(built).unwrap_or(u32::MAX);
+        self.view.send_modify(|view| {
+            if let Some(row) = row.and_then(|index| view.rows.get_mut(*index)) {
+                row.state = state;
+                if state == CollectionState::Done {
+                    row.indexes_built = u32::try_from(built).unwrap_or(u32::MAX);
+                }
             }
-        }
-        if state == CollectionState::Done {
-            view.indexes.built += built as u64;
-            view.indexes.failed.extend(tracked.failed_indexes());
-        }
-    });
+            if state == CollectionState::Done {
+                view.indexes.built += built as u64;
+                view.indexes.failed.extend(tracked.failed_indexes());
+            }
+        });
+    }
 }
 
 /// Counts after finalizing: of what was to be built, only what `is_missing` (`namespace / index`) says is not there.

@@ -33,6 +33,8 @@ pub struct Publisher {
     rate_in: Rate,
     rate_out: Rate,
     report: Option<String>,
+    /// Number of the last event that was looked at, and what went wrong up to it.
+    incidents: (u64, Vec<String>),
     idle_since: Timestamp,
 }
 
@@ -46,6 +48,7 @@ impl Publisher {
             rate_in: Rate::default(),
             rate_out: Rate::default(),
             report: None,
+            incidents: (0, Vec::new()),
             idle_since: now,
         }
     }
@@ -108,11 +111,20 @@ impl Publisher {
         if let Some(run) = run {
             self.add_run(&mut snapshot, machine, run);
         }
-        let worrying =
-            |event: &crate::model::Event| event.severity >= Severity::Warn && INCIDENTS.contains(&event.kind.as_str());
-        snapshot.incidents =
-            events.since(0).iter().filter(|event| worrying(event)).map(|event| event.text.clone()).collect();
+        snapshot.incidents = self.incidents(events);
         snapshot
+    }
+
+    /// Only new events are looked at: there is one of each collection.
+    fn incidents(&mut self, events: &Notices) -> Vec<String> {
+        let (seen, incidents) = &mut self.incidents;
+        for event in events.since(*seen) {
+            *seen = event.seq;
+            if event.severity >= Severity::Warn && INCIDENTS.contains(&event.kind.as_str()) {
+                incidents.push(event.text);
+            }
+        }
+        incidents.clone()
     }
 
     fn add_run(&mut self, snapshot: &mut Snapshot, machine: &Machine, run: &Run) {

@@ -4,6 +4,7 @@ use super::{
     cluster::{Cluster, DriverError, operation_time},
     errors::{PRIMARY_STEPPED_DOWN, code, from_code},
     namespace::Namespace,
+    sizes,
 };
 use crate::model::{NamespaceFilter, Optime};
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, raw::cstr, rawdoc};
@@ -15,11 +16,11 @@ use std::{
 };
 
 /// Databases and collections that are read at the same time.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 const NAMESPACE_NOT_FOUND: i32 = 26;
 /// NamespaceNotFound (40280 from `$collStats` of 4.4), CommandNotSupportedOnView: the name belongs to another object, or to
 /// none.
-const MOVED_AWAY: [i32; 3] = [NAMESPACE_NOT_FOUND, 40_280, 166];
+pub(super) const MOVED_AWAY: [i32; 3] = [NAMESPACE_NOT_FOUND, 40_280, 166];
 /// What 6.0.5 answers when it shall tell of a build on a bucket collection, whose spec it cannot print; 5.0.4 and 6.0.27 can.
 const BUILD_NOT_TOLD: i32 = 5_254_501;
 /// How long the majority may take to confirm what was just listed.
@@ -155,12 +156,12 @@ async fn read_database(
     loop {
         let before = cluster.last_write().await?.majority_optime;
         match read_entries(cluster, filter, &db).await {
-            Ok((entries, after)) => {
+            Ok((mut entries, after)) => {
                 let as_of = after.max(before);
                 confirmed(cluster, as_of).await?;
                 if !changed_between(cluster, &db, before, as_of).await? {
-                    let sized = entries.into_iter().map(|entry| with_size(cluster, entry).boxed());
-                    let entries = stream::iter(sized.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?;
+                    // Estimates: read apart, so that nothing slow lies within the reading that must not be disturbed.
+                    sizes::fill(cluster, &db, &mut entries).await?;
                     return Ok(DatabaseCatalog { db, as_of, entries });
                 }
             }
@@ -255,18 +256,6 @@ async fn read_entry(cluster: &Cluster, db: &str, object: &RawDocument) -> Result
     Ok(entry)
 }
 
-/// Sizes are estimates: they are read apart, so that nothing slow lies within the reading that must not be disturbed.
-async fn with_size(cluster: &Cluster, mut entry: CatalogEntry) -> Result<CatalogEntry, DriverError> {
-    if matches!(entry.kind, Kind::Collection | Kind::Buckets) {
-        match read_size(cluster, &entry.namespace).await {
-            Ok(size) => (entry.documents, entry.bytes) = size,
-            Err(error) if code(&error).is_some_and(|code| MOVED_AWAY.contains(&code)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(entry)
-}
-
 /// The finished secondary indexes of a collection.
 pub async fn read_indexes(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<RawDocumentBuf>, DriverError> {
     let (db, coll) = (&namespace.db, namespace.coll.as_str());
@@ -316,27 +305,8 @@ pub fn with_own_collation(spec: &RawDocument, collection_options: &RawDocument) 
     spec
 }
 
-/// Documents and bytes of a collection. Only these are asked for: all of `collStats` is hundreds of fields, which cost more
-/// than copying a small collection.
-async fn read_size(cluster: &Cluster, namespace: &Namespace) -> Result<(u64, u64), DriverError> {
-    let wanted = rawdoc! {
-        "documents": "$storageStats.count",
-        // For a bucket collection the server leaves `count` out and counts buckets.
-        "buckets": "$storageStats.timeseries.bucketCount",
-        "bytes": "$storageStats.size",
-    };
-    let command = rawdoc! {
-        "aggregate": namespace.coll.as_str(),
-        "pipeline": [{ "$collStats": { "storageStats": {} } }, { "$project": wanted }],
-        "cursor": {},
-    };
-    let (found, _) = list_all(cluster, &namespace.db, command).await?;
-    let field = |name: &str| found.first()?.get(name).ok().flatten().and_then(number);
-    Ok((field("documents").or_else(|| field("buckets")).unwrap_or(0), field("bytes").unwrap_or(0)))
-}
-
 /// Everything that a listing command returns, and the operation time of its last batch.
-async fn list_all(
+pub(super) async fn list_all(
     cluster: &Cluster,
     db: &str,
     command: RawDocumentBuf,

@@ -19,6 +19,7 @@ pub mod privileges;
 pub mod probe;
 pub mod secondaries;
 mod sign_in;
+mod sizes;
 pub mod tally;
 pub mod tls;
 pub mod topology;

@@ -13,6 +13,7 @@ use crate::{
     session::{Client, Link},
 };
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     sync::Arc,
     time::{Duration, Instant},
@@ -124,8 +125,9 @@ fn print_link(link: Link, out: &mut impl Write, json: bool) -> io::Result<()> {
 }
 
 fn print_json(out: &mut impl Write, kind: &str, value: &impl serde::Serialize) -> io::Result<()> {
-    let value = serde_json::to_value(value).map_err(io::Error::other)?;
-    writeln!(out, "{}", serde_json::json!({ kind: value }))
+    let mut line = serde_json::to_vec(&BTreeMap::from([(kind, value)])).map_err(io::Error::other)?;
+    line.push(b'\n');
+    out.write_all(&line)
 }
 
 #[cfg(test)]

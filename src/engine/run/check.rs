@@ -20,6 +20,7 @@ use crate::{
     },
     mongo::{Cluster, Namespace},
 };
+use std::collections::HashMap;
 use tokio::sync::watch;
 
 /// The line of finalizing that compares.
@@ -69,10 +70,8 @@ impl Run {
     pub fn begin_verification(&mut self) {
         let Some(mut verifier) = self.verifier.take() else { return };
         let rows = self.sync.borrow().rows.clone();
-        let documents = |namespace: &Namespace| {
-            let name = namespace.to_string();
-            rows.iter().find(|row| row.namespace == name).map_or(0, |row| row.documents)
-        };
+        let counts: HashMap<_, _> = rows.into_iter().map(|row| (row.namespace, row.documents)).collect();
+        let documents = |namespace: &Namespace| counts.get(&namespace.to_string()).copied().unwrap_or(0);
         let targets = Target::all(&self.registry, documents);
         self.spawn(async move {
             let ended = match verifier.base_pass(targets.clone()).await {
