@@ -97,7 +97,14 @@ pub fn create_indexes_command(
     commands
 }
 
-fn neutral(spec: &RawDocument, tracked: &Tracked, version: ServerVersion) -> RawDocumentBuf {
+/// The commands that build these indexes of a collection, neutral.
+pub fn commands(tracked: &Tracked, specs: &[&RawDocumentBuf], version: ServerVersion) -> Vec<(String, RawDocumentBuf)> {
+    let specs: Vec<_> = specs.iter().map(|spec| neutral(spec, tracked, version)).collect();
+    create_indexes_command(&tracked.namespace, tracked.kind, &specs)
+}
+
+/// The spec as it is sent for a tracked collection before finalizing.
+pub fn neutral(spec: &RawDocument, tracked: &Tracked, version: ServerVersion) -> RawDocumentBuf {
     // Bucket indexes are never unique or TTL; their original spec has to survive.
     if tracked.kind == Kind::Buckets {
         return spec.to_owned();
@@ -112,9 +119,8 @@ async fn create(
     specs: &[&RawDocumentBuf],
 ) -> Result<Result<(), DriverError>, Halt> {
     let destination = &context.destination;
-    let specs: Vec<_> = specs.iter().map(|spec| neutral(spec, tracked, destination.version)).collect();
     let what = format!("building indexes of {}", tracked.namespace);
-    for (db, command) in create_indexes_command(&tracked.namespace, tracked.kind, &specs) {
+    for (db, command) in commands(tracked, specs, destination.version) {
         let outcome = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
             match destination.run_with_majority(&db, command.clone()).await {
                 Err(error) if !may_pass(&error) => Ok(Err(error)),
@@ -184,6 +190,9 @@ async fn missing(context: &Context, tracked: &Tracked) -> Result<Vec<RawDocument
 
 /// Builds all indexes of one collection at once; if that fails, one by one, so that one bad spec takes no other down.
 async fn build(context: &Context, mut tracked: Tracked) -> Result<Tracked, Halt> {
+    if tracked.is_indexed {
+        return Ok(tracked);
+    }
     // Those that an earlier engine built are no hindrance as long as they are asked for alike.
     let all: Vec<_> = tracked.indexes.values().map(|index| &index.spec).collect();
     if create(context, &tracked, &all).await?.is_ok() {

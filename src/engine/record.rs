@@ -533,6 +533,7 @@ mod tests {
             indexes: [("a.b_1".to_string(), index)].into(),
             in_place: true,
             unmade: true,
+            is_indexed: true,
         };
         let mut registry = Registry { started_at: Optime::new(3, 4), ..Registry::default() };
         registry.collections.insert(uuid, tracked.clone());

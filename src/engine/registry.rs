@@ -31,6 +31,9 @@ pub struct Tracked {
     /// It is to be created before anything else is done to it: only on the source is it there for certain.
     #[serde(default)]
     pub unmade: bool,
+    /// Its indexes were built before its documents came.
+    #[serde(default)]
+    pub is_indexed: bool,
 }
 
 /// One secondary index.
@@ -77,6 +80,7 @@ impl Tracked {
             indexes: entry.indexes.iter().map(named).collect(),
             in_place: false,
             unmade: false,
+            is_indexed: false,
         }
     }
 

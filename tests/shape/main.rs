@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod early;
 mod filters;
 mod listing;
 mod moments;

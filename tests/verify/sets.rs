@@ -102,6 +102,7 @@ impl Pair {
                     indexes: BTreeMap::<String, TrackedIndex>::new(),
                     in_place: false,
                     unmade: false,
+                    is_indexed: false,
                 };
                 registry.collections.insert(Uuid::from_bytes(uuid.bytes.try_into().expect("16 bytes")), tracked);
             }

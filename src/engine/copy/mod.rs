@@ -1,5 +1,6 @@
 //! Initial sync: creates the collections on the destination and copies every document, raw, in `_id` ranges.
 
+mod early;
 mod fences;
 mod progress;
 mod ranges;
@@ -26,12 +27,14 @@ use crate::{
         units::{plural, show_bytes, show_duration, show_namespace},
     },
     mongo::{
-        Namespace,
+        Cluster, Namespace,
         catalog::{self, Catalog, CatalogEntry, Kind, name_of},
+        cluster::DriverError,
         errors::{code, command_problem},
     },
 };
 use bson::{Uuid, raw::cstr, rawdoc};
+use early::Early;
 use fences::Fences;
 use futures_util::{FutureExt, StreamExt, stream, stream::FuturesUnordered};
 use progress::Progress;
@@ -91,12 +94,12 @@ pub async fn copy(
     let text = format!("{}, {}", plural(entries.len() as u64, "collection"), show_bytes(bytes));
     context.events.record(Severity::Info, "copying", text);
     context.gate.pass(&context.cancel).await?;
-    let fences = Fences::new(context);
+    let (fences, early) = (Fences::new(context), Early::default());
     if !context.journal("reading the journal", Record::is_created).await? {
-        create_collections(context, catalog, &fences).await?;
+        create_collections(context, catalog, &fences, &early).await?;
         context.journal("writing the journal", Record::put_created).await?;
     }
-    let shared = Shared { seats: &seats, fences: &fences };
+    let shared = Shared { seats: &seats, fences: &fences, early: Some(&early) };
     let copying = Copying { context, progress: &progress, after: catalog.started_at, known: &known, shared };
     copying.copy_all(&entries).await?;
     create_views(context, catalog).await?;
@@ -107,7 +110,8 @@ pub async fn copy(
     }
     for entry in &entries {
         if let Some(uuid) = entry.uuid {
-            registry.collections.insert(uuid, Tracked::new(entry));
+            let tracked = Tracked { is_indexed: early.has(uuid), ..Tracked::new(entry) };
+            registry.collections.insert(uuid, tracked);
         }
     }
     Ok(registry)
@@ -146,7 +150,7 @@ pub async fn copy_one(context: &Context, uuid: Uuid, to: &Namespace) -> Result<O
 /// Copies the documents of one collection in natural order, as they are at or after `after`.
 pub async fn copy_documents(context: &Context, entry: &CatalogEntry, after: Optime) -> Result<(), Halt> {
     let (seats, fences) = (Seats::new(1), Fences::new(context));
-    let shared = Shared { seats: &seats, fences: &fences };
+    let shared = Shared { seats: &seats, fences: &fences, early: None };
     let seat = seats.take().await;
     reader::copy_range(context, entry, (RangeRow::default(), after), shared, (&reader::Unseen, seat)).await
 }
@@ -167,7 +171,12 @@ fn row(entry: &CatalogEntry, known: &HashMap<Uuid, Vec<RangeRow>>) -> Collection
 }
 
 /// Creates them on one primary and waits for the majority once. When another one was elected meanwhile, it may lack some.
-async fn create_collections(context: &Context, catalog: &Catalog, fences: &Fences<'_>) -> Result<(), Halt> {
+async fn create_collections(
+    context: &Context,
+    catalog: &Catalog,
+    fences: &Fences<'_>,
+    early: &Early,
+) -> Result<(), Halt> {
     let entries = catalog.databases.iter().flat_map(|database| &database.entries);
     // The user's time-series name first: its buckets come with it.
     let creatable = entries.filter(|entry| match entry.kind {
@@ -184,7 +193,13 @@ async fn create_collections(context: &Context, catalog: &Catalog, fences: &Fence
     };
     let mut term = fences.pass(namespace).await?;
     loop {
-        let creating: Vec<_> = creatable.iter().map(|entry| create(context, entry, Confirmed::Later).boxed()).collect();
+        let create = |entry| async move {
+            match early.create(context, entry).await? {
+                true => Ok(()),
+                false => create(context, entry, Confirmed::Later).await,
+            }
+        };
+        let creating: Vec<_> = creatable.iter().map(|entry| create(entry).boxed()).collect();
         let mut creating = stream::iter(creating).buffer_unordered(CREATE_AT_ONCE);
         while let Some(created) = creating.next().await {
             created?;
@@ -234,15 +249,19 @@ async fn create(context: &Context, entry: &CatalogEntry, confirmed: Confirmed) -
     retry(Side::Destination, &what, &context.events, &context.cancel, || async {
         match destination.run_concerned(&namespace.db, command.clone()).await {
             // An attempt whose reply was lost; anything else that is there was ruled out by validation.
-            Err(error) if code(&error) == Some(48) => {
-                let found = destination.run(&namespace.db, rawdoc! { "find": namespace.coll.as_str(), "limit": 1 });
-                let is_empty = found.await?.get_document("cursor")?.get_array("firstBatch")?.is_empty();
-                if is_empty { Ok(()) } else { Err(error) }
-            }
+            Err(error) if code(&error) == Some(48) => match is_empty(destination, namespace).await? {
+                true => Ok(()),
+                false => Err(error),
+            },
             outcome => outcome.map(|_| ()),
         }
     })
     .await
+}
+
+async fn is_empty(cluster: &Cluster, namespace: &Namespace) -> Result<bool, DriverError> {
+    let reply = cluster.run(&namespace.db, rawdoc! { "find": namespace.coll.as_str(), "limit": 1 }).await?;
+    Ok(reply.get_document("cursor")?.get_array("firstBatch")?.is_empty())
 }
 
 /// Views, as often as it takes until those they stand on are there.
@@ -396,6 +415,6 @@ impl reader::Watcher for Watched<'_> {
 
 /// The problem of a document that the destination refused.
 fn refused(entry: &CatalogEntry, code: i32, message: &str) -> Halt {
-    let error = crate::mongo::cluster::DriverError::custom(format!("code {code}: {message}"));
+    let error = DriverError::custom(format!("code {code}: {message}"));
     command_problem(Side::Destination, format!("a document of {} was refused", entry.namespace), &error).into()
 }

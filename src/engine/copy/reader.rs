@@ -2,9 +2,10 @@
 
 use super::{
     RangeRow,
+    early::Early,
     fences::Fences,
     seats::{Seat, Seats},
-    writer::{STATEMENTS, Written, write},
+    writer::{STATEMENTS, Writer, Written},
 };
 use crate::{
     engine::{
@@ -68,6 +69,8 @@ pub struct Shared<'a> {
     pub seats: &'a Seats,
     /// Waiting for the majority.
     pub fences: &'a Fences<'a>,
+    /// Indexes that are there already; nothing may be done about them otherwise.
+    pub early: Option<&'a Early>,
 }
 
 /// Copies one range, read as it was at or after the given position, until the majority has all of it. A collection that
@@ -76,7 +79,7 @@ pub async fn copy_range(
     context: &Context,
     entry: &CatalogEntry,
     (range, after): (RangeRow, Optime),
-    Shared { seats, fences }: Shared<'_>,
+    Shared { seats, fences, early }: Shared<'_>,
     (watcher, seat): (&impl Watcher, Seat),
 ) -> Result<(), Halt> {
     let at = range.from.clone();
@@ -88,6 +91,7 @@ pub async fn copy_range(
         after,
         seats,
         fences,
+        writer: Writer { context, entry, early },
         seat: Some(seat),
         watcher,
         range,
@@ -187,6 +191,7 @@ struct Copier<'a, W> {
     after: Optime,
     seats: &'a Seats,
     fences: &'a Fences<'a>,
+    writer: Writer<'a>,
     /// Held while it reads; somebody else may read while this one waits for the majority at its end.
     seat: Option<Seat>,
     watcher: &'a W,
@@ -249,10 +254,10 @@ impl<W: Watcher> Copier<'_, W> {
             }
             // A scan in natural order could only begin again.
             if ordered && !bounds.first_only && self.is_resized(opened) {
-                self.wrote(write(context, entry, &batch).await?, ordered)?;
+                self.wrote(self.writer.write(&batch).await?, ordered)?;
                 return Err(Stop::Resized);
             }
-            let (written, following) = tokio::join!(write(context, entry, &batch), cursor.next());
+            let (written, following) = tokio::join!(self.writer.write(&batch), cursor.next());
             self.wrote(written?, ordered)?;
             if self.fenced_at.elapsed() >= FENCE_EVERY {
                 self.fence().await?;

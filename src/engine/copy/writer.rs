@@ -1,6 +1,6 @@
 //! Writes what the copy read: the documents of a batch become one `insert`, copied once and never decoded.
 
-use super::{reader::Stop, refused};
+use super::{early::Early, reader::Stop, refused};
 use crate::{
     engine::{
         context::Context,
@@ -29,6 +29,8 @@ use mongodb::raw_batch_cursor::RawBatch;
 /// interrupted attempt, the reply that says so is too large for them and they close the connection instead.
 pub const STATEMENTS: u64 = 10_000;
 
+const DUPLICATE_KEY: i32 = 11000;
+
 /// Bytes of a write command besides its documents, roughly.
 const ROOM: usize = 512;
 
@@ -47,7 +49,8 @@ pub struct Written {
 
 /// Writes a batch of raw documents into the destination's `entry.namespace`, in order, without waiting for the majority.
 pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<(), Halt> {
-    let error = match write(context, entry, batch).await {
+    let writer = Writer { context, entry, early: None };
+    let error = match writer.write(batch).await {
         Ok(_) => return Ok(()),
         Err(Stop::Halt(halt)) => return Err(halt),
         Err(Stop::Source(error)) => error,
@@ -58,61 +61,118 @@ pub async fn write_batch(context: &Context, entry: &CatalogEntry, batch: &RawBat
     Err(command_problem(Side::Destination, format!("reading for {} failed", entry.namespace), &error).into())
 }
 
-/// Writes a batch without waiting for the majority.
-pub async fn write(context: &Context, entry: &CatalogEntry, batch: &RawBatch) -> Result<Written, Stop> {
-    let documents = batch.doc_slices()?;
-    let mut written = Written::default();
-    let (mut last, mut apart) = (None, false);
-    for document in documents {
-        let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
-        written.documents += 1;
-        written.bytes += document.as_bytes().len() as u64;
-        last = Some(document);
-        apart |= entry.kind == Kind::Collection && holds_zero_timestamp(document);
-    }
-    let Some(last) = last else { return Ok(written) };
-    if let Ok(Some(id)) = last.get("_id") {
-        written.last = Some(rawdoc! { "_id": bson::RawBson::from(id) });
-    }
-    if apart || written.documents > STATEMENTS {
-        written.terms = write_apart(context, entry, documents).await?;
-    } else {
-        written.terms.extend(insert(context, entry, documents).await?);
-    }
-    Ok(written)
+/// Writes into one collection of the destination.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    pub context: &'a Context,
+    pub entry: &'a CatalogEntry,
+    /// Indexes that may go when a document does not fit into them.
+    pub early: Option<&'a Early>,
 }
 
-/// Writes documents that one insert cannot take, in their order.
-async fn write_apart(context: &Context, entry: &CatalogEntry, documents: &RawArray) -> Result<Vec<i64>, Stop> {
-    let (mut plain, mut statements) = (RawArrayBuf::new(), 0);
-    let mut terms = Vec::new();
-    for document in documents {
-        let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
-        // An insert would rewrite a top-level Timestamp(0,0) (OPLOG.md B.7).
-        let is_upsert = entry.kind == Kind::Collection && holds_zero_timestamp(document);
-        if (is_upsert || statements >= STATEMENTS) && statements > 0 {
-            // What stands before it goes first: capped collections keep their order.
-            terms.extend(insert(context, entry, &std::mem::take(&mut plain)).await?);
-            statements = 0;
+impl Writer<'_> {
+    /// Writes a batch without waiting for the majority.
+    pub async fn write(self, batch: &RawBatch) -> Result<Written, Stop> {
+        let documents = batch.doc_slices()?;
+        let mut written = Written::default();
+        let (mut last, mut apart) = (None, false);
+        for document in documents {
+            let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
+            written.documents += 1;
+            written.bytes += document.as_bytes().len() as u64;
+            last = Some(document);
+            apart |= self.is_upserted(document);
         }
-        if is_upsert {
-            let mut updates = RawArrayBuf::new();
-            updates.push(upsert(context, document));
-            terms.extend(finish(context, entry, || command(entry, cstr!("update"), cstr!("updates"), &updates)).await?);
+        let Some(last) = last else { return Ok(written) };
+        if let Ok(Some(id)) = last.get("_id") {
+            written.last = Some(rawdoc! { "_id": bson::RawBson::from(id) });
+        }
+        if apart || written.documents > STATEMENTS {
+            written.terms = self.write_apart(documents).await?;
         } else {
-            plain.push(document);
-            statements += 1;
+            written.terms.extend(self.insert(documents).await?);
+        }
+        Ok(written)
+    }
+
+    /// An insert would rewrite a top-level Timestamp(0,0) (OPLOG.md B.7).
+    fn is_upserted(self, document: &RawDocument) -> bool {
+        self.entry.kind == Kind::Collection && holds_zero_timestamp(document)
+    }
+
+    /// Writes documents that one insert cannot take, in their order.
+    async fn write_apart(self, documents: &RawArray) -> Result<Vec<i64>, Stop> {
+        let (mut plain, mut statements) = (RawArrayBuf::new(), 0);
+        let mut terms = Vec::new();
+        for document in documents {
+            let Some(document) = document.map_err(DriverError::from)?.as_document() else { continue };
+            let is_upserted = self.is_upserted(document);
+            if (is_upserted || statements >= STATEMENTS) && statements > 0 {
+                // What stands before it goes first: capped collections keep their order.
+                terms.extend(self.insert(&std::mem::take(&mut plain)).await?);
+                statements = 0;
+            }
+            if is_upserted {
+                let mut updates = RawArrayBuf::new();
+                updates.push(upsert(self.context, document));
+                terms.extend(self.finish(|| command(self.entry, cstr!("update"), cstr!("updates"), &updates)).await?);
+            } else {
+                plain.push(document);
+                statements += 1;
+            }
+        }
+        if statements > 0 {
+            terms.extend(self.insert(&plain).await?);
+        }
+        Ok(terms)
+    }
+
+    /// Returns the term of the primary that took them.
+    async fn insert(self, documents: &RawArray) -> Result<Option<i64>, Halt> {
+        self.finish(|| command(self.entry, cstr!("insert"), cstr!("documents"), documents)).await
+    }
+
+    /// Runs a write command until every document is there.
+    async fn finish(self, command: impl Fn() -> RawDocumentBuf) -> Result<Option<i64>, Halt> {
+        let mut reply = self.send(&command).await?;
+        if let (Some(early), Some(_)) = (self.early, refusal(&reply))
+            && early.take_back(self.context, self.entry).await?
+        {
+            reply = self.send(&command).await?;
+        }
+        match refusal(&reply) {
+            Some(error) => {
+                let text = error.get_str("errmsg").unwrap_or("no message");
+                Err(refused(self.entry, error.get_i32("code").unwrap_or(0), text))
+            }
+            None => Ok(election_term(&reply)),
         }
     }
-    if statements > 0 {
-        terms.extend(insert(context, entry, &plain).await?);
+
+    async fn send(self, command: impl Fn() -> RawDocumentBuf) -> Result<RawDocumentBuf, Halt> {
+        let Self { context, entry, .. } = self;
+        let what = format!("writing {}", entry.namespace);
+        retry(Side::Destination, &what, &context.events, &context.cancel, || async {
+            let reply = context.destination.run(&entry.namespace.db, command()).await?;
+            // A statement that may pass later is tried again with all of them; what is there already stays.
+            match judge(&reply)? {
+                Sent::Executed(failed) if is_mixed(&failed) => {
+                    let again = allow_mixed_buckets(context, &entry.namespace, &command()).await?;
+                    judge(&again).map(|_| again)
+                }
+                _ => Ok(reply),
+            }
+        })
+        .await
     }
-    Ok(terms)
 }
 
-/// Returns the term of the primary that took them.
-async fn insert(context: &Context, entry: &CatalogEntry, documents: &RawArray) -> Result<Option<i64>, Halt> {
-    finish(context, entry, || command(entry, cstr!("insert"), cstr!("documents"), documents)).await
+/// The first statement that failed for good. A duplicate `_id` is a document that is there already, from an interrupted
+/// attempt; whatever changed since is in the oplog that will be replayed.
+fn refusal(reply: &RawDocument) -> Option<&RawDocument> {
+    let errors = reply.get_array("writeErrors").ok()?;
+    let mut errors = errors.into_iter().filter_map(|error| error.ok()?.as_document());
+    errors.find(|error| error.get_i32("code").ok() != Some(DUPLICATE_KEY))
 }
 
 /// A write command; the one copy of the documents that is made here.
@@ -131,35 +191,4 @@ fn command(entry: &CatalogEntry, verb: &CStr, statements: &CStr, array: &RawArra
 fn upsert(context: &Context, document: &RawDocument) -> RawDocumentBuf {
     let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
     upsert_statement(&DocumentId::new(id), document, context.dialect)
-}
-
-/// Runs a write command. A duplicate `_id` is a document that is there already, from an interrupted attempt; whatever
-/// changed since is in the oplog that will be replayed.
-async fn finish(
-    context: &Context,
-    entry: &CatalogEntry,
-    command: impl Fn() -> RawDocumentBuf,
-) -> Result<Option<i64>, Halt> {
-    let (destination, db) = (&context.destination, &entry.namespace.db);
-    let what = format!("writing {}", entry.namespace);
-    let reply = retry(Side::Destination, &what, &context.events, &context.cancel, || async {
-        let reply = destination.run(db, command()).await?;
-        // A statement that may pass later is tried again with all of them; what is there already stays.
-        match judge(&reply)? {
-            Sent::Executed(failed) if is_mixed(&failed) => {
-                let again = allow_mixed_buckets(context, &entry.namespace, &command()).await?;
-                judge(&again).map(|_| again)
-            }
-            _ => Ok(reply),
-        }
-    })
-    .await?;
-    let errors = reply.get_array("writeErrors").ok().into_iter().flatten();
-    for error in errors.filter_map(|error| error.ok()?.as_document()) {
-        let code = error.get_i32("code").unwrap_or(0);
-        if code != 11000 {
-            return Err(refused(entry, code, error.get_str("errmsg").unwrap_or("no message")));
-        }
-    }
-    Ok(election_term(&reply))
 }

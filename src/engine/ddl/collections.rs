@@ -43,7 +43,8 @@ pub(super) async fn create(context: &Context, registry: &mut Registry, entry: &D
     if let Some(command) = command {
         run(context, entry.db, command, &[NAMESPACE_EXISTS]).await?;
     }
-    let tracked = Tracked { namespace, kind, options, indexes: BTreeMap::new(), in_place: false, unmade };
+    let tracked =
+        Tracked { namespace, kind, options, indexes: BTreeMap::new(), in_place: false, unmade, is_indexed: false };
     registry.collections.insert(uuid, tracked);
     Ok(())
 }
