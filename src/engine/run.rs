@@ -33,7 +33,7 @@ use crate::{
         Optime, Plan, Problem, Repaired, Severity, Side,
         snapshot::{ConnectInfo, ForeignWrites, Rehearsal, Verification, VerificationState},
     },
-    mongo::{Cluster, LastWrite, link::Wire},
+    mongo::{Cluster, LastWrite, SeenCatalog, link::Wire},
     oplog::Dialect,
 };
 use bson::Uuid;
@@ -160,6 +160,8 @@ pub struct Run {
     last_look: foreign::LastLook,
     /// What the task that looks takes over.
     asked: Option<mpsc::Receiver<foreign::Asked>>,
+    /// What validation saw on the source, until it is copied.
+    pub seen: Option<SeenCatalog>,
     /// No engine worked on this migration before.
     is_first: bool,
     /// Who uses the source.
@@ -250,6 +252,7 @@ impl Run {
             foreign: watch::Sender::default(),
             last_look,
             asked: Some(asked),
+            seen: None,
             is_first: events == 0,
             source_use: watch::Sender::default(),
             rehearsal: watch::Sender::default(),
@@ -334,15 +337,18 @@ impl Run {
     }
 
     /// Begins fetching the oplog, then reads the catalog and copies; or goes on with all of that.
-    pub fn copy(&self) {
+    pub fn copy(&mut self) {
         let (context, view, tail) = (self.context.clone(), self.sync.clone(), self.tail());
+        let seen = self.seen.take();
         // What is copied now was not compared.
         if let Err(error) = self.dirty.clear() {
             let text = format!("the list of what was touched stays on this host for now: {error}");
             self.context.events.record(Severity::Warn, "verify", text);
         }
         let comparing = self.verification.clone();
-        self.spawn(async move { Outcome::Copied(initial_sync(context, tail, view, comparing).await.map(Box::new)) });
+        self.spawn(
+            async move { Outcome::Copied(initial_sync(context, (tail, seen), view, comparing).await.map(Box::new)) },
+        );
     }
 
     /// After a restart behind the copy: opens the spool, fetches on, reads the collections from the journal.

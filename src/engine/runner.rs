@@ -290,7 +290,8 @@ impl Runner {
             Problem::before_writing(Side::Bug, "the validated plan is gone", "start without a plan", "Validate again.")
         };
         let mut plan = self.desk.plan.clone().ok_or_else(bug)?;
-        let validated = self.desk.validated.as_ref().ok_or_else(bug)?;
+        let validated = self.desk.validated.as_mut().ok_or_else(bug)?;
+        let seen = validated.take_seen();
         let clusters = validated.clusters.clone().ok_or_else(bug)?;
         let dialect = validated.dialect.ok_or_else(bug)?;
         let seen_as: Vec<String> = validated.report.seen_by(Side::Destination).map(String::from).collect();
@@ -320,6 +321,7 @@ impl Runner {
             return Err(problem);
         }
         run.keep_lease(owner.to_string());
+        run.seen = seen;
         self.run = Some(run);
         self.desk.validated = None;
         Ok(())

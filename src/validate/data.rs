@@ -9,12 +9,7 @@ use crate::{
         NamespaceFilter,
         units::{plural, show_bytes, show_count},
     },
-    mongo::{
-        Cluster,
-        accounts::Accounts,
-        catalog::{self, Catalog, Kind},
-        errors::code,
-    },
+    mongo::{Cluster, SeenCatalog, accounts::Accounts, catalog::Kind, errors::code},
 };
 
 /// Names of users or roles in the line of the check.
@@ -23,7 +18,7 @@ const NAMES: usize = 3;
 /// The selected data of the source.
 pub(super) struct Data {
     /// Everything selected.
-    pub catalog: Catalog,
+    pub seen: SeenCatalog,
     /// Uncompressed size of the documents.
     pub bytes: u64,
     /// How the check ended.
@@ -34,14 +29,14 @@ pub(super) struct Data {
 
 /// Reads the catalog of the selected namespaces and looks for what cannot be carried.
 pub(super) async fn check(source: &Cluster, filter: &NamespaceFilter) -> Result<Data, Finding> {
-    let catalog = catalog::read(source, filter).await.map_err(|error| {
+    let seen = SeenCatalog::read(source, filter).await.map_err(|error| {
         let fix = match code(&error) {
             Some(13) => "Grant readAnyDatabase and clusterMonitor to the source user (time-series buckets need them).",
             _ => "Look at the server's message, then run the checks again.",
         };
         Finding::fail("the collections cannot be listed", error.to_string(), fix)
     })?;
-    let entries = || catalog.databases.iter().flat_map(|database| &database.entries);
+    let entries = || seen.catalog.databases.iter().flat_map(|database| &database.entries);
     let bytes = entries().map(|entry| entry.bytes).sum();
     let documents: u64 = entries().map(|entry| entry.documents).sum();
     let count = |kind| entries().filter(|entry| entry.kind == kind).count();
@@ -77,7 +72,7 @@ pub(super) async fn check(source: &Cluster, filter: &NamespaceFilter) -> Result<
             None => left_behind.push(format!("{word}s: never carried; they cannot be listed with this login")),
         }
     }
-    let clashes = clashes(&catalog);
+    let clashes = clashes(&seen.catalog);
     let finding = if let Some(clash) = clashes.first() {
         Finding::fail(
             format!("{evidence}; {}", clashes.iter().map(Clash::text).collect::<Vec<_>>().join("; ")),
@@ -95,7 +90,7 @@ pub(super) async fn check(source: &Cluster, filter: &NamespaceFilter) -> Result<
         )
         .command(accounts.script)
     };
-    Ok(Data { bytes, finding, left_behind, catalog })
+    Ok(Data { bytes, finding, left_behind, seen })
 }
 
 /// Names for one line; the whole list stands under "left behind".

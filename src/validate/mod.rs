@@ -27,12 +27,7 @@ use crate::{
         check::DroppedDatabase,
         snapshot::{ClusterView, DestinationTest},
     },
-    mongo::{
-        Cluster,
-        catalog::{Catalog, user_databases},
-        connect::connect,
-        errors::command_problem,
-    },
+    mongo::{Cluster, SeenCatalog, catalog::user_databases, connect::connect, errors::command_problem},
     oplog::Dialect,
 };
 use board::{Board, Finding};
@@ -50,6 +45,13 @@ pub struct Validated {
     /// How updates are written on the destination, when the feature check ran.
     pub dialect: Option<Dialect>,
     learned: Learned,
+}
+
+impl Validated {
+    /// Takes what was seen on the source.
+    pub fn take_seen(&mut self) -> Option<SeenCatalog> {
+        self.learned.source.as_mut()?.seen.take()
+    }
 }
 
 /// What the checks learned beside their findings, for those that run again.
@@ -106,7 +108,7 @@ async fn carry_out<P: Fn(&ValidationReport)>(
     };
     if !board.has_failures()
         && let (Some(source), Some(destination)) = (&source, &destination)
-        && let Some(catalog) = &source.catalog
+        && let Some(SeenCatalog { catalog, .. }) = &source.seen
     {
         let clusters = (&source.reached.cluster, &destination.reached.cluster);
         board.edit(|report| report.summary = summary::lines(plan, clusters, catalog, &report.would_drop));
@@ -124,7 +126,7 @@ struct Source {
     reached: Reached,
     versions: version::Versions,
     // Absent when the permissions do not allow a look.
-    catalog: Option<Catalog>,
+    seen: Option<SeenCatalog>,
     bytes: Option<u64>,
     left_behind: Vec<String>,
 }
@@ -151,7 +153,7 @@ async fn check_source<P: Fn(&ValidationReport)>(
                 return None;
             };
             let versions = version::Versions::of(&reached.cluster);
-            Source { reached, versions, catalog: None, bytes: None, left_behind: Vec::new() }
+            Source { reached, versions, seen: None, bytes: None, left_behind: Vec::new() }
         }
     };
     let cluster = &source.reached.cluster;
@@ -170,7 +172,7 @@ async fn check_source<P: Fn(&ValidationReport)>(
     if !allowed {
         let later = [CheckId::SourceOplogWindow, CheckId::SourceData];
         board.skip(&later, "needs permissions on the source first");
-        source.catalog = None;
+        source.seen = None;
         return Some(source);
     }
     let window_is_due = board.is_due(CheckId::SourceOplogWindow);
@@ -183,12 +185,12 @@ async fn check_source<P: Fn(&ValidationReport)>(
             Ok(data) => {
                 source.left_behind = data.left_behind;
                 board.settle(CheckId::SourceData, data.finding);
-                (source.catalog, source.bytes) = (Some(data.catalog), Some(data.bytes));
+                (source.seen, source.bytes) = (Some(data.seen), Some(data.bytes));
             }
             Err(finding) => {
                 source.left_behind.clear();
                 board.settle(CheckId::SourceData, finding);
-                (source.catalog, source.bytes) = (None, None);
+                (source.seen, source.bytes) = (None, None);
             }
         }
         board.edit(|report| report.left_behind.clone_from(&source.left_behind));
@@ -231,8 +233,8 @@ async fn check_destination<P: Fn(&ValidationReport)>(
     if board.is_due(CheckId::DestinationPermissions) {
         board.begin(CheckId::DestinationPermissions);
         let names = source
-            .and_then(|source| source.catalog.as_ref())
-            .map(|catalog| catalog.databases.iter().map(|database| database.db.clone()).collect::<Vec<_>>());
+            .and_then(|source| source.seen.as_ref())
+            .map(|seen| seen.catalog.databases.iter().map(|database| database.db.clone()).collect::<Vec<_>>());
         let permissions = permissions::check_destination(&cluster, names.as_deref(), options).await;
         allowed = board.settle(CheckId::DestinationPermissions, permissions);
     }
@@ -274,7 +276,7 @@ async fn check_destination<P: Fn(&ValidationReport)>(
         board.settle(CheckId::DestinationClocks, clocks::check(&source.reached.cluster, &cluster).await);
     }
     check_empty(board, plan, destination).await;
-    let Some(catalog) = &source.catalog else {
+    let Some(SeenCatalog { catalog, .. }) = &source.seen else {
         let later = [CheckId::DestinationFreeSpace, CheckId::DestinationFeatures];
         board.skip(&later, "needs the source's data first");
         return;

@@ -73,6 +73,11 @@ fn events(client: &Client) -> String {
 
 /// Validates and starts.
 pub async fn start(client: &mut Client, plan: Plan) {
+    start_after(client, plan, async || {}).await;
+}
+
+/// Validates, does something else, and starts.
+pub async fn start_after(client: &mut Client, plan: Plan, something: impl AsyncFnOnce()) {
     let clear = plan.options.clear_destination;
     client.send(Command::Validate(Box::new(plan))).await.expect("validate");
     let snapshot =
@@ -80,6 +85,7 @@ pub async fn start(client: &mut Client, plan: Plan) {
             .await;
     let report = snapshot.validation.clone().unwrap();
     assert!(report.passed(), "validation failed: {:#?}", report.checks);
+    something().await;
     let consent = Consent { warnings: true, clear_destination: clear };
     // The machine hears of the result right after the report shows it.
     for _ in 0..50 {

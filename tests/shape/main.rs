@@ -10,5 +10,6 @@ mod listing;
 mod moments;
 mod objects;
 mod script;
+mod seen;
 mod stage;
 mod wide;

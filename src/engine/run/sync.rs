@@ -13,6 +13,7 @@ use crate::{
         way_back,
     },
     model::{Optime, Problem, Side, snapshot::Verification},
+    mongo::{SeenCatalog, catalog},
 };
 use bson::Uuid;
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
@@ -59,7 +60,7 @@ impl Tail {
 /// Copies everything, or goes on with the copy, with the oplog fetched from before it.
 pub(super) async fn initial_sync(
     context: Context,
-    tail: Tail,
+    (tail, seen): (Tail, Option<SeenCatalog>),
     view: watch::Sender<InitialSyncView>,
     comparing: watch::Sender<Verification>,
 ) -> Result<Copied, Halt> {
@@ -84,8 +85,18 @@ pub(super) async fn initial_sync(
     let catalog = match context.journal("reading the journal", Record::catalog).await? {
         Some(catalog) => catalog,
         None => {
-            let read = || crate::mongo::catalog::read_committed(source, &options.filter);
+            let read = || async {
+                let renewed = match &seen {
+                    Some(seen) => seen.renewed(source).await?,
+                    None => None,
+                };
+                match renewed {
+                    Some(catalog) => Ok(catalog),
+                    None => catalog::read_committed(source, &options.filter).await,
+                }
+            };
             let catalog = Arc::new(retry(Side::Source, "reading the catalog", events, cancel, read).await?);
+            drop(seen);
             let kept = catalog.clone();
             context.journal("writing the catalog", move |record| record.put_catalog(&kept)).await?;
             Arc::unwrap_or_clone(catalog)
@@ -109,7 +120,7 @@ async fn compared(
     let what = "reading the oplog's newest position";
     let apply_from = retry(Side::Source, what, events, cancel, || fetch::start_position(source)).await?;
     let reader = tail.begin(apply_from, None).await?;
-    let read = || crate::mongo::catalog::read_committed(source, &options.filter);
+    let read = || catalog::read_committed(source, &options.filter);
     let catalog = retry(Side::Source, "reading the catalog", events, cancel, read).await?;
     let registry = again::compare_and_repair(&context, (&known, &catalog), &view, &comparing).await?;
     let kept = registry.clone();
