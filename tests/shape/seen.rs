@@ -6,7 +6,7 @@ use crate::{
     wide::cut_over,
 };
 use bson::{Document, doc};
-use mongodb::Client;
+use mongodb::{Client, options::WriteConcern};
 use mongoferry::{
     demo::{Release, ReplicaSet, SetOptions, releases},
     model::{Endpoint, NamespaceFilter, Phase, Side},
@@ -28,7 +28,7 @@ async fn transaction(client: &Client, second: &str) {
         collection(second).insert_one(doc! { "in": "a transaction" }).session(&mut *session).await?;
         Ok(())
     };
-    session.start_transaction().and_run2(changes).await.unwrap();
+    session.start_transaction().write_concern(WriteConcern::majority()).and_run2(changes).await.unwrap();
 }
 
 async fn holds_until_a_command(release: Release) {
