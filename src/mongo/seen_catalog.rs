@@ -54,8 +54,9 @@ async fn has_commands(cluster: &Cluster, since: Optime, until: Optime) -> Result
     let filter = doc! {
         "ts": { "$gt": stamp(since), "$lte": stamp(until) },
         "$or": [
-            { "op": "c", "ns": { "$ne": "admin.$cmd" } },
-            { "op": "c", "$or": [
+            // Servers keep their own books in `config`, also by commands.
+            { "op": "c", "ns": { "$nin": ["admin.$cmd", "config.$cmd"] } },
+            { "op": "c", "ns": "admin.$cmd", "$or": [
                 { "o.applyOps": { "$exists": false } },
                 { "o.applyOps.op": "c" },
                 { "o.applyOps.ns": &views },

@@ -40,7 +40,7 @@ async fn holds_until_a_command(release: Release) {
         command
     };
     for coll in ["kept", "goes", "moves", "also kept"] {
-        insert(&client, DB, coll, numbered(0..3)).await;
+        run(&client, DB, majority(doc! { "insert": coll, "documents": numbered(0..3) })).await;
     }
     let cluster = connect(Side::Source, &Endpoint::plain(set.uri())).await.unwrap();
     let seen = see(&cluster).await;
