@@ -5,12 +5,20 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Write},
+    path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
 
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The binary that is measured: the one that cargo built, or the one that `MONGOFERRY_BENCH_BINARY` names, such as the
+/// static one of the release archive.
+pub fn binary() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_mongoferry").into();
+    std::env::var_os("MONGOFERRY_BENCH_BINARY").map_or_else(built, PathBuf::from)
+}
 
 /// A running `mongoferry run`. Killed when dropped.
 pub struct Ferry {
@@ -53,7 +61,7 @@ impl Ferry {
             sets.destination.uri()
         );
         std::fs::write(&plan, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mongoferry"))
+        let mut child = Command::new(binary())
             .args(["run", "--json", "--accept-warnings", "--cutover", "manual", "--plan"])
             .arg(&plan)
             .env("MONGOFERRY_HOME", home.path())

@@ -121,7 +121,7 @@ fn compared(sets: &Sets) -> Cost {
     let text = format!("name = \"bench\"\n[source]\nuri = \"{source}\"\n[destination]\nuri = \"{destination}\"\n");
     std::fs::write(&plan, text).unwrap();
     let began = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mongoferry"))
+    let mut child = Command::new(crate::ferry::binary())
         .args(["verify", "--plan"])
         .arg(&plan)
         .env("MONGOFERRY_HOME", home.path())

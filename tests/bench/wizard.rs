@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_mongoferry");
 /// So many starts for each number, at a `--rounds` of 1.
 const STARTS: usize = 10;
 
@@ -37,7 +36,7 @@ pub fn measure(wishes: &Wishes) {
             bytes.to_string(),
         ]);
     }
-    let size = std::fs::metadata(BINARY).expect("the binary").len();
+    let size = std::fs::metadata(crate::ferry::binary()).expect("the binary").len();
     println!("{starts} starts each; the binary is {:.1} MB.\n", size as f64 / 1e6);
     table::print(
         "The wizard's first frame",
@@ -52,7 +51,7 @@ fn milliseconds(seconds: f64) -> String {
 
 fn says_its_version() -> f64 {
     let began = Instant::now();
-    let output = Command::new(BINARY).arg("--version").output().expect("the binary starts");
+    let output = Command::new(crate::ferry::binary()).arg("--version").output().expect("the binary starts");
     assert!(output.status.success());
     began.elapsed().as_secs_f64()
 }
@@ -62,7 +61,7 @@ fn first_frame(columns: u16, lines: u16) -> (f64, usize) {
     let home = tempfile::tempdir().expect("a folder");
     let size = PtySize { rows: lines, cols: columns, pixel_width: 0, pixel_height: 0 };
     let pair = native_pty_system().openpty(size).expect("a terminal");
-    let mut command = CommandBuilder::new(BINARY);
+    let mut command = CommandBuilder::new(crate::ferry::binary());
     for (name, value) in
         [("TERM", "xterm-256color"), ("LC_ALL", "C"), ("MONGOFERRY_HOME", home.path().to_str().unwrap())]
     {
