@@ -8,28 +8,31 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex, OnceLock, mpsc},
     time::{Duration, Instant},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The folder that holds aiosmtpd, beside the cached servers of the demo.
-fn aiosmtpd() -> PathBuf {
-    let folder = mongoferry::paths::cache_root().unwrap().join("aiosmtpd-1.4.6");
-    if !folder.join("aiosmtpd").is_dir() {
-        let fetched = folder.with_extension(format!("new-{}", std::process::id()));
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&fetched);
-        let output = pip.args(["aiosmtpd==1.4.6", "atpublic", "attrs"]).output().expect("python3 with pip");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        // Another process may have been faster.
-        if fs::rename(&fetched, &folder).is_err() {
-            fs::remove_dir_all(&fetched).unwrap();
+/// The folder that holds aiosmtpd, beside the cached servers of the demo. Tests of one process fetch it once.
+fn aiosmtpd() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = mongoferry::paths::cache_root().unwrap().join("aiosmtpd-1.4.6");
+        if !folder.join("aiosmtpd").is_dir() {
+            let fetched = folder.with_extension(format!("new-{}", std::process::id()));
+            let mut pip = Command::new("python3");
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&fetched);
+            let output = pip.args(["aiosmtpd==1.4.6", "atpublic", "attrs"]).output().expect("python3 with pip");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            // Another process may have been faster.
+            if fs::rename(&fetched, &folder).is_err() {
+                fs::remove_dir_all(&fetched).unwrap();
+            }
         }
-    }
-    folder
+        folder
+    })
 }
 
 /// A mail server. Ended when dropped.

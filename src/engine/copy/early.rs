@@ -1,5 +1,6 @@
 //! Indexes of small collections, built while they are empty: a server has those of an empty collection at once, and takes
-//! tens of milliseconds as soon as there is one document (6.0.5: 28 ms to 0.5 ms).
+//! tens of milliseconds as soon as there is one document. On 6.0.5 the indexes of 2,000 collections of ten documents took
+//! 50 s after the documents; with them first, the whole copy takes 12 s.
 
 use super::{Confirmed, create, is_empty};
 use crate::{
