@@ -193,22 +193,37 @@ async fn confirmed(cluster: &Cluster, position: Optime) -> Result<(), DriverErro
 /// `system.views` count; a transaction of several entries is taken for one that holds a command. Ordinary transactions
 /// do not count: a busy application commits one during every reading.
 async fn changed_between(cluster: &Cluster, db: &str, before: Optime, until: Optime) -> Result<bool, DriverError> {
-    let stamp = |optime: Optime| Timestamp { time: optime.t, increment: optime.i };
-    let oplog = cluster.login.database("local").collection::<Document>("oplog.rs");
-    let filter = doc! {
-        "ts": { "$gt": stamp(before), "$lte": stamp(until) },
-        "$or": [
-            { "op": "c", "ns": format!("{db}.$cmd") },
-            { "op": "c", "ns": "admin.$cmd", "$or": [
-                { "o.applyOps.op": "c" },
-                { "o.applyOps.ns": format!("{db}.system.views") },
-                { "o.count": { "$exists": true } },
-                { "o.applyOps": { "$exists": false } },
-            ] },
-            { "ns": format!("{db}.system.views") },
-        ],
-    };
-    Ok(oplog.find_one(filter).await?.is_some())
+    let views = Bson::String(format!("{db}.system.views"));
+    let command = doc! { "op": "c", "ns": format!("{db}.$cmd") };
+    oplog_holds(cluster, (before, until), vec![command, commands_of_admin(&views), doc! { "ns": views }]).await
+}
+
+/// Commands that stand under `admin`, which are those of transactions; `views` is what the names of changed views match.
+pub(super) fn commands_of_admin(views: &Bson) -> Document {
+    doc! { "op": "c", "ns": "admin.$cmd", "$or": [
+        { "o.applyOps.op": "c" },
+        { "o.applyOps.ns": views },
+        { "o.count": { "$exists": true } },
+        { "o.applyOps": { "$exists": false } },
+    ] }
+}
+
+/// True when the oplog holds an entry like one of these in `(since, until]`.
+pub(super) async fn oplog_holds(
+    cluster: &Cluster,
+    (since, until): (Optime, Optime),
+    alternatives: Vec<Document>,
+) -> Result<bool, DriverError> {
+    let filter = doc! { "ts": { "$gt": stamp(since), "$lte": stamp(until) }, "$or": alternatives };
+    Ok(oplog(cluster).find_one(filter).await?.is_some())
+}
+
+pub(super) fn oplog(cluster: &Cluster) -> mongodb::Collection<Document> {
+    cluster.login.database("local").collection("oplog.rs")
+}
+
+pub(super) fn stamp(optime: Optime) -> Timestamp {
+    Timestamp { time: optime.t, increment: optime.i }
 }
 
 async fn read_entries(

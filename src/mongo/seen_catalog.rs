@@ -2,11 +2,11 @@
 //! command, and not one per collection.
 
 use super::{
-    catalog::{self, Catalog},
+    catalog::{self, Catalog, commands_of_admin, oplog, oplog_holds, stamp},
     cluster::{Cluster, DriverError},
 };
 use crate::model::{NamespaceFilter, Optime};
-use bson::{Document, Timestamp, doc};
+use bson::{Bson, doc};
 
 /// Seconds of oplog that are read at most; reading all collections anew may cost a server less than a longer stretch.
 const LONGEST: u32 = 60;
@@ -50,34 +50,14 @@ impl SeenCatalog {
 /// True when the oplog holds anything in `(since, until]` that may have changed a catalog. Only ordinary transactions of one
 /// entry are known not to.
 async fn has_commands(cluster: &Cluster, since: Optime, until: Optime) -> Result<bool, DriverError> {
-    let views = doc! { "$regex": r"\.system\.views$" };
-    let filter = doc! {
-        "ts": { "$gt": stamp(since), "$lte": stamp(until) },
-        "$or": [
-            // Servers keep their own books in `config`, also by commands.
-            { "op": "c", "ns": { "$nin": ["admin.$cmd", "config.$cmd"] } },
-            { "op": "c", "ns": "admin.$cmd", "$or": [
-                { "o.applyOps": { "$exists": false } },
-                { "o.applyOps.op": "c" },
-                { "o.applyOps.ns": &views },
-                { "o.count": { "$exists": true } },
-            ] },
-            { "ns": &views },
-        ],
-    };
-    Ok(oplog(cluster).find_one(filter).await?.is_some())
+    let views = Bson::Document(doc! { "$regex": r"\.system\.views$" });
+    // Servers keep their own books in `config`, also by commands.
+    let command = doc! { "op": "c", "ns": { "$nin": ["admin.$cmd", "config.$cmd"] } };
+    oplog_holds(cluster, (since, until), vec![command, commands_of_admin(&views), doc! { "ns": views }]).await
 }
 
 /// True when the oplog still has everything after a position.
 async fn reaches_back(cluster: &Cluster, since: Optime) -> Result<bool, DriverError> {
     let oldest = oplog(cluster).find_one(doc! {}).sort(doc! { "$natural": 1 }).projection(doc! { "ts": 1 }).await?;
     Ok(oldest.is_some_and(|oldest| oldest.get_timestamp("ts").is_ok_and(|ts| ts <= stamp(since))))
-}
-
-fn stamp(optime: Optime) -> Timestamp {
-    Timestamp { time: optime.t, increment: optime.i }
-}
-
-fn oplog(cluster: &Cluster) -> mongodb::Collection<Document> {
-    cluster.login.database("local").collection("oplog.rs")
 }
