@@ -5,7 +5,7 @@ use mongoferry::{cli::Cli, roles, secret};
 use std::process::ExitCode;
 
 /// The allocator of the static binary's C library serves one thread at a time and gives every batch of documents back to the
-/// system; this one does neither.
+/// system; this one does neither. It asks for no huge pages: the kernel clears each as a whole, and most of it is never used.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
