@@ -245,15 +245,7 @@ async fn first_failure(tasks: &mut JoinSet<Result<(), Halt>>) -> Halt {
 }
 
 fn broken(why: &str) -> Halt {
-    Problem {
-        side: Side::Bug,
-        what: "applying the oplog ended unexpectedly".into(),
-        why: why.into(),
-        fix: "Please report this with the log.".into(),
-        retry_helps: false,
-        written: "The source is untouched; the destination keeps what was applied so far.".into(),
-    }
-    .into()
+    Halt::bug("applying the oplog", why)
 }
 
 /// Waits until every lane is idle.

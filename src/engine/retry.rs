@@ -30,6 +30,21 @@ pub enum Halt {
     Problem(Box<Problem>),
 }
 
+impl Halt {
+    /// What should not be possible happened while doing `what`.
+    pub fn bug(what: &str, why: &str) -> Self {
+        Problem {
+            side: Side::Bug,
+            what: format!("{what} ended unexpectedly"),
+            why: why.into(),
+            fix: "Please report this with the log.".into(),
+            retry_helps: false,
+            written: "The source is untouched; the destination keeps what was written so far.".into(),
+        }
+        .into()
+    }
+}
+
 impl From<Problem> for Halt {
     fn from(problem: Problem) -> Self {
         Halt::Problem(Box::new(problem))

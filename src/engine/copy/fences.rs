@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 
 /// One per copy; shared by its readers.
 #[derive(Debug)]
-pub struct Fences<'a> {
-    context: &'a Context,
+pub struct Fences {
+    context: Context,
     asked: AtomicU64,
     last: Mutex<Last>,
 }
@@ -23,10 +23,10 @@ struct Last {
     term: Option<i64>,
 }
 
-impl<'a> Fences<'a> {
+impl Fences {
     /// Nobody has asked yet.
-    pub fn new(context: &'a Context) -> Self {
-        Self { context, asked: AtomicU64::new(0), last: Mutex::new(Last::default()) }
+    pub fn new(context: &Context) -> Self {
+        Self { context: context.clone(), asked: AtomicU64::new(0), last: Mutex::new(Last::default()) }
     }
 
     /// Returns when the majority has everything that was acknowledged before, in whatever namespace; `namespace` is
@@ -38,7 +38,7 @@ impl<'a> Fences<'a> {
             return Ok(last.term);
         }
         let covered = self.asked.load(Ordering::Acquire);
-        let term = fence(self.context, namespace).await?;
+        let term = fence(&self.context, namespace).await?;
         *last = Last { covered, term };
         Ok(term)
     }

@@ -36,7 +36,7 @@ use crate::{
 use bson::{Uuid, raw::cstr, rawdoc};
 use early::Early;
 use fences::Fences;
-use futures_util::{FutureExt, StreamExt, stream, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream};
 use progress::Progress;
 use reader::Shared;
 use seats::{Search, Seat, Seats};
@@ -48,7 +48,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 /// Distance between two looks at how fast it goes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -99,10 +99,12 @@ pub async fn copy(
         create_collections(context, catalog, &fences, &early).await?;
         context.journal("writing the journal", Record::put_created).await?;
     }
-    let shared = Shared { seats: &seats, fences: &fences, early: Some(&early) };
-    let copying = Copying { context, progress: &progress, after: catalog.started_at, known: &known, shared };
+    let copying =
+        Copying { context: context.clone(), progress, after: catalog.started_at, known, seats, fences, early };
+    let copying = Arc::new(copying);
     copying.copy_all(&entries).await?;
     create_views(context, catalog).await?;
+    let Copying { progress, early, .. } = &*copying;
     progress.finish();
     let mut registry = Registry { started_at: catalog.started_at, ..Registry::default() };
     for database in &catalog.databases {
@@ -171,12 +173,7 @@ fn row(entry: &CatalogEntry, known: &HashMap<Uuid, Vec<RangeRow>>) -> Collection
 }
 
 /// Creates them on one primary and waits for the majority once. When another one was elected meanwhile, it may lack some.
-async fn create_collections(
-    context: &Context,
-    catalog: &Catalog,
-    fences: &Fences<'_>,
-    early: &Early,
-) -> Result<(), Halt> {
+async fn create_collections(context: &Context, catalog: &Catalog, fences: &Fences, early: &Early) -> Result<(), Halt> {
     let entries = catalog.databases.iter().flat_map(|database| &database.entries);
     // The user's time-series name first: its buckets come with it.
     let creatable = entries.filter(|entry| match entry.kind {
@@ -291,31 +288,49 @@ async fn create_views(context: &Context, catalog: &Catalog) -> Result<(), Halt> 
 }
 
 /// What every range of one copy needs.
-struct Copying<'a> {
-    context: &'a Context,
-    progress: &'a Progress,
+struct Copying {
+    context: Context,
+    progress: Progress,
     /// Documents are read as they were at or after this position.
     after: Optime,
     /// The ranges of an earlier engine.
-    known: &'a HashMap<Uuid, Vec<RangeRow>>,
-    shared: Shared<'a>,
+    known: HashMap<Uuid, Vec<RangeRow>>,
+    seats: Seats,
+    fences: Fences,
+    early: Early,
 }
 
-impl Copying<'_> {
-    /// Largest first. A collection is split only when its turn comes near, so that the first reader starts at once.
-    async fn copy_all(&self, entries: &[Arc<CatalogEntry>]) -> Result<(), Halt> {
-        let seats = self.shared.seats;
+impl Copying {
+    /// Largest first. A collection is split only when its turn comes near, so that the first reader starts at once. Every
+    /// range has a task of its own, so that all cores of the host take part.
+    async fn copy_all(self: &Arc<Self>, entries: &[Arc<CatalogEntry>]) -> Result<(), Halt> {
+        let mut running = JoinSet::new();
+        let copied = self.copy_in_tasks(entries, &mut running).await;
+        // After a failure nobody writes any more, neither here nor there.
+        running.shutdown().await;
+        copied
+    }
+
+    async fn copy_in_tasks(
+        self: &Arc<Self>,
+        entries: &[Arc<CatalogEntry>],
+        running: &mut JoinSet<Result<(), Halt>>,
+    ) -> Result<(), Halt> {
+        let seats = &self.seats;
         let splits = entries.iter().enumerate().map(|(row, entry)| self.split(row, entry.clone()).boxed());
         let mut splits = stream::iter(splits.collect::<Vec<_>>()).buffered(2).fuse();
-        let (mut waiting, mut running) = (VecDeque::new(), FuturesUnordered::new());
+        let mut waiting = VecDeque::new();
         let mut search = Search::new(Instant::now());
         loop {
             tokio::select! {
                 biased;
-                Some(copied) = running.next(), if !running.is_empty() => copied?,
+                Some(copied) = running.join_next(), if !running.is_empty() => match copied {
+                    Ok(copied) => copied?,
+                    Err(error) => return Err(Halt::bug("copying", &error.to_string())),
+                },
                 seat = seats.take(), if !waiting.is_empty() => {
                     if let Some(job) = waiting.pop_front() {
-                        running.push(self.copy_range(job, seat).boxed());
+                        running.spawn(self.clone().copy_range(job, seat));
                     }
                 }
                 jobs = splits.next(), if waiting.len() < AHEAD && !splits.is_done() => {
@@ -349,7 +364,7 @@ impl Copying<'_> {
     }
 
     async fn new_ranges(&self, entry: &CatalogEntry) -> Result<Vec<RangeRow>, Halt> {
-        let context = self.context;
+        let context = &self.context;
         if !reader::has_id_ranges(&Tracked::new(entry)) {
             return Ok(vec![RangeRow::default()]);
         }
@@ -371,12 +386,13 @@ impl Copying<'_> {
         Ok(ranges)
     }
 
-    async fn copy_range(&self, job: Job, seat: Seat) -> Result<(), Halt> {
-        self.progress.begin(job.row);
-        let watched = Watched { context: self.context, progress: self.progress, job: &job };
+    async fn copy_range(self: Arc<Self>, job: Job, seat: Seat) -> Result<(), Halt> {
+        let Self { context, progress, seats, fences, early, .. } = &*self;
+        progress.begin(job.row);
+        let watched = Watched { context, progress, job: &job };
         let range = (job.range.clone(), self.after);
-        let copied = reader::copy_range(self.context, &job.entry, range, self.shared, (&watched, seat)).await;
-        copied?;
+        let shared = Shared { seats, fences, early: Some(early) };
+        reader::copy_range(context, &job.entry, range, shared, (&watched, seat)).await?;
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.progress.copied(job.row);
             let took = show_duration(job.began.elapsed());

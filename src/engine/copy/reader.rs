@@ -68,7 +68,7 @@ pub struct Shared<'a> {
     /// How many read at a time.
     pub seats: &'a Seats,
     /// Waiting for the majority.
-    pub fences: &'a Fences<'a>,
+    pub fences: &'a Fences,
     /// Indexes that are there already; nothing may be done about them otherwise.
     pub early: Option<&'a Early>,
 }
@@ -190,7 +190,7 @@ struct Copier<'a, W> {
     entry: &'a CatalogEntry,
     after: Optime,
     seats: &'a Seats,
-    fences: &'a Fences<'a>,
+    fences: &'a Fences,
     writer: Writer<'a>,
     /// Held while it reads; somebody else may read while this one waits for the majority at its end.
     seat: Option<Seat>,
