@@ -264,7 +264,7 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn new(view: &'a watch::Sender<InitialSyncView>) -> Self {
         let rows = view.borrow();
-        let by_namespace = (0..).zip(&rows.rows).map(|(index, row)| (row.namespace.clone(), index)).collect();
+        let by_namespace = (0..).zip(rows.rows.iter()).map(|(index, row)| (row.namespace.clone(), index)).collect();
         Self { view, by_namespace }
     }
 
@@ -272,7 +272,7 @@ impl<'a> Rows<'a> {
         let row = self.by_namespace.get(&tracked.namespace.to_string());
         let built = tracked.indexes.values().filter(|index| index.failed.is_none() && !index.late).count();
         self.view.send_modify(|view| {
-            if let Some(row) = row.and_then(|index| view.rows.get_mut(*index)) {
+            if let Some(row) = row.and_then(|index| view.rows.change().get_mut(*index)) {
                 row.state = state;
                 if state == CollectionState::Done {
                     row.indexes_built = u32::try_from(built).unwrap_or(u32::MAX);
@@ -297,7 +297,7 @@ pub fn settle(registry: &Registry, view: &watch::Sender<InitialSyncView>, is_mis
             }
             let missing = waited.filter(|(name, _)| is_missing(&index_label(&tracked.namespace, name))).count();
             let namespace = tracked.namespace.to_string();
-            if let Some(row) = view.rows.iter_mut().find(|row| row.namespace == namespace) {
+            if let Some(row) = view.rows.change().iter_mut().find(|row| row.namespace == namespace) {
                 let built = row.indexes_total.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
                 view.indexes.built += u64::from(built.saturating_sub(row.indexes_built));
                 row.indexes_built = row.indexes_built.max(built);

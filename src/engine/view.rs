@@ -2,7 +2,7 @@
 //! one reader (the publisher of the snapshot).
 
 use crate::model::{
-    Optime,
+    Optime, Rows,
     snapshot::{CollectionRow, CopyProgress, IndexProgress, StepLine},
 };
 
@@ -12,7 +12,7 @@ pub struct InitialSyncView {
     /// Totals and rates.
     pub copy: CopyProgress,
     /// One row per collection.
-    pub rows: Vec<CollectionRow>,
+    pub rows: Rows<CollectionRow>,
     /// Index builds.
     pub indexes: IndexProgress,
 }

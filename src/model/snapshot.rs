@@ -5,7 +5,8 @@
 
 pub use super::connect::{Arrival, ConnectInfo, ConnectedApplication};
 use super::{
-    check::ValidationReport, notice::Channel, phase::Phase, plan::CheckOrder, problem::Problem, units::Optime,
+    check::ValidationReport, notice::Channel, phase::Phase, plan::CheckOrder, problem::Problem, rows::Rows,
+    units::Optime,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub struct Snapshot {
     /// Initial sync.
     pub copy: CopyProgress,
     /// One row per collection, in copy order.
-    pub collections: Vec<CollectionRow>,
+    pub collections: Rows<CollectionRow>,
     /// Index builds.
     pub indexes: IndexProgress,
     /// Now minus the wall time of the oldest change not yet applied, in ms; 0 if and only if everything up to the
@@ -454,7 +455,7 @@ pub struct Verification {
     /// Metadata that differs, `namespace: what`.
     pub metadata_differences: Vec<String>,
     /// One row per collection that was looked at, differing ones first.
-    pub collections: Vec<VerifiedCollection>,
+    pub collections: Rows<VerifiedCollection>,
     /// The first mismatches (at most 100).
     pub examples: Vec<Mismatch>,
     /// What was copied again and is equal now.
@@ -546,7 +547,7 @@ impl Snapshot {
             destination_test: None,
             validation: None,
             copy: CopyProgress::default(),
-            collections: Vec::new(),
+            collections: Rows::default(),
             indexes: IndexProgress::default(),
             lag_ms: None,
             fetch_lag_ms: None,

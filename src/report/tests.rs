@@ -75,7 +75,7 @@ fn completed() -> Snapshot {
     snapshot.copy.bytes = 195_851_400_000;
     snapshot.indexes.built = 5;
     snapshot.indexes.total = 5;
-    snapshot.collections = vec![CollectionRow {
+    *snapshot.collections.change() = vec![CollectionRow {
         namespace: "shop.a|b".into(),
         state: CollectionState::Done,
         documents: 88_120_440,
@@ -88,7 +88,7 @@ fn completed() -> Snapshot {
     }];
     snapshot.verification.state = VerificationState::Done;
     snapshot.verification.documents = 107_124_552;
-    snapshot.verification.collections = vec![VerifiedCollection {
+    *snapshot.verification.collections.change() = vec![VerifiedCollection {
         namespace: "shop.a|b".into(),
         documents: 107_124_552,
         documents_total: 107_124_552,
@@ -165,8 +165,8 @@ fn a_way_back_is_told_on_both_of_its_sides() {
 fn differences_are_named_and_left_to_do() {
     let mut snapshot = completed();
     snapshot.verification.mismatches = 3;
-    snapshot.verification.collections[0].missing = 2;
-    snapshot.verification.collections[0].different = 1;
+    snapshot.verification.collections.change()[0].missing = 2;
+    snapshot.verification.collections.change()[0].different = 1;
     snapshot.verification.metadata_differences = vec!["shop.c: index a_1 is missing on the destination".into()];
     snapshot.verification.examples = vec![Mismatch {
         namespace: "shop.a|b".into(),

@@ -10,5 +10,6 @@ pub mod place;
 pub mod protocol;
 pub mod remote;
 pub mod server;
+mod tables;
 
 pub use client::{Client, EventLog, Link, Order};

@@ -2,14 +2,17 @@
 
 use super::handed::Handed;
 pub use super::handed::Logins;
-use crate::model::{Answer, Command, Event, Refusal, Snapshot};
+use crate::model::{
+    Answer, Command, Event, Refusal, Rows, Snapshot,
+    snapshot::{CollectionRow, VerifiedCollection},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{io, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 /// Both ends must agree on it.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// A first frame is not longer.
 pub const MOST_HELLO: u32 = 16 << 10;
 /// A client's frame is not longer: a plan with two files of certificates is the longest.
@@ -79,8 +82,12 @@ pub enum Told {
     },
     /// The first and last frame: no, and why.
     Refused(String),
-    /// The newest snapshot.
+    /// The newest snapshot, without the rows of the collections.
     Snapshot(Box<Snapshot>),
+    /// These rows changed; told before the snapshot that they belong to.
+    Collections(Rows<CollectionRow>),
+    /// The same for the comparison.
+    Verified(Rows<VerifiedCollection>),
     /// Events in order.
     Events(Vec<Event>),
     /// The answer to the question of this number.

@@ -5,6 +5,7 @@ use super::{
     client::{Client, EventLog, Link, Order},
     place,
     protocol::{Asked, Hello, MOST_TOLD, PROTOCOL, Told, read_frame, write_frame},
+    tables::Tables,
 };
 use crate::model::{Answer, Problem, Refusal, Side, Snapshot};
 use jiff::Timestamp;
@@ -114,6 +115,7 @@ fn unreachable(socket: &Path, error: &io::Error) -> Problem {
 struct Wire {
     write: OwnedWriteHalf,
     told: mpsc::Receiver<io::Result<Told>>,
+    tables: Tables,
     /// Ends with the connection.
     _reading: JoinSet<()>,
 }
@@ -139,7 +141,7 @@ impl Wire {
                 }
             }
         });
-        let mut wire = Self { write, told, _reading: reading };
+        let mut wire = Self { write, told, tables: Tables::default(), _reading: reading };
         loop {
             match wire.hear().await? {
                 Told::Welcome { engine, since, .. } => {
@@ -156,13 +158,21 @@ impl Wire {
                 Told::Refused(why) => return Err(io::Error::new(ErrorKind::PermissionDenied, why)),
                 Told::Events(told) => take_events(told, hello, events)?,
                 Told::Snapshot(snapshot) => return Ok((wire, Arc::from(snapshot))),
-                Told::Answer { .. } | Told::Alive | Told::Bye => {}
+                Told::Collections(_) | Told::Verified(_) | Told::Answer { .. } | Told::Alive | Told::Bye => {}
             }
         }
     }
 
+    /// A snapshot is whole.
     async fn hear(&mut self) -> io::Result<Told> {
-        self.told.recv().await.unwrap_or_else(|| Err(io::Error::from(ErrorKind::UnexpectedEof)))
+        let mut told = self.told.recv().await.unwrap_or_else(|| Err(io::Error::from(ErrorKind::UnexpectedEof)))?;
+        match &mut told {
+            Told::Collections(rows) => self.tables.tell_collections(rows.clone()),
+            Told::Verified(rows) => self.tables.tell_verified(rows.clone()),
+            Told::Snapshot(snapshot) => self.tables.put_into(snapshot),
+            _ => {}
+        }
+        Ok(told)
     }
 }
 
@@ -242,7 +252,7 @@ impl Remote {
                             tracing::warn!("the engine refuses this client: {why}");
                             return End::Broken;
                         }
-                        Told::Welcome { .. } | Told::Alive => {}
+                        Told::Collections(_) | Told::Verified(_) | Told::Welcome { .. } | Told::Alive => {}
                     }
                 }
                 order = self.orders.recv() => {

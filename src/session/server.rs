@@ -5,6 +5,7 @@ use super::{
     client::Client,
     place,
     protocol::{Asked, Hello, MOST_ASKED, MOST_HELLO, PROTOCOL, Told, read_frame, write_frame},
+    tables::Tables,
 };
 use crate::model::{Command, Refusal};
 use std::{
@@ -279,6 +280,7 @@ async fn narrate(
 ) -> io::Result<()> {
     let mut newest = client.events().watch();
     let (mut owes_snapshot, mut due) = (true, Instant::now());
+    let mut tables = Tables::default();
     let mut is_last = false;
     loop {
         loop {
@@ -288,7 +290,11 @@ async fn narrate(
             tell(write, &Told::Events(events)).await?;
         }
         if owes_snapshot && (is_last || Instant::now() >= due) {
-            tell(write, &Told::Snapshot(Box::new((*client.snapshot()).clone()))).await?;
+            let mut snapshot = (*client.snapshot()).clone();
+            for news in tables.take_from(&mut snapshot) {
+                tell(write, &news).await?;
+            }
+            tell(write, &Told::Snapshot(Box::new(snapshot))).await?;
             (owes_snapshot, due) = (false, Instant::now() + PACE);
         }
         if is_last {

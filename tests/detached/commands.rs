@@ -70,6 +70,12 @@ async fn start_status_cutover_report() {
     let done = home.status("orders");
     assert_eq!((&done["phase"], &done["can_write"]), (&"completed".into(), &true.into()), "{done:#}");
     assert_eq!(done["verification"]["mismatches"], 0);
+    // The rows of the collections cross the socket by themselves.
+    let lines = home.ok(&["attach", "orders", "--plain", "--json"]);
+    let mut lines = lines.lines().rev().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let last = lines.find(|line| line["snapshot"].is_object()).expect("a snapshot");
+    let rows = [&last["snapshot"]["collections"], &last["snapshot"]["verification"]["collections"]];
+    assert_eq!(rows.map(|rows| &rows[0]["namespace"]), ["shop.orders", "shop.orders"], "{last:#}");
 
     let report = home.ok(&["report", "orders"]);
     assert!(report.contains("You have successfully migrated") && report.contains("0 documents differ"), "{report}");

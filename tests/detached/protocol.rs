@@ -2,6 +2,7 @@
 
 use crate::{common, home::Home};
 use bson::{Document, doc};
+use mongoferry::session::protocol::PROTOCOL;
 use proptest::prelude::*;
 use std::{
     io::{Read, Write},
@@ -12,7 +13,8 @@ use std::{
 
 /// What a broken or hostile client may send.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
-    let hello = br#"{"protocol":1,"version":"0","user":"x","tty":null,"watch":false,"since":0,"engine":null}"#.to_vec();
+    let rest = r#""version":"0","user":"x","tty":null,"watch":false,"since":0,"engine":null}"#;
+    let hello = format!("{{\"protocol\":{PROTOCOL},{rest}").into_bytes();
     let framed = |text: Vec<u8>| [u32::try_from(text.len()).unwrap().to_be_bytes().to_vec(), text].concat();
     let good = framed(hello);
     prop_oneof![

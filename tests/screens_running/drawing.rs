@@ -187,7 +187,7 @@ fn a_busy_frame_is_at_most_two_kilobytes() {
     after.snapshot.copy.eta_ms = Some(2_011_000);
     after.snapshot.ops_waiting += 731_113;
     after.snapshot.history.bytes_per_s.rotate_left(7);
-    for row in &mut after.snapshot.collections {
+    for row in after.snapshot.collections.change() {
         row.bytes += row.bytes_total / 9;
         row.bytes_per_s *= 1.13;
     }

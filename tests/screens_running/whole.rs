@@ -156,7 +156,7 @@ fn long_names_hide_nothing() {
     }
     // Two collections that differ only in their ends, in the narrowest table.
     let mut copying = wizard("copying", Glyphs::ASCII);
-    let rows = &mut Arc::make_mut(&mut copying.snapshot).collections;
+    let rows = Arc::make_mut(&mut copying.snapshot).collections.change();
     rows[0].namespace = "analytics.measurements_of_the_year_2024_eu".into();
     rows[1].namespace = "analytics.measurements_of_the_year_2024_us".into();
     let page = drawn(&copying, 80, 24);
@@ -170,7 +170,7 @@ fn long_names_hide_nothing() {
 #[test]
 fn a_time_series_has_its_own_name() {
     let mut model = wizard("copying", Glyphs::ASCII);
-    Arc::make_mut(&mut model.snapshot).collections[0].namespace = "shop.system.buckets.readings".into();
+    Arc::make_mut(&mut model.snapshot).collections.change()[0].namespace = "shop.system.buckets.readings".into();
     let page = drawn(&model, 80, 24);
     assert!(page.contains("> shop.readings ") && !page.contains("buckets"), "{page}");
     for code in ['/', 'r', 'e', 'a', 'd'] {

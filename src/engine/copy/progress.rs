@@ -13,6 +13,8 @@ use tokio::{sync::watch, time::Instant};
 
 /// Distance between two updates of the view.
 const PACE: Duration = Duration::from_millis(100);
+/// Rows wait longer the more there are: all of them are copied for each update, and sent to every client.
+const PACE_OF_ROW: Duration = Duration::from_micros(20);
 /// No ETA before this much time (UX rule 3).
 const ETA_AFTER: Duration = Duration::from_secs(60);
 
@@ -28,10 +30,13 @@ pub struct Progress {
 struct Inner {
     began: Instant,
     shown: Option<Instant>,
+    rows_shown: Instant,
+    /// What is shown; its rows are those of `rows_shown`.
     current: InitialSyncView,
+    rows: Vec<CollectionRow>,
     bytes: Rate,
     documents: Rate,
-    rows: Vec<Rate>,
+    rates: Vec<Rate>,
     /// Bytes that an earlier engine copied.
     found: u64,
 }
@@ -48,17 +53,17 @@ impl Progress {
         current.copy.bytes_total = rows.iter().map(|row| row.bytes_total).sum();
         current.indexes.total = rows.iter().map(|row| u64::from(row.indexes_total)).sum();
         let rates = rows.iter().map(|_| Rate::default()).collect();
-        current.rows = rows;
+        current.rows = rows.clone().into();
         view.send_replace(current.clone());
-        let (bytes, documents) = (Rate::default(), Rate::default());
-        let inner = Inner { began: Instant::now(), shown: None, current, bytes, documents, rows: rates, found };
+        let (bytes, documents, began) = (Rate::default(), Rate::default(), Instant::now());
+        let inner = Inner { began, shown: None, rows_shown: began, current, rows, bytes, documents, rates, found };
         Self { view, seats, inner: Mutex::new(inner) }
     }
 
     /// A reader works on this row.
     pub fn begin(&self, row: usize) {
         self.change(|inner| {
-            if let Some(row) = inner.current.rows.get_mut(row) {
+            if let Some(row) = inner.rows.get_mut(row) {
                 row.state = CollectionState::Copying;
             }
         });
@@ -74,7 +79,7 @@ impl Progress {
         self.change(|inner| {
             inner.current.copy.documents += documents;
             inner.current.copy.bytes += bytes;
-            if let Some(row) = inner.current.rows.get_mut(row) {
+            if let Some(row) = inner.rows.get_mut(row) {
                 row.documents += documents;
                 row.bytes += bytes;
             }
@@ -87,7 +92,7 @@ impl Progress {
             let copy = &mut inner.current.copy;
             copy.documents = copy.documents.saturating_sub(documents);
             copy.bytes = copy.bytes.saturating_sub(bytes);
-            if let Some(row) = inner.current.rows.get_mut(row) {
+            if let Some(row) = inner.rows.get_mut(row) {
                 row.documents = row.documents.saturating_sub(documents);
                 row.bytes = row.bytes.saturating_sub(bytes);
             }
@@ -98,7 +103,7 @@ impl Progress {
     pub fn copied(&self, row: usize) {
         self.change(|inner| {
             inner.current.copy.collections_done += 1;
-            if let Some(row) = inner.current.rows.get_mut(row) {
+            if let Some(row) = inner.rows.get_mut(row) {
                 row.state = CollectionState::Done;
                 row.bytes_per_s = 0.0;
             }
@@ -124,13 +129,19 @@ impl Progress {
         inner.shown = Some(now);
         inner.current.copy.readers = u32::try_from(self.seats.taken()).unwrap_or(u32::MAX);
         inner.rates(now);
+        let rows = u32::try_from(inner.rows.len()).unwrap_or(u32::MAX);
+        if now.duration_since(inner.rows_shown) >= PACE_OF_ROW * rows {
+            inner.show_rows(now);
+        }
         self.view.send_replace(inner.current.clone());
     }
 
     /// Shows the final numbers.
     pub fn finish(&self) {
-        self.change(|inner| inner.current.copy.eta_ms = Some(0));
-        self.show();
+        let mut inner = self.lock();
+        inner.current.copy.eta_ms = Some(0);
+        inner.show_rows(Instant::now());
+        self.publish(&mut inner);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -139,11 +150,15 @@ impl Progress {
 }
 
 impl Inner {
+    fn show_rows(&mut self, now: Instant) {
+        (self.rows_shown, self.current.rows) = (now, self.rows.clone().into());
+    }
+
     fn rates(&mut self, now: Instant) {
         let copy = &mut self.current.copy;
         copy.bytes_per_s = self.bytes.observe(now, copy.bytes);
         copy.documents_per_s = self.documents.observe(now, copy.documents);
-        for (row, rate) in self.current.rows.iter_mut().zip(&mut self.rows) {
+        for (row, rate) in self.rows.iter_mut().zip(&mut self.rates) {
             if row.state == CollectionState::Copying {
                 row.bytes_per_s = rate.observe(now, row.bytes);
             }

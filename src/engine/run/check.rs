@@ -70,7 +70,7 @@ impl Run {
     pub fn begin_verification(&mut self) {
         let Some(mut verifier) = self.verifier.take() else { return };
         let rows = self.sync.borrow().rows.clone();
-        let counts: HashMap<_, _> = rows.into_iter().map(|row| (row.namespace, row.documents)).collect();
+        let counts: HashMap<_, _> = rows.iter().map(|row| (row.namespace.clone(), row.documents)).collect();
         let documents = |namespace: &Namespace| counts.get(&namespace.to_string()).copied().unwrap_or(0);
         let targets = Target::all(&self.registry, documents);
         self.spawn(async move {

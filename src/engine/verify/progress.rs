@@ -15,6 +15,8 @@ use std::{
 use tokio::sync::watch;
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// With many rows later: all of them are sorted each time.
+const PUBLISH_ROW: Duration = Duration::from_micros(20);
 const MAX_EXAMPLES: usize = 100;
 /// Identifiers of mismatches that are kept for repair, and their memory in bytes.
 const MAX_IDS: usize = 1_000_000;
@@ -231,7 +233,11 @@ impl Progress {
 
     /// Publishes unless that happened less than 100 ms ago.
     pub fn publish_soon(&self, recheck: u64) {
-        let due = self.state().published.is_none_or(|at| at.elapsed() >= PUBLISH_EVERY);
+        let due = {
+            let state = self.state();
+            let rows = u32::try_from(state.rows.len()).unwrap_or(u32::MAX);
+            state.published.is_none_or(|at| at.elapsed() >= PUBLISH_EVERY + PUBLISH_ROW * rows)
+        };
         if due {
             self.publish(recheck);
         }
@@ -241,9 +247,12 @@ impl Progress {
     pub fn publish(&self, recheck: u64) {
         let mut state = self.state();
         state.published = Some(Instant::now());
-        let view = state.view(recheck);
+        let mut view = state.view(recheck);
         drop(state);
-        self.view.send_replace(view);
+        self.view.send_modify(|before| {
+            view.collections.keep(&before.collections);
+            *before = view;
+        });
     }
 }
 
@@ -275,7 +284,7 @@ impl State {
             mismatches,
             application: collections.iter().map(|row| row.application).sum(),
             metadata_differences: self.differences.clone(),
-            collections,
+            collections: collections.into(),
             examples,
             repaired: Repaired::default(),
         }
