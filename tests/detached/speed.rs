@@ -124,6 +124,54 @@ async fn the_copy_waits_for_a_secondary_of_the_destination() {
     compare::assert_identical(&source, &destination).await;
 }
 
+/// What has waited for more than a minute is much; a member that follows with pain has to bear it.
+#[tokio::test(flavor = "multi_thread")]
+async fn catching_up_waits_for_a_secondary_of_the_destination() {
+    let _turn = crate::turn().await;
+    let pair = common::pair_of(3).await;
+    let (source, destination) = (pair.source.client().await.unwrap(), pair.destination.client().await.unwrap());
+    fill(&source, 1).await;
+    let home = Home::new();
+    let plan = home.plan("orders", &pair.source.uri(), &pair.destination.uri(), "");
+    home.ok(&["start", "--plan", plan.to_str().unwrap(), "--accept-warnings"]);
+    home.wait("orders", "ready", |status| status["can_cutover"] == true);
+    home.ok(&["pause", "orders"]);
+    // The primary writes a no-op every ten seconds, which this one does not get.
+    let (port, secondary) = secondary(&pair.destination.ports()).await;
+    let admin = secondary.database("admin");
+    admin.run_command(doc! { "fsync": 1, "lock": true }).await.unwrap();
+    let began = Instant::now();
+    let small = source.database("shop").collection::<Document>("small");
+    for part in 0..40 {
+        small.insert_many((0..10_000).map(|n| doc! { "_id": part * 10_000 + n })).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(63).saturating_sub(began.elapsed())).await;
+
+    home.ok(&["resume", "orders"]);
+    let held = home.wait("orders", "held back", |status| !status["holding_back"].is_null());
+    assert!(held["holding_back"].as_str().unwrap().contains(&format!(":{port} is ")), "{held:#}");
+    let waiting = |status: &serde_json::Value| status["ops_waiting"].as_u64().unwrap();
+    // What was on its way arrives; then nothing moves.
+    let mut standing = waiting(&home.status("orders"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        std::thread::sleep(Duration::from_secs(2));
+        let now = home.status("orders");
+        assert!(!now["holding_back"].is_null() && now["phase"] == "following", "{now:#}");
+        if waiting(&now) == standing {
+            break;
+        }
+        standing = waiting(&now);
+        assert!(Instant::now() < deadline, "it goes on though it holds back: {now:#}");
+    }
+    assert!(standing > 0, "everything was applied before it was held back: {held:#}");
+
+    admin.run_command(doc! { "fsyncUnlock": 1 }).await.unwrap();
+    home.wait("orders", "ready", |status| status["holding_back"].is_null() && status["can_cutover"] == true);
+    assert!(home.ok(&["cutover", "orders"]).contains("DONE"));
+    compare::assert_identical(&source, &destination).await;
+}
+
 /// No member is behind but those that shall be; what slows writers down is that they are the majority.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_copy_waits_for_the_flow_control_of_the_destination() {
