@@ -22,8 +22,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Index entries of a small collection. With more of them, building after the documents costs less than keeping an index
-/// up to date while they come.
+/// Index entries of a small collection. Alone, a collection of up to 80,000 of them is there sooner with its indexes first
+/// (6.0.5, one to eight indexes: a build after the documents takes 0.1 s before it does anything); but from about 20,000
+/// on that keeps the server busier, which matters when there are many.
 const ENTRIES: u64 = 10_000;
 const INDEX_NOT_FOUND: i32 = 27;
 const NAMESPACE_NOT_FOUND: i32 = 26;
