@@ -22,7 +22,9 @@ pub struct Round {
     /// Operations per second that were applied.
     pub applied: f64,
     /// Own CPU seconds.
-    cpu: f64,
+    pub cpu: f64,
+    /// Largest resident size, MiB.
+    pub peak_mib: f64,
 }
 
 /// So many operations on so many documents wait, and are applied.
@@ -45,9 +47,9 @@ pub async fn round(sets: &Sets, operations: u64, documents: u64) -> Round {
     ferry.type_line("resume");
     wait_for(&sets.to, mark).await;
     let applied = operations as f64 / began.elapsed().as_secs_f64();
-    let cpu = ferry.so_far().0 - before;
+    let (cpu, peak_mib) = ferry.so_far();
     tokio::task::block_in_place(|| ferry.stop());
-    Round { written, applied, cpu }
+    Round { written, applied, cpu: cpu - before, peak_mib }
 }
 
 /// Prints the table.

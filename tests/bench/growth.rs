@@ -1,33 +1,62 @@
-//! How cost grows from one times the data to ten times: copy and verification by bytes, memory not at all.
+//! How cost grows from one times the data to ten times: copying and comparing by bytes, catching up by operations, memory
+//! not at all.
 
 use crate::{
+    catchup,
     ferry::Ferry,
     machine::Sets,
     shapes::Shape,
     table::{self, ratio, seconds},
+    verify::{self, Cost},
     wishes::Wishes,
 };
 
-/// Prints the table.
+const TIMES: [u64; 3] = [1, 3, 10];
+
+/// Prints the tables.
 pub async fn measure(sets: &Sets, wishes: &Wishes) {
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut first: Option<(f64, f64, f64)> = None;
-    for times in [1, 3, 10] {
+    let (mut copies, mut comparisons, mut catchups) = (Growth::default(), Growth::default(), Growth::default());
+    for times in TIMES {
         sets.empty().await;
-        let documents = wishes.scaled(60_000, 1_000) * times;
-        let bytes = Shape::Rising.load(&sets.from, documents).await;
-        let mut ferry = Ferry::start(sets, "");
+        let bytes = Shape::Rising.load(&sets.from, wishes.scaled(60_000, 1_000) * times).await;
+        let data = format!("{times}x ({} MB)", bytes / 1_000_000);
+        let mut ferry = Ferry::start(sets, "verify = \"off\"");
         let cost = tokio::task::block_in_place(|| ferry.reach(&["following", "ready"]));
-        let peak = ferry.so_far().1;
         tokio::task::block_in_place(|| ferry.stop());
-        let one = *first.get_or_insert((cost.seconds, cost.cpu, peak));
-        rows.push(vec![
-            format!("{times}x ({} MB)", bytes / 1_000_000),
-            format!("{} ({})", seconds(cost.seconds), ratio(cost.seconds / one.0)),
-            format!("{} ({})", seconds(cost.cpu), ratio(cost.cpu / one.1)),
-            format!("{peak:.0} MiB ({})", ratio(peak / one.2)),
+        copies.add(&data, Cost(cost.seconds, cost.cpu, cost.peak_mib));
+        comparisons.add(&data, tokio::task::block_in_place(|| verify::compared(sets)));
+    }
+    for times in TIMES {
+        let operations = wishes.scaled(60_000, 4_000) * times;
+        let round = catchup::round(sets, operations, wishes.scaled(20_000, 2_000) * times).await;
+        let took = operations as f64 / round.applied;
+        catchups.add(&format!("{times}x ({operations} operations)"), Cost(took, round.cpu, round.peak_mib));
+    }
+    sets.empty().await;
+    copies.print("How copying grows", "start to caught up");
+    comparisons.print("How comparing grows", "verify --plan");
+    catchups.print("How catching up grows", "applied in");
+}
+
+/// Costs, each beside the first.
+#[derive(Default)]
+struct Growth {
+    first: Option<Cost>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Growth {
+    fn add(&mut self, data: &str, cost: Cost) {
+        let first = *self.first.get_or_insert(cost);
+        self.rows.push(vec![
+            data.into(),
+            format!("{} ({})", seconds(cost.0), ratio(cost.0 / first.0)),
+            format!("{} ({})", seconds(cost.1), ratio(cost.1 / first.1)),
+            format!("{:.0} MiB ({})", cost.2, ratio(cost.2 / first.2)),
         ]);
     }
-    let head = ["data", "start to caught up", "own CPU", "peak memory"];
-    table::print("How cost grows", &head, &rows);
+
+    fn print(&self, title: &str, took: &str) {
+        table::print(title, &["data", took, "own CPU", "peak memory"], &self.rows);
+    }
 }

@@ -17,7 +17,7 @@ use std::{
 
 /// Seconds, own CPU seconds and the largest resident size in MiB.
 #[derive(Debug, Clone, Copy)]
-struct Cost(f64, f64, f64);
+pub struct Cost(pub f64, pub f64, pub f64);
 
 /// Prints the table.
 pub async fn measure(sets: &Sets, wishes: &Wishes) {
@@ -114,7 +114,7 @@ async fn scan(client: &Client, shape: Shape, documents: u64) {
 }
 
 /// The real binary on both clusters, from its start to its end.
-fn compared(sets: &Sets) -> Cost {
+pub fn compared(sets: &Sets) -> Cost {
     let home = tempfile::tempdir().unwrap();
     let plan = home.path().join("plan.toml");
     let (source, destination) = (sets.source.uri(), sets.destination.uri());
