@@ -34,26 +34,41 @@ struct Part {
 /// Measures all limits; the destination is empty before and after.
 pub async fn measure(sets: &Sets, shape: Shape, documents: u64) -> Limits {
     let names = shape.collections(documents);
-    let whole: Vec<Part> =
-        names.iter().map(|(name, _)| Part { collection: name.clone(), from: None, until: None }).collect();
     let began = Instant::now();
     for (name, _) in &names {
         scan(&sets.from, name).await;
     }
     let scan = began.elapsed().as_secs_f64();
-    let insert = inserted(sets, &whole).await;
+    let insert = inserted(sets, &whole(&names)).await;
     let mut bare = [(0.0, 0.0); STREAMS.len()];
     for (streams, row) in STREAMS.into_iter().zip(&mut bare) {
-        let parts = if names.len() == 1 { split(&sets.from, &names[0].0, streams).await } else { whole.clone() };
-        sets.empty_destination().await;
-        let (began, cpu) = (Instant::now(), cpu_s("self"));
-        create(&sets.to, &names).await;
-        copied(sets, parts, streams).await;
-        *row = (began.elapsed().as_secs_f64(), cpu_s("self") - cpu);
+        *row = bare_loop(sets, &names, streams).await;
     }
     let indexes = indexed(sets, shape, &names).await;
     sets.empty_destination().await;
     Limits { scan, insert, bare, indexes }
+}
+
+/// Seconds of the bare loop with so many streams and of the indexes after it; the destination is empty before and after.
+pub async fn copied_and_indexed(sets: &Sets, shape: Shape, documents: u64, streams: usize) -> f64 {
+    let names = shape.collections(documents);
+    let took = bare_loop(sets, &names, streams).await.0 + indexed(sets, shape, &names).await.0;
+    sets.empty_destination().await;
+    took
+}
+
+/// Seconds and own CPU seconds of the bare loop with so many streams.
+async fn bare_loop(sets: &Sets, names: &[(String, u64)], streams: usize) -> (f64, f64) {
+    let parts = if let [(name, _)] = names { split(&sets.from, name, streams).await } else { whole(names) };
+    sets.empty_destination().await;
+    let (began, cpu) = (Instant::now(), cpu_s("self"));
+    create(&sets.to, names).await;
+    copied(sets, parts, streams).await;
+    (began.elapsed().as_secs_f64(), cpu_s("self") - cpu)
+}
+
+fn whole(names: &[(String, u64)]) -> Vec<Part> {
+    names.iter().map(|(name, _)| Part { collection: name.clone(), from: None, until: None }).collect()
 }
 
 /// Reads a collection and does nothing with it.

@@ -29,9 +29,7 @@ pub async fn measure(sets: &Sets, wishes: &Wishes) {
         shape.load(&sets.to, documents).await;
         let (mut scans, mut costs) = (Vec::new(), Vec::new());
         for _ in 0..wishes.rounds {
-            let began = Instant::now();
-            tokio::join!(scan(&sets.from, shape, documents), scan(&sets.to, shape, documents));
-            scans.push(began.elapsed().as_secs_f64());
+            scans.push(scanned(sets, shape, documents).await);
             costs.push(tokio::task::block_in_place(|| compared(sets)));
         }
         let of = |which: fn(&Cost) -> f64| median(&costs.iter().map(which).collect::<Vec<_>>());
@@ -105,6 +103,13 @@ fn walk(folder: &std::path::Path) -> u64 {
         of => of.len(),
     };
     entries.map(size).sum()
+}
+
+/// Seconds to read both sides and do nothing with it.
+pub async fn scanned(sets: &Sets, shape: Shape, documents: u64) -> f64 {
+    let began = Instant::now();
+    tokio::join!(scan(&sets.from, shape, documents), scan(&sets.to, shape, documents));
+    began.elapsed().as_secs_f64()
 }
 
 async fn scan(client: &Client, shape: Shape, documents: u64) {
