@@ -166,12 +166,7 @@ impl Wire {
     /// A snapshot is whole.
     async fn hear(&mut self) -> io::Result<Told> {
         let mut told = self.told.recv().await.unwrap_or_else(|| Err(io::Error::from(ErrorKind::UnexpectedEof)))?;
-        match &mut told {
-            Told::Collections(rows) => self.tables.tell_collections(rows.clone()),
-            Told::Verified(rows) => self.tables.tell_verified(rows.clone()),
-            Told::Snapshot(snapshot) => self.tables.put_into(snapshot),
-            _ => {}
-        }
+        self.tables.hear(&mut told);
         Ok(told)
     }
 }

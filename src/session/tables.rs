@@ -30,20 +30,17 @@ impl Tables {
         news
     }
 
-    /// The collections as they were told.
-    pub fn tell_collections(&mut self, rows: Rows<CollectionRow>) {
-        self.collections = rows;
-    }
-
-    /// The comparison's rows as they were told.
-    pub fn tell_verified(&mut self, rows: Rows<VerifiedCollection>) {
-        self.verified = rows;
-    }
-
-    /// Completes a snapshot.
-    pub fn put_into(&self, snapshot: &mut Snapshot) {
-        snapshot.collections = self.collections.clone();
-        snapshot.verification.collections = self.verified.clone();
+    /// Remembers the rows that are told, and puts them into the snapshot that follows.
+    pub fn hear(&mut self, told: &mut Told) {
+        match told {
+            Told::Collections(rows) => self.collections = rows.clone(),
+            Told::Verified(rows) => self.verified = rows.clone(),
+            Told::Snapshot(snapshot) => {
+                snapshot.collections = self.collections.clone();
+                snapshot.verification.collections = self.verified.clone();
+            }
+            _ => {}
+        }
     }
 }
 
@@ -74,12 +71,10 @@ mod tests {
             let mut sent = snapshot.clone();
             let news = engine.take_from(&mut sent);
             assert_eq!((news.len(), sent.verification.collections.len()), (told, 0));
-            for told in news {
-                let Told::Verified(rows) = told else { panic!("{told:?}") };
-                client.tell_verified(rows);
-            }
-            client.put_into(&mut sent);
-            assert_eq!(sent, snapshot);
+            news.into_iter().for_each(|mut told| client.hear(&mut told));
+            let mut arrived = Told::Snapshot(Box::new(sent));
+            client.hear(&mut arrived);
+            assert!(matches!(arrived, Told::Snapshot(arrived) if *arrived == snapshot));
         }
         snapshot.verification.collections.change()[0] = verified(4);
         assert_eq!(engine.take_from(&mut snapshot).len(), 1, "they changed");

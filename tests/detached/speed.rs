@@ -100,19 +100,7 @@ async fn the_copy_waits_for_a_secondary_of_the_destination() {
     assert!(why.contains(&format!(":{port} is ")) && why.ends_with(" behind"), "{why}");
     assert!(began.elapsed() > Duration::from_secs(4), "held back for nothing: {why}");
     assert!(home.ok(&["status", "orders"]).contains("holding back: "));
-    // What was on its way arrives, at the pace of the limit; then nothing moves.
-    let mut standing = copied(&home.status("orders"));
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        std::thread::sleep(Duration::from_secs(4));
-        let now = home.status("orders");
-        assert!(!now["holding_back"].is_null(), "{now:#}");
-        if copied(&now) == standing {
-            break;
-        }
-        standing = copied(&now);
-        assert!(Instant::now() < deadline, "it goes on though it holds back: {now:#}");
-    }
+    let standing = standing(&home, "copying", copied);
 
     admin.run_command(doc! { "fsyncUnlock": 1 }).await.unwrap();
     home.wait("orders", "going on", |status| status["holding_back"].is_null() && copied(status) > standing);
@@ -122,6 +110,22 @@ async fn the_copy_waits_for_a_secondary_of_the_destination() {
     let report = home.ok(&["report", "orders"]);
     assert!(report.contains("writing holds back") && report.contains("writing goes on"), "{report}");
     compare::assert_identical(&source, &destination).await;
+}
+
+/// What was on its way arrives, at the pace of a limit; then nothing moves while it is held back. What stands then.
+fn standing(home: &Home, phase: &str, count: impl Fn(&serde_json::Value) -> u64) -> u64 {
+    let mut standing = count(&home.status("orders"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        std::thread::sleep(Duration::from_secs(4));
+        let now = home.status("orders");
+        assert!(!now["holding_back"].is_null() && now["phase"] == phase, "{now:#}");
+        if count(&now) == standing {
+            return standing;
+        }
+        standing = count(&now);
+        assert!(Instant::now() < deadline, "it goes on though it holds back: {now:#}");
+    }
 }
 
 /// What has waited for more than a minute is much; a member that follows with pain has to bear it.
@@ -150,21 +154,8 @@ async fn catching_up_waits_for_a_secondary_of_the_destination() {
     home.ok(&["resume", "orders"]);
     let held = home.wait("orders", "held back", |status| !status["holding_back"].is_null());
     assert!(held["holding_back"].as_str().unwrap().contains(&format!(":{port} is ")), "{held:#}");
-    let waiting = |status: &serde_json::Value| status["ops_waiting"].as_u64().unwrap();
-    // What was on its way arrives; then nothing moves.
-    let mut standing = waiting(&home.status("orders"));
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        std::thread::sleep(Duration::from_secs(2));
-        let now = home.status("orders");
-        assert!(!now["holding_back"].is_null() && now["phase"] == "following", "{now:#}");
-        if waiting(&now) == standing {
-            break;
-        }
-        standing = waiting(&now);
-        assert!(Instant::now() < deadline, "it goes on though it holds back: {now:#}");
-    }
-    assert!(standing > 0, "everything was applied before it was held back: {held:#}");
+    let waiting = standing(&home, "following", |status| status["ops_waiting"].as_u64().unwrap());
+    assert!(waiting > 0, "everything was applied before it was held back: {held:#}");
 
     admin.run_command(doc! { "fsyncUnlock": 1 }).await.unwrap();
     home.wait("orders", "ready", |status| status["holding_back"].is_null() && status["can_cutover"] == true);

@@ -3,7 +3,10 @@
 use super::seats::Seats;
 use crate::{
     engine::{history::Rate, view::InitialSyncView},
-    model::snapshot::{CollectionRow, CollectionState},
+    model::{
+        rows::pause_of,
+        snapshot::{CollectionRow, CollectionState},
+    },
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,8 +16,6 @@ use tokio::{sync::watch, time::Instant};
 
 /// Distance between two updates of the view.
 const PACE: Duration = Duration::from_millis(100);
-/// Rows wait longer the more there are: all of them are copied for each update, and sent to every client.
-const PACE_OF_ROW: Duration = Duration::from_micros(20);
 /// No ETA before this much time (UX rule 3).
 const ETA_AFTER: Duration = Duration::from_secs(60);
 
@@ -129,8 +130,7 @@ impl Progress {
         inner.shown = Some(now);
         inner.current.copy.readers = u32::try_from(self.seats.taken()).unwrap_or(u32::MAX);
         inner.rates(now);
-        let rows = u32::try_from(inner.rows.len()).unwrap_or(u32::MAX);
-        if now.duration_since(inner.rows_shown) >= PACE_OF_ROW * rows {
+        if now.duration_since(inner.rows_shown) >= pause_of(inner.rows.len()) {
             inner.show_rows(now);
         }
         self.view.send_replace(inner.current.clone());

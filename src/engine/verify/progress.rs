@@ -3,6 +3,7 @@
 use super::{Target, judge::Verdict};
 use crate::model::{
     Repaired,
+    rows::pause_of,
     snapshot::{Mismatch, MismatchKind, Verification, VerificationState, VerifiedCollection},
 };
 use bson::Uuid;
@@ -15,8 +16,6 @@ use std::{
 use tokio::sync::watch;
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-/// With many rows later: all of them are sorted each time.
-const PUBLISH_ROW: Duration = Duration::from_micros(20);
 const MAX_EXAMPLES: usize = 100;
 /// Identifiers of mismatches that are kept for repair, and their memory in bytes.
 const MAX_IDS: usize = 1_000_000;
@@ -235,8 +234,8 @@ impl Progress {
     pub fn publish_soon(&self, recheck: u64) {
         let due = {
             let state = self.state();
-            let rows = u32::try_from(state.rows.len()).unwrap_or(u32::MAX);
-            state.published.is_none_or(|at| at.elapsed() >= PUBLISH_EVERY + PUBLISH_ROW * rows)
+            let pause = PUBLISH_EVERY + pause_of(state.rows.len());
+            state.published.is_none_or(|at| at.elapsed() >= pause)
         };
         if due {
             self.publish(recheck);
